@@ -1,0 +1,113 @@
+"""Every error that nbqueue raises, in one tree.
+
+NbqueueError
+├── ServerError                 no server can be reached or started
+│   ├── ServerUnreachable       a Redis did not answer (which URL, what to do)
+│   └── ServerFull              the server's memory limit is reached
+├── PayloadError                something cannot be sent or read
+│   ├── CannotPickle            a function, argument or result cannot be pickled
+│   ├── TooLarge                a value above Redis' limit of 512 MB
+│   ├── CorruptPayload          bytes that are not what nbqueue wrote
+│   └── SignatureError          a payload that was not signed with this key
+├── NotFound                    there is no such batch or job
+│   └── ResultExpired           its records are gone
+├── NotFinished                 asked for the result of a job that has not ended
+├── WaitTimeout                 a wait took longer than its `timeout` (also a `TimeoutError`)
+├── SubmitError                 a batch could not be submitted as a whole
+├── UsageError                  an argument that makes no sense (also a `ValueError`)
+└── JobError                    how a job ended when it was not the function's own exception
+    ├── JobFailed               the function's exception could not be rebuilt here
+    ├── JobTimeout              the job ran longer than its `job_timeout`
+    ├── JobCanceled             the job was canceled
+    └── JobKilled               its process died (by what, in words)
+
+Errors about one job carry its id in `job_id`.
+"""
+
+from __future__ import annotations
+
+
+class NbqueueError(Exception):
+    """The base of all errors of nbqueue."""
+
+    job_id: str | None = None
+
+
+class ServerError(NbqueueError):
+    """No server can be reached or started."""
+
+
+class ServerUnreachable(ServerError, ConnectionError):
+    """The server did not answer; the message names its URL and what to do."""
+
+
+class ServerFull(ServerError):
+    """The server's memory limit is reached: nothing more is accepted until something is deleted."""
+
+
+class PayloadError(NbqueueError):
+    """Something cannot be sent to a worker, or read back."""
+
+
+class CannotPickle(PayloadError, TypeError):
+    """A function, an argument or a result cannot be pickled; the message names the part that cannot."""
+
+
+class TooLarge(PayloadError, ValueError):
+    """A value is larger than what Redis stores in one field (512 MB)."""
+
+
+class CorruptPayload(PayloadError):
+    """A record in Redis is not what nbqueue wrote there."""
+
+
+class SignatureError(PayloadError):
+    """A payload was not signed with this key, or was moved to another place. It was not unpickled."""
+
+
+class NotFound(NbqueueError, LookupError):
+    """There is no such batch or job on this server."""
+
+
+class ResultExpired(NotFound):
+    """The job is known to have ended, but its record is gone."""
+
+
+class NotFinished(NbqueueError):
+    """The job has not ended yet, and the call does not wait."""
+
+
+class WaitTimeout(NbqueueError, TimeoutError):
+    """A wait took longer than its `timeout`. The jobs go on."""
+
+
+class SubmitError(NbqueueError):
+    """A batch could not be submitted as a whole. What was submitted of it has been canceled."""
+
+
+class UsageError(NbqueueError, ValueError):
+    """An argument that makes no sense; the message says which and what is accepted."""
+
+
+class JobError(NbqueueError):
+    """A job ended otherwise than by returning or by an exception that can be rebuilt here."""
+
+
+class JobFailed(JobError):
+    """The function raised an exception that could not be rebuilt here; the message is its text."""
+
+
+class JobTimeout(JobError, TimeoutError):
+    """The job ran longer than its `job_timeout`."""
+
+
+class JobCanceled(JobError):
+    """The job was canceled before it ended."""
+
+
+class JobKilled(JobError):
+    """The process that ran the job died; the message says of what."""
+
+
+class NoWorkerWarning(UserWarning):
+    """Somebody waits for jobs that no worker serves; the message says what to run."""
