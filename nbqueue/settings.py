@@ -39,6 +39,11 @@ def home() -> Path:
     return Path(platformdirs.user_state_dir("nbqueue"))
 
 
+def server_binary() -> str | None:
+    """`NBQUEUE_SERVER`: the valkey-server or redis-server that the embedded server runs."""
+    return os.environ.get("NBQUEUE_SERVER") or None
+
+
 def local_environment() -> str:
     """The environment of this interpreter on the embedded server: version, and which installation of it."""
     return f"{python_environment()}-{hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]}"

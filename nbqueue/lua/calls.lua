@@ -1,0 +1,11 @@
+-- Reads the call of one job.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  index
+-- Returns  {} if there is no such batch, or {per_block, record of its block or '', its own record or ''}
+local key = batch_key(ARGV[1])
+local per_block = tonumber(redis.call('HGET', key, 'per_block'))
+if not per_block then return {} end
+local index = tonumber(ARGV[2])
+local records = redis.call('HMGET', key .. ':calls', 'b' .. math.floor(index / per_block), index)
+return { per_block, records[1] or '', records[2] or '' }

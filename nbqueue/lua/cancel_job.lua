@@ -1,0 +1,44 @@
+-- Cancels one job: at once if it waits, by an order to its worker if it runs.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  index
+-- Returns  'canceled' | 'canceling' | 'ended' before | 'gone': no such job
+local id, index = ARGV[1], tonumber(ARGV[2])
+local key = batch_key(id)
+local h = redis.call('HMGET', key, 'total', 'per_block', 'queue', 'environment')
+if not h[1] or index >= tonumber(h[1]) then return 'gone' end
+local runs = redis.call('LRANGE', key .. ':queued', 0, -1)
+for _, run in ipairs(runs) do
+  local start, stop, suspect = read_run(run)
+  if start <= index and index < stop then
+    if start < index then redis.call('LINSERT', key .. ':queued', 'BEFORE', run, write_run(start, index, suspect)) end
+    if index + 1 < stop then
+      redis.call('LINSERT', key .. ':queued', 'AFTER', run, write_run(index + 1, stop, suspect))
+    end
+    redis.call('LREM', key .. ':queued', 1, run)
+    if redis.call('EXISTS', key .. ':queued') == 0 then not_ready(id) end
+    add_canceled(id, index, index + 1)
+    tell(id, 'changed')
+    check_end(id)
+    return 'canceled'
+  end
+end
+if redis.call('LREM', queue_key(h[3], h[4]) .. ':suspects', 1, id .. ' ' .. index) == 1 then
+  add_canceled(id, index, index + 1)
+  tell(id, 'changed')
+  check_end(id)
+  return 'canceled'
+end
+for _, worker in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
+  for _, held in ipairs(redis.call('HVALS', worker_key(worker) .. ':leases')) do
+    local lease = read_lease(held)
+    if lease.batch == id and lease.start <= index and index < lease.stop then
+      local at = order_number()
+      redis.call('SADD', key .. ':cancels', index)
+      redis.call('ZADD', worker_key(worker) .. ':orders', at, at .. ' cancel_job ' .. id .. ' ' .. index)
+      redis.call('PUBLISH', worker_key(worker), 'orders')
+      return 'canceling'
+    end
+  end
+end
+return 'ended'

@@ -1,0 +1,60 @@
+-- Records the outcomes of the first jobs of a lease, or of all of it. Sent twice it acts once: the lease has moved on.
+-- It begins with deleting the lease's field: a script whose first write frees memory passes when memory is full.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  worker
+-- ARGV[2]  number of the lease
+-- ARGV[3]  batch
+-- ARGV[4]  index of the first job
+-- ARGV[5]  index after the last job
+-- ARGV[6]  microseconds that the jobs took
+-- ARGV[7]  number of records
+-- ARGV[8]  number of failures
+-- ARGV[9...] field and record of each block or job, then index, digest and summary (JSON) of each failure
+-- Returns  'ok' | 'lost': the lease is not this worker's, nothing was written | 'done' before | 'gone': no such batch
+local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
+local from, upto, busy = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local records, failures = tonumber(ARGV[7]), tonumber(ARGV[8])
+local leases = worker_key(worker) .. ':leases'
+local held = redis.call('HGET', leases, number)
+redis.call('HDEL', leases, number)
+if not held then return 'lost' end
+local lease = read_lease(held)
+if lease.batch ~= id or lease.start ~= from or upto > lease.stop then
+  redis.call('HSET', leases, number, held)
+  return lease.start > from and 'done' or 'lost'
+end
+if upto < lease.stop then
+  lease.start = upto
+  redis.call('HSET', leases, number, write_lease(lease))
+end
+local key = batch_key(id)
+local h = redis.call('HMGET', key, 'queue', 'cost')
+if not h[1] then return 'gone' end
+
+local position = 9
+for i = position, position + 2 * records - 1, 2 do
+  redis.call('HSET', key .. ':outcomes', ARGV[i], ARGV[i + 1])
+end
+position = position + 2 * records
+for i = position, position + 3 * failures - 1, 3 do
+  redis.call('HSET', key .. ':failed', ARGV[i], ARGV[i + 1])
+  redis.call('HSETNX', key .. ':errors', ARGV[i + 1], ARGV[i + 2])
+  redis.call('HINCRBY', key .. ':errors', 'n:' .. ARGV[i + 1], 1)
+end
+local n = upto - from
+redis.call('HINCRBY', key, 'started', -n)
+if n > failures then redis.call('HINCRBY', key, 'finished', n - failures) end
+if failures > 0 then redis.call('HINCRBY', key, 'failed', failures) end
+redis.call('HINCRBY', key, 'busy', busy)
+local mean = busy / n
+local cost = h[2] and 0.7 * tonumber(h[2]) + 0.3 * mean or mean
+redis.call('HSET', key, 'cost', string.format('%.3f', cost))
+charge(id, busy - n * lease.cost)
+redis.call('RPUSH', key .. ':ended', n == 1 and tostring(from) or write_run(from, upto))
+if records == 1 and n == 1 and #ARGV[10] < 1024 then
+  tell(id, 'outcome ' .. from .. ' ' .. ARGV[10])
+else
+  tell(id, 'changed')
+end
+check_end(id)
+return 'ok'

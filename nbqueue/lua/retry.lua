@@ -1,0 +1,87 @@
+-- Queues again what failed or was canceled, at most 1,000 failed jobs a call; what finished never runs again.
+-- Sent twice it acts once: it carries a token.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  token of this call
+-- ARGV[3]  an index, or '' for all
+-- Returns  {number of jobs queued again, 1 if there are more}, or {-1, 0} if there is no such batch
+local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
+local key = batch_key(id)
+local h = redis.call('HMGET', key, 'total', 'retry', 'retried')
+if not h[1] then return { -1, 0 } end
+if h[2] == token then return { tonumber(h[3]), redis.call('EXISTS', key .. ':failed') } end
+
+local function queue_again(start, stop)
+  redis.call('RPUSH', key .. ':queued', write_run(start, stop))
+end
+
+local n = 0
+local canceled = redis.call('LRANGE', key .. ':canceled', 0, -1)
+if not index then
+  redis.call('DEL', key .. ':canceled')
+  for _, run in ipairs(canceled) do
+    local start, stop = read_run(run)
+    queue_again(start, stop)
+    n = n + stop - start
+  end
+  if n > 0 then redis.call('HINCRBY', key, 'canceled', -n) end
+else
+  for _, run in ipairs(canceled) do
+    local start, stop = read_run(run)
+    if start <= index and index < stop then
+      redis.call('LREM', key .. ':canceled', 1, run)
+      if start < index then redis.call('RPUSH', key .. ':canceled', write_run(start, index)) end
+      if index + 1 < stop then redis.call('RPUSH', key .. ':canceled', write_run(index + 1, stop)) end
+      redis.call('HINCRBY', key, 'canceled', -1)
+      queue_again(index, index + 1)
+      n = n + 1
+      break
+    end
+  end
+end
+
+local failed = {}
+if index then
+  local digest = redis.call('HGET', key .. ':failed', index)
+  if digest then failed = { tostring(index), digest } end
+else
+  failed = redis.call('HSCAN', key .. ':failed', 0, 'COUNT', 1000)[2]
+end
+local indices = {}
+for i = 1, math.min(#failed, 2000), 2 do
+  local job, digest = failed[i], failed[i + 1]
+  indices[#indices + 1] = tonumber(job)
+  redis.call('HDEL', key .. ':failed', job)
+  redis.call('HDEL', key .. ':outcomes', job)
+  redis.call('HINCRBY', key .. ':attempts', job, 1)
+  if redis.call('HINCRBY', key .. ':errors', 'n:' .. digest, -1) <= 0 then
+    redis.call('HDEL', key .. ':errors', digest, 'n:' .. digest)
+  end
+end
+table.sort(indices)
+local start, stop
+for _, i in ipairs(indices) do
+  if stop == i then
+    stop = i + 1
+  else
+    if start then queue_again(start, stop) end
+    start, stop = i, i + 1
+  end
+end
+if start then queue_again(start, stop) end
+if #indices > 0 then
+  redis.call('HINCRBY', key, 'failed', -#indices)
+  redis.call('HSET', key, 'has_attempts', 1)
+end
+n = n + #indices
+redis.call('HSET', key, 'retry', token, 'retried', n)
+if n > 0 then
+  redis.call('HDEL', key, 'is_canceled', 'reason')
+  redis.call('HSET', key, 'is_retried', 1)
+  revive(id)
+  make_ready(id)
+  tell(id, 'changed')
+end
+local more = 0
+if not index then more = redis.call('EXISTS', key .. ':failed') end
+return { n, more }

@@ -1,0 +1,94 @@
+-- Stores calls as jobs of a batch, which the first submission makes. Sent twice it acts once: it carries its first index.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  token of the submitting client: tells an id that is taken from a command that is sent again
+-- ARGV[3]  index of the first job
+-- ARGV[4]  number of jobs
+-- ARGV[5]  '1' if this is the last submission of the batch
+-- ARGV[6]  '1' if the jobs go before all others of the queue
+-- ARGV[7]  queue
+-- ARGV[8]  environment
+-- ARGV[9]  calls per block
+-- ARGV[10] weight in the fair share
+-- ARGV[11] seconds that results are kept
+-- ARGV[12] description, JSON
+-- ARGV[13] number of functions
+-- ARGV[14] number of fields of calls
+-- ARGV[15...] digest and record of each function (the record empty where it is known to be stored),
+--          then field and record of each block or large call
+-- Returns  {'ok', total} | {'taken'} | {'gone'} | {'canceled', reason} | {'gap', total} | {'code', digest}: send its record
+local id, token, first, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local is_last, at_front = ARGV[5] == '1', ARGV[6] == '1'
+local functions, fields = tonumber(ARGV[13]), tonumber(ARGV[14])
+local key = batch_key(id)
+
+local h = redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'ended_at', 'functions', 'reason')
+local total = tonumber(h[1])
+if total and h[2] ~= token then return { 'taken' } end
+if h[3] then return { 'canceled', h[6] or '' } end
+if not total and first > 0 then return { 'gone' } end
+if total and (total > first or (count == 0 and not is_last)) then
+  if total >= first + count then return { 'ok', total } end
+  return { 'gap', total }
+end
+if total and total < first then return { 'gap', total } end
+
+for i = 0, functions - 1 do
+  local digest, record = ARGV[15 + 2 * i], ARGV[16 + 2 * i]
+  if record == '' and redis.call('EXISTS', prefix .. 'code:' .. digest) == 0 then return { 'code', digest } end
+end
+
+if not total then
+  redis.call('HSET', key, 'token', token, 'queue', ARGV[7], 'environment', ARGV[8], 'per_block', ARGV[9],
+    'weight', ARGV[10], 'result_ttl', ARGV[11], 'about', ARGV[12], 'submitted_at', string.format('%.6f', now()),
+    'total', 0, 'started', 0, 'finished', 0, 'failed', 0, 'canceled', 0, 'busy', 0)
+  if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
+  redis.call('ZADD', prefix .. 'batches', now(), id)
+elseif h[4] then
+  revive(id)
+end
+
+local known, added = h[5] or '', {}
+for i = 0, functions - 1 do
+  local digest, record = ARGV[15 + 2 * i], ARGV[16 + 2 * i]
+  if record ~= '' then redis.call('SETNX', prefix .. 'code:' .. digest, record) end
+  if not string.find(known, digest, 1, true) then
+    known = known .. digest .. ' '
+    added[#added + 1] = digest
+  end
+end
+if #added > 0 then
+  redis.call('HSET', key, 'functions', known)
+  link_code(id, table.concat(added, ' '))
+end
+
+local position = 15 + 2 * functions
+for i = position, position + 2 * fields - 1, 2 do
+  if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
+  redis.call('HSET', key .. ':calls', ARGV[i], ARGV[i + 1])
+end
+
+if count > 0 then
+  redis.call('HINCRBY', key, 'total', count)
+  local queued = key .. ':queued'
+  local tail = not at_front and redis.call('LINDEX', queued, -1)
+  local tail_start, tail_stop, tail_suspect
+  if tail then tail_start, tail_stop, tail_suspect = read_run(tail) end
+  if at_front then
+    redis.call('LPUSH', queued, write_run(first, first + count))
+  elseif tail and tail_stop == first and tail_suspect == '' then
+    redis.call('LSET', queued, -1, write_run(tail_start, first + count))
+  else
+    redis.call('RPUSH', queued, write_run(first, first + count))
+  end
+end
+
+if is_last then
+  redis.call('HDEL', key, 'is_submitting')
+  redis.call('ZREM', prefix .. 'submitting', id)
+else
+  redis.call('ZINCRBY', prefix .. 'submitting', 1, id)
+end
+make_ready(id, at_front)
+check_end(id)
+return { 'ok', first + count }

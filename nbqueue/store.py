@@ -1,0 +1,229 @@
+"""The state in Redis, and how it is reached.
+
+Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (payload.py).
+
+| key                              | type   | holds                                                                       |
+|----------------------------------|--------|-----------------------------------------------------------------------------|
+| `batches`                        | zset   | batches by the time they were submitted                                     |
+| `batch:<id>`                     | hash   | what never changes (queue, environment, about, calls per block, ...), the   |
+|                                  |        | counters total, started, finished, failed, canceled and busy (us), flags    |
+| `batch:<id>:calls`               | hash   | `b<block>`: signed calls; `<index>`: a large call. Freed when more than     |
+|                                  |        | 1,000 jobs have all finished                                                |
+| `batch:<id>:queued`              | list   | runs that wait, in order: `10-40`; `s10-40` are suspect                     |
+| `batch:<id>:outcomes`            | hash   | `b<block>` and `<index>`: signed outcomes, the job's own wins; `!...` are   |
+|                                  |        | plain words, never unpickled                                                |
+| `batch:<id>:ended`               | list   | `10-40`, `17`, `c10-40` (canceled), in the order of ending                  |
+| `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
+| `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
+| `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
+| `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
+| `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died        |
+| `code:<digest>`                  | string | a signed function; `code:<digest>:batches` (set) need it                    |
+| `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
+| `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
+| `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
+| `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
+| `queue:<name>:paused`            | string | there while the queue is paused                                             |
+| `workers`                        | zset   | workers by the number of their last beat                                    |
+| `worker:<id>`                    | hash   | its description                                                             |
+| `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
+| `worker:<id>:orders`             | zset   | orders by number: `cancel <batch>`, `cancel_job <batch> <index>`, `stop`    |
+| `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
+
+Each job is in exactly one place: in `queued` (or `suspects`), in a lease, or ended (an outcome, or `canceled`).
+Channels: `batch:<id>` tells what happened ('changed', 'outcome <index> <record>', 'ended', 'gone'), `worker:<id>`
+that there are orders. They are hints: who waits reads the state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from nbqueue import errors
+from nbqueue.transitions import BatchState, Request, batch_state
+from nbqueue.wire import Address, Command, Reply, Wire, unreachable
+
+if TYPE_CHECKING:
+    import redis
+
+T = TypeVar("T")
+
+_PATIENCE = 10.0
+"""Seconds during which a call tries to reach the server again before it gives up."""
+
+
+class Script:
+    """A Lua file, with what all of them share in front."""
+
+    _known: dict[str, Script] = {}  # noqa: RUF012 - scripts do not change while a process runs
+
+    def __init__(self, name: str) -> None:
+        folder = resources.files("nbqueue") / "lua"
+        shared = (folder / "prelude.lua").read_text("utf-8")
+        self.text = (shared + (folder / f"{name}.lua").read_text("utf-8")).encode()
+        self.sha = hashlib.sha1(self.text).hexdigest().encode()
+
+    @classmethod
+    def named(cls, name: str) -> Script:
+        if name not in cls._known:
+            cls._known[name] = cls(name)
+        return cls._known[name]
+
+
+class Store:
+    """The state of one namespace on one Redis.
+
+    Threads may share it. A command whose answer was lost is sent again: every transition may be sent twice.
+
+    Parameters
+    ----------
+    connection : str or redis.Redis
+        Where Redis is.
+    namespace : str
+        Keys of different namespaces never meet.
+    restart : callable, optional
+        Called when the server is gone; returns where it is now. The embedded server is started again this way.
+    """
+
+    def __init__(
+        self, connection: str | redis.Redis, namespace: str = "default", *, restart: Callable[[], str] | None = None
+    ) -> None:
+        self.address = Address(connection)
+        self.namespace = namespace
+        self.prefix = f"nbq:{{{namespace}}}:".encode()
+        self._restart = restart
+        self._idle: list[Wire] = []
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    @property
+    def url(self) -> str:
+        """Where the server is, without its password."""
+        return self.address.url
+
+    def key(self, name: str) -> bytes:
+        return self.prefix + name.encode()
+
+    def command(self, request: Request[Any], *, whole: bool = False) -> list[bytes]:
+        """The command that sends a request; `whole` sends the text of its script with it."""
+        script = Script.named(request.script)
+        head = [b"EVAL", script.text] if whole else [b"EVALSHA", script.sha]
+        return [*head, b"1", self.prefix, *request.arguments]
+
+    def call(self, request: Request[T], timeout: float = 30.0) -> T:
+        """Send a request and wait for what it answers.
+
+        Parameters
+        ----------
+        request : Request
+            From `nbqueue.transitions`.
+        timeout : float
+            Seconds that the answer may take.
+
+        Raises
+        ------
+        ServerUnreachable
+            No answer, also after several tries.
+        ServerFull
+            The server's memory limit is reached.
+        ServerError
+            The server refused the request; the message says why.
+        """
+        (reply,) = self._answers([self.command(request)], timeout)
+        if isinstance(reply, Reply) and reply.code == "NOSCRIPT":
+            (reply,) = self._answers([self.command(request, whole=True)], timeout)
+        if isinstance(reply, Reply):
+            raise self.refused(reply, request.script)
+        return request.read(reply)
+
+    def run(self, *command: bytes | str | float) -> Any:
+        """Send one plain command, which reads or may be sent twice."""
+        parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+        (reply,) = self._answers([parts], 30.0)
+        if isinstance(reply, Reply):
+            raise self.refused(reply, str(command[0]))
+        return reply
+
+    def batch(self, id: str) -> BatchState | None:
+        """The state of a batch; None if there is none of this id."""
+        return batch_state(id, self.run("HGETALL", self.key(f"batch:{id}")))
+
+    def refused(self, reply: Reply, what: str) -> errors.ServerError:
+        """The error that stands for the server's answer."""
+        if reply.code == "OOM" or "OOM command not allowed" in str(reply):
+            return errors.ServerFull(
+                f"the server at {self.url} has used the memory that it may use (maxmemory), and takes nothing more. "
+                "Delete batches that are not needed any more (batch.delete()), or raise its limit"
+            )
+        if "undeclared key" in str(reply) or "not declared" in str(reply):
+            return errors.ServerError(
+                f"the server at {self.url} refuses keys that a script did not declare (Dragonfly and ElastiCache "
+                "Serverless do): nbqueue needs Redis >= 7.0 or Valkey >= 7.2"
+            )
+        return errors.ServerError(f"the server at {self.url} refused '{what}': {reply}")
+
+    def open(self) -> Wire:
+        """A connection of the caller's own."""
+        return self.address.open()
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        with self._lock:
+            wires, self._idle = self._idle, []
+        for wire in wires:
+            wire.close()
+
+    def _answers(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        deadline, pause = time.monotonic() + _PATIENCE, 0.02
+        while True:
+            try:
+                wire = self._take()
+                replies = wire.call(commands, timeout)
+                self._give(wire)
+                if not (isinstance(replies[0], Reply) and replies[0].code in ("LOADING", "BUSY", "MASTERDOWN")):
+                    return replies
+                error: errors.ServerUnreachable = unreachable(self.url, replies[0])
+                deadline = max(deadline, time.monotonic() + 1) if replies[0].code == "LOADING" else deadline
+            except errors.ServerUnreachable as broken:
+                error = broken
+                self.close()  # what is left of them is broken too
+                if self._restart is not None:
+                    self.address = Address(self._restart())
+            if time.monotonic() > deadline:
+                raise error
+            time.sleep(pause)
+            pause = min(2 * pause, 1.0)
+
+    def _take(self) -> Wire:
+        with self._lock:
+            if self._pid != os.getpid():  # a fork shares the sockets: they stay the parent's
+                self._idle, self._pid = [], os.getpid()
+            if self._idle:
+                return self._idle.pop()
+        return self.open()
+
+    def _give(self, wire: Wire) -> None:
+        with self._lock:
+            if not wire.closed and len(self._idle) < 16:
+                self._idle.append(wire)
+                return
+        wire.close()
+
+
+def new_id() -> str:
+    """Six characters that are easy to read and type; whether they are free, `submit` tells."""
+    letters = "abcdefghjkmnpqrstuvwxyz"
+    characters = letters + "23456789"
+    return secrets.choice(letters) + "".join(secrets.choice(characters) for _ in range(5))
+
+
+def new_token() -> str:
+    """Tells one call from another."""
+    return secrets.token_hex(8)

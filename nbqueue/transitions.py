@@ -1,0 +1,402 @@
+"""The changes of state, as requests to Redis: plain data in, plain data out, no input or output here.
+
+Each function stands for the Lua file of the same name in `lua/`, which describes what it does. Each may be sent twice.
+What the answers mean is decided here too, so that blocking callers (`Store.call`) and the worker's event loop read them
+alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from nbqueue import errors
+
+T = TypeVar("T")
+Run = tuple[int, int]
+"""First index, and the index after the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[T]):
+    """A script, its arguments, and how to read its answer."""
+
+    script: str
+    arguments: list[bytes]
+    read: Callable[[Any], T]
+
+
+def _request(script: str, read: Callable[[Any], T], *arguments: bytes | str | float) -> Request[T]:
+    return Request(script, [_bytes(argument) for argument in arguments], read)
+
+
+def _bytes(value: bytes | str | float) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return str(value).encode()
+
+
+# Submitting ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What never changes of a batch."""
+
+    batch: str
+    token: str
+    queue: str
+    environment: str
+    per_block: int
+    about: str
+    """JSON: label, function, directory, notebook, host, options; for workers and for those who look."""
+    weight: float = 1.0
+    result_ttl: int = 7 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """How a submission went: 'ok', 'taken', 'gone', 'canceled', 'gap' or 'code' (send the record of `detail`)."""
+
+    answer: str
+    detail: str = ""
+
+
+def submit(
+    opening: Opening,
+    first: int,
+    count: int,
+    functions: Mapping[bytes, bytes],
+    fields: Sequence[tuple[str, bytes]],
+    *,
+    is_last: bool = False,
+    at_front: bool = False,
+) -> Request[Submitted]:
+    """`functions` maps digests to signed records, empty where Redis is known to have them."""
+    arguments: list[bytes | str | float] = [
+        opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
+        opening.per_block, opening.weight, opening.result_ttl, opening.about, len(functions), len(fields),
+    ]  # fmt: skip
+    for digest, record in functions.items():
+        arguments += (digest.hex(), record)
+    for name, record in fields:
+        arguments += (name, record)
+
+    def read(reply: list[Any]) -> Submitted:
+        return Submitted(reply[0].decode(), _text(reply[1]) if len(reply) > 1 else "")
+
+    return _request("submit", read, *arguments)
+
+
+def touch(batch: str) -> Request[bool]:
+    return _request("touch", bool, batch)
+
+
+def abandon(batch: str, touches: float | None, reason: str) -> Request[int]:
+    return _request("abandon", int, batch, "" if touches is None else touches, reason)
+
+
+# Running -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A leased run, with the records of the calls that it needs."""
+
+    number: int
+    batch: str
+    start: int
+    stop: int
+    kind: str
+    """'' usual, 's' suspect (a worker died with it), 'x' suspect and alone on this worker."""
+    per_block: int
+    about: bytes
+    has_attempts: bool
+    """Some jobs of the batch ran before: outcomes are recorded job by job."""
+    attempts: dict[int, int]
+    calls: list[tuple[str, bytes]]
+
+
+GONE = "gone"
+
+
+def claim(
+    worker: str,
+    number: int,
+    environment: str,
+    queues: Sequence[str],
+    *,
+    children: int,
+    target: float,
+    most_jobs: int = 4096,
+    most_bytes: int = 4_000_000,
+) -> Request[Claimed | str | None]:
+    """A run, None if there is nothing to do, or GONE if the worker was taken for dead. `target` is in seconds of work."""
+
+    def read(reply: list[Any]) -> Claimed | str | None:
+        if not reply:
+            return None
+        if reply[0] == b"gone":
+            return GONE
+        attempts, calls = reply[8], reply[9]
+        return Claimed(
+            number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
+            dict(zip(attempts[::2], attempts[1::2], strict=True)),
+            [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
+        )  # fmt: skip
+
+    return _request(
+        "claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes, *queues
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FailureNote:
+    """What is counted of a failure: the digest that identical ones share, and a summary for who looks."""
+
+    index: int
+    digest: str
+    summary: str
+
+
+def finish(
+    worker: str,
+    number: int,
+    batch: str,
+    run: Run,
+    busy: float,
+    records: Sequence[tuple[str, bytes]],
+    failures: Sequence[FailureNote] = (),
+) -> Request[str]:
+    """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone' (no such batch). `busy` is in seconds."""
+    arguments: list[bytes | str | float] = [
+        worker, number, batch, run[0], run[1], int(busy * 1e6), len(records), len(failures),
+    ]  # fmt: skip
+    for name, record in records:
+        arguments += (name, record)
+    for note in failures:
+        arguments += (note.index, note.digest, note.summary)
+    return _request("finish", _text, *arguments)
+
+
+def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]:
+    """'ok' or 'lost'. `death` tells how a process died of the first job."""
+    return _request("release", _text, worker, number, run[0], run[1], death)
+
+
+def register(worker: str, description: Mapping[str, str | float]) -> Request[int]:
+    return _request("register", int, worker, *(part for item in description.items() for part in item))
+
+
+def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> Request[list[tuple[int, str]] | None]:
+    """The orders that wait, numbered; None if the worker was taken for dead."""
+
+    def read(reply: list[bytes]) -> list[tuple[int, str]] | None:
+        if reply[0] == b"gone":
+            return None
+        orders = (order.decode().partition(" ") for order in reply[1:])
+        return [(int(number), order) for number, _, order in orders]
+
+    return _request("beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
+
+
+def reap(worker: str, beat: float | None, death: str) -> Request[int]:
+    return _request("reap", int, worker, "" if beat is None else beat, death)
+
+
+def order(worker: str, what: str) -> Request[bool]:
+    return _request("order", bool, worker, what)
+
+
+# Steering ------------------------------------------------------------------------------------------------------------
+
+
+def cancel(batch: str, reason: str, *, only_waiting: bool = False) -> Request[int]:
+    return _request("cancel", int, batch, int(only_waiting), reason)
+
+
+def cancel_job(batch: str, index: int) -> Request[str]:
+    return _request("cancel_job", _text, batch, index)
+
+
+def retry(batch: str, token: str, index: int | None = None) -> Request[tuple[int, bool]]:
+    """How many jobs were queued again (-1: no such batch), and whether there are more."""
+    return _request("retry", lambda reply: (int(reply[0]), bool(reply[1])), batch, token, "" if index is None else index)
+
+
+def pause(batch: str) -> Request[int]:
+    return _request("pause", int, batch)
+
+
+def resume(batch: str) -> Request[int]:
+    return _request("resume", int, batch)
+
+
+def pause_queue(queue: str) -> Request[int]:
+    return _request("pause_queue", int, queue)
+
+
+def resume_queue(queue: str, environments: Iterable[str]) -> Request[int]:
+    return _request("resume_queue", int, queue, *environments)
+
+
+def delete(batch: str) -> Request[int]:
+    return _request("delete", int, batch)
+
+
+def delete_job(batch: str, index: int) -> Request[int]:
+    record = "!" + json.dumps({"type": "ResultExpired", "message": "it was deleted"})
+    return _request("delete_job", int, batch, index, record)
+
+
+# Looking -------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """One job as Redis knows it."""
+
+    state: str
+    """'ended', 'canceled', 'started', 'queued' or 'unknown'."""
+    own: bytes
+    block: bytes
+    attempts: int
+    worker: str
+
+
+def job(batch: str, index: int) -> Request[JobState | None]:
+    def read(reply: list[Any]) -> JobState | None:
+        if not reply:
+            return None
+        return JobState(reply[0].decode(), reply[1], reply[2], int(reply[3]), reply[4].decode())
+
+    return _request("job", read, batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRecords:
+    """Records of outcomes by field: blocks 'b0', jobs '17'. Jobs below `stop` have been read."""
+
+    stop: int
+    per_block: int
+    records: dict[str, bytes]
+
+
+def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None]:
+    def read(reply: list[Any]) -> OutcomeRecords | None:
+        if not reply:
+            return None
+        names = (name.decode() for name in reply[2::2])
+        return OutcomeRecords(reply[0], reply[1], dict(zip(names, reply[3::2], strict=True)))
+
+    return _request("outcomes", read, batch, start, stop)
+
+
+def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes] | None]:
+    """Calls per block, the record of the job's block, its own record."""
+    return _request("calls", lambda reply: (reply[0], reply[1], reply[2]) if reply else None, batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch as Redis knows it at one moment."""
+
+    id: str
+    queue: str
+    environment: str
+    per_block: int
+    about: dict[str, Any]
+    total: int
+    started: int
+    finished: int
+    failed: int
+    canceled: int
+    busy: float
+    """Seconds that its jobs took, all together."""
+    submitted_at: float
+    ended_at: float | None
+    is_submitting: bool
+    is_paused: bool
+    is_canceled: bool
+    is_retried: bool
+    reason: str
+    """Why it was canceled."""
+    result_ttl: int = 0
+
+    @property
+    def queued(self) -> int:
+        return self.total - self.started - self.ended
+
+    @property
+    def ended(self) -> int:
+        return self.finished + self.failed + self.canceled
+
+    @property
+    def done(self) -> bool:
+        return not self.is_submitting and self.ended >= self.total
+
+
+def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
+    """A batch from what HGETALL answers for it."""
+    h = dict(zip(fields[::2], fields[1::2], strict=True))
+    if b"total" not in h:
+        return None
+    ended_at = h.get(b"ended_at")
+    try:
+        about = json.loads(h[b"about"])
+    except ValueError as error:
+        raise errors.CorruptPayload(f"batch {id}: its description is not what nbqueue wrote ({error})") from error
+    return BatchState(
+        id, h[b"queue"].decode(), h[b"environment"].decode(), int(h[b"per_block"]), about,
+        int(h[b"total"]), int(h[b"started"]), int(h[b"finished"]), int(h[b"failed"]), int(h[b"canceled"]),
+        int(h[b"busy"]) / 1e6, float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
+        b"is_submitting" in h, b"is_paused" in h, b"is_canceled" in h, b"is_retried" in h,
+        h.get(b"reason", b"").decode(), int(h[b"result_ttl"]),
+    )  # fmt: skip
+
+
+def batches(most: int, queue: str = "") -> Request[list[BatchState]]:
+    def read(reply: list[Any]) -> list[BatchState]:
+        states = (batch_state(id.decode(), h) for id, h in zip(reply[::2], reply[1::2], strict=True))
+        return [state for state in states if state]
+
+    return _request("batches", read, most, queue)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker as Redis knows it."""
+
+    id: str
+    beat: int
+    leases: int
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def queues(self) -> list[str]:
+        return self.fields.get("queues", "").split()
+
+    @property
+    def environment(self) -> str:
+        return self.fields.get("environment", "")
+
+    @property
+    def children(self) -> int:
+        return int(self.fields.get("children", "0"))
+
+
+def workers() -> Request[list[WorkerState]]:
+    def read(reply: list[Any]) -> list[WorkerState]:
+        found = []
+        for id, leases, h in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+            fields = {k.decode(): v.decode("utf-8", "replace") for k, v in zip(h[::2], h[1::2], strict=True)}
+            found.append(WorkerState(id.decode(), int(fields.get("beat", "0")), leases, fields))
+        return found
+
+    return _request("workers", read)
+
+
+def _text(reply: Any) -> str:
+    return reply.decode("utf-8", "replace") if isinstance(reply, bytes) else str(reply)

@@ -1,0 +1,314 @@
+"""Connections to Redis: the one user of the `redis` package.
+
+A `redis.Redis` client is not used for nbqueue's own commands, because it sends a command again when its answer was
+lost, mixes answers up when a KeyboardInterrupt lands inside a reply, and is slow for large values. `redis.connection`
+makes and authenticates the connection (TCP, TLS, Unix sockets, passwords); then this module sends and reads by itself:
+
+- bytes in, bytes out; RESP2, read by hiredis;
+- a KeyboardInterrupt is held back until the answer is there; if that takes too long, the connection is closed before it
+  is raised: no answer is ever read by the wrong call;
+- `Wire.call` blocks; `Wire.send`, `fileno`, `flush` and `replies` serve an event loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nbqueue import errors
+
+if TYPE_CHECKING:
+    import redis
+
+Part = bytes | bytearray | memoryview
+Command = Sequence[Part]
+
+_CHUNK = 256 * 1024
+_SLICE = 0.25
+"""Seconds after which a blocking read looks whether it was interrupted."""
+
+
+class Address:
+    """Where a Redis is and how to connect to it: from a URL, or with the settings of a `redis.Redis`."""
+
+    def __init__(self, source: str | redis.Redis) -> None:
+        import redis
+
+        if isinstance(source, str):
+            if not source.startswith(("redis://", "rediss://", "unix://")):
+                raise errors.UsageError(
+                    f"connection {_without_password(source)!r}: a URL begins with redis://, rediss:// or unix://"
+                )
+            self.client = redis.Redis.from_url(source)
+        elif isinstance(source, redis.Redis):
+            self.client = source
+        else:
+            raise errors.UsageError(f"connection: a URL or a redis.Redis is needed, not a {type(source).__name__}")
+        pool = self.client.connection_pool
+        settings = dict(pool.connection_kwargs)
+        for name in ("retry", "retry_on_error", "event_dispatcher", "maint_notifications_config", "cache"):
+            settings.pop(name, None)
+        settings.update(
+            protocol=2,
+            decode_responses=False,
+            health_check_interval=0,
+            socket_timeout=5.0,
+            socket_connect_timeout=5.0,
+            lib_name=None,
+            lib_version=None,
+        )
+        self._make = pool.connection_class
+        self._settings = settings
+        self.url = _without_password(source) if isinstance(source, str) else self._describe()
+
+    def _describe(self) -> str:
+        settings = self._settings
+        if "path" in settings:
+            return f"unix://{settings['path']}"
+        return f"redis://{settings.get('host', 'localhost')}:{settings.get('port', 6379)}/{settings.get('db') or 0}"
+
+    def open(self) -> Wire:
+        """A new connection.
+
+        Raises
+        ------
+        ServerUnreachable
+            The server does not accept it, or not these credentials.
+        """
+        import redis
+
+        connection = self._make(**self._settings)
+        try:
+            connection.connect()
+        except (redis.RedisError, OSError) as error:
+            connection.disconnect()
+            raise unreachable(self.url, error) from error
+        return Wire(self.url, connection)
+
+
+def unreachable(url: str, error: object) -> errors.ServerUnreachable:
+    hint = "Is it running, and may this machine reach it?"
+    if "WRONGPASS" in str(error) or "NOAUTH" in str(error) or "uthentication" in str(error):
+        hint = "Does the URL (NBQUEUE_URL) hold the right user and password?"
+    return errors.ServerUnreachable(f"the server at {url} does not answer: {error}. {hint}")
+
+
+def _without_password(url: str) -> str:
+    head, _, tail = url.partition("://")
+    credentials, at, rest = tail.rpartition("@")
+    if not at:
+        return url
+    return f"{head}://{credentials.split(':')[0]}:***@{rest}"
+
+
+class Reply(Exception):
+    """An error that the server answered with; its text begins with a code such as OOM or NOSCRIPT."""
+
+    @property
+    def code(self) -> str:
+        return str(self).partition(" ")[0]
+
+
+class Wire:
+    """One connection: commands out, replies in."""
+
+    def __init__(self, url: str, connection: Any) -> None:
+        import hiredis
+
+        self.url = url
+        self._connection = connection
+        self._socket: socket.socket = connection._sock
+        self._reader = hiredis.Reader(replyError=Reply)
+        self._out: list[memoryview] = []
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+        self._tls = hasattr(self._socket, "pending")
+        self.closed = False
+
+    def close(self) -> None:
+        """Close the connection; answers that were not read are lost."""
+        self.closed = True
+        self._connection.disconnect()
+
+    # For callers that block
+
+    def call(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+        """Send commands and read their answers; errors are among these as `Reply` objects.
+
+        Parameters
+        ----------
+        commands : sequence of sequences of bytes
+        timeout : float
+            Seconds that each answer may take.
+
+        Raises
+        ------
+        ServerUnreachable
+            The connection broke or the answer did not come. The connection is closed; the commands may have acted.
+        """
+        with held_interrupt() as interrupted:
+            try:
+                self._socket.settimeout(timeout)
+                for chunk in _packed(commands):
+                    self._socket.sendall(chunk)
+                return [self._read(timeout, interrupted) for _ in commands]
+            except OSError as error:
+                self.close()
+                raise unreachable(self.url, error) from error
+            except BaseException:
+                self.close()
+                raise
+
+    def _read(self, timeout: float, interrupted: Callable[[], bool]) -> Any:
+        deadline = time.monotonic() + timeout
+        while True:
+            reply = self._reader.gets()
+            if reply is not False:
+                return reply
+            while not self._ready(_SLICE):
+                if interrupted():
+                    raise KeyboardInterrupt
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no answer within {timeout:g} seconds")
+            self._receive()
+
+    def wait(self, timeout: float) -> Any:
+        """The next message of a subscription, or None after `timeout` seconds. The caller owns the thread."""
+        reply = self._reader.gets()
+        if reply is not False:
+            return reply
+        try:
+            if not self._ready(timeout):
+                return None
+            self._receive()
+        except OSError as error:
+            self.close()
+            raise unreachable(self.url, error) from error
+        reply = self._reader.gets()
+        return None if reply is False else reply
+
+    def _ready(self, timeout: float) -> bool:
+        return (self._tls and self._socket.pending() > 0) or bool(self._poll.poll(timeout * 1000))  # type: ignore[attr-defined]
+
+    def _receive(self) -> None:
+        data = self._socket.recv(_CHUNK)
+        if not data:
+            raise ConnectionResetError("the server closed the connection")
+        self._reader.feed(data)
+
+    # For event loops
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, command: Command) -> None:
+        """Queue a command; `flush` sends it."""
+        self._out.extend(memoryview(chunk) for chunk in _packed([command]))
+
+    def flush(self) -> bool:
+        """Send what the socket takes without blocking. True if all is sent, False to call again when it is writable.
+
+        Raises
+        ------
+        OSError
+            The connection broke.
+        """
+        if not self._out:
+            return True
+        self._socket.setblocking(False)
+        while self._out:
+            try:
+                sent = self._socket.send(self._out[0])
+            except (BlockingIOError, InterruptedError):
+                return False
+            except OSError as error:
+                if _wants_more(error):
+                    return False
+                raise
+            if sent == len(self._out[0]):
+                self._out.pop(0)
+            else:
+                self._out[0] = self._out[0][sent:]
+        return True
+
+    def replies(self) -> Iterator[Any]:
+        """The answers that are there, without blocking.
+
+        Raises
+        ------
+        OSError
+            The connection broke.
+        """
+        self._socket.setblocking(False)
+        while True:
+            try:
+                data = self._socket.recv(_CHUNK)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                if _wants_more(error):
+                    return
+                raise
+            if not data:
+                raise ConnectionResetError("the server closed the connection")
+            self._reader.feed(data)
+            while (reply := self._reader.gets()) is not False:
+                yield reply
+            if len(data) < _CHUNK and not self._tls:
+                return
+
+
+def _wants_more(error: OSError) -> bool:
+    import ssl
+
+    return isinstance(error, ssl.SSLWantReadError | ssl.SSLWantWriteError)
+
+
+def _packed(commands: Sequence[Command]) -> list[Part]:
+    """The bytes of commands: small parts joined, large ones as they are."""
+    chunks: list[Part] = []
+    small: list[Part] = []
+    for command in commands:
+        small.append(b"*%d\r\n" % len(command))
+        for part in command:
+            if len(part) < 65536:
+                small += (b"$%d\r\n" % len(part), part, b"\r\n")
+            else:
+                small.append(b"$%d\r\n" % len(part))
+                chunks += (b"".join(small), part)
+                small = [b"\r\n"]
+    chunks.append(b"".join(small))
+    return chunks
+
+
+@contextlib.contextmanager
+def held_interrupt() -> Iterator[Callable[[], bool]]:
+    """Hold a KeyboardInterrupt back until the end of the block; the value tells whether one waits.
+
+    Only the main thread receives signals; in any other this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield _never
+        return
+    former = signal.getsignal(signal.SIGINT)
+    if not callable(former):  # ignored, or not Python's: there is nothing to hold back
+        yield _never
+        return
+    caught: list[Any] = []
+    try:
+        signal.signal(signal.SIGINT, lambda number, frame: caught.append(frame))
+        yield lambda: bool(caught)
+    finally:
+        signal.signal(signal.SIGINT, former)
+        if caught:
+            former(signal.SIGINT, caught[0])
+
+
+def _never() -> bool:
+    return False
