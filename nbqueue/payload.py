@@ -277,7 +277,7 @@ def pack_code(function: Any) -> Code:
     pickler = _Pickler(file, buffers.append)
     try:
         pickler.dump(function)
-    except Exception as error:  # noqa: BLE001 - whatever a reducer raises means the same
+    except Exception as error:
         raise _cannot_pickle(f"{name_of(function)}()", function, error) from error
     pickled = _join([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
     sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
@@ -328,7 +328,7 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     """
     try:
         entry = bytes([function | _KWARGS]) + _dumps((args, kwargs)) if kwargs else bytes([function]) + _dumps(args)
-    except Exception as error:  # noqa: BLE001 - whatever a reducer raises means the same
+    except Exception as error:
         for name, value in [*enumerate(args), *kwargs.items()]:
             what = f"argument {name}" if isinstance(name, int) else f"argument {name!r}"
             if not _can_pickle(value):
@@ -412,6 +412,23 @@ class Failure:
         return error if isinstance(error, BaseException) else None
 
 
+def pack_exception(error: BaseException) -> bytes:
+    """An exception, without its traceback, as bytes that have been seen to give it back.
+
+    Raises
+    ------
+    Exception
+        It cannot be pickled, or not be rebuilt: constructors with several arguments often cannot.
+    """
+    file = io.BytesIO()
+    _Pickler(file).dump(error)
+    pickled = file.getvalue()
+    rebuilt = pickle.loads(pickled)
+    if type(rebuilt).__qualname__ != type(error).__qualname__:
+        raise errors.CannotPickle(f"a {type(error).__qualname__} becomes a {type(rebuilt).__qualname__}")
+    return pickled
+
+
 def pack_outcomes(
     seal: Seal,
     batch: str,
@@ -435,7 +452,7 @@ def pack_outcomes(
     """
     try:
         layout, packed = _many(values, map(type, values))
-    except Exception as error:  # noqa: BLE001 - whatever a reducer raises means the same
+    except Exception as error:
         raise _cannot_pickle("the result", values[0], error) from error
     _check_size("the result", len(packed))
     body = b"".join((_outcome_meta(FINISHED, attempt, started, worker, durations, holes), packed))
@@ -560,7 +577,9 @@ _HINTS = {
 
 def _type_name(obj: Any) -> str:
     kind = type(obj)
-    return kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    return (
+        kind.__qualname__ if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}.{kind.__qualname__}"
+    )
 
 
 @dataclass
@@ -616,7 +635,7 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield from ((f"item {i}", value) for i, value in enumerate(list(obj)))
     elif isinstance(obj, type):
         yield from ((f"attribute {name!r}", value) for name, value in vars(obj).items() if not name.startswith("__"))
-    elif type(obj).__reduce_ex__ is object.__reduce_ex__ and hasattr(obj, "__dict__"):
+    elif getattr(type(obj), "__reduce_ex__", None) is object.__reduce_ex__ and hasattr(obj, "__dict__"):
         yield from ((f"attribute {name!r}", value) for name, value in vars(obj).items())
 
 

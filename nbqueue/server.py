@@ -309,15 +309,16 @@ def _is_private(directory: Path) -> bool:
 def _recorded_socket(place: _Place) -> Path | None:
     """Where the last server put its socket: whoever started it may have another XDG_RUNTIME_DIR than this process."""
     try:
-        return Path(os.fsdecode((place.directory / "address").read_bytes()))
+        socket = Path(os.fsdecode((place.directory / "address").read_bytes()))
     except OSError:
         return None
+    return socket if socket.name == _socket_name(place) else None  # not that of a home of which this is a copy
 
 
 def _choose_socket(place: _Place) -> Path:
-    name = f"{_short_hash(place.directory)}.sock"
+    name = _socket_name(place)
     recorded = _recorded_socket(place)
-    if recorded and recorded.name == name and _is_private(recorded.parent) and os.access(recorded.parent, os.W_OK):
+    if recorded and _is_private(recorded.parent) and os.access(recorded.parent, os.W_OK):
         return recorded  # clients that have lost their server look for it there
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
     fits = len(os.fsencode(runtime / "nbqueue" / name)) <= SOCKET_PATH_LIMIT
@@ -329,6 +330,10 @@ def _choose_socket(place: _Place) -> Path:
     if len(os.fsencode(socket)) > SOCKET_PATH_LIMIT:
         raise ServerError(f"{socket} is too long for a socket. Set XDG_RUNTIME_DIR to a short directory of yours.")
     return socket
+
+
+def _socket_name(place: _Place) -> str:
+    return f"{_short_hash(place.directory)}.sock"
 
 
 def _short_hash(path: Path) -> str:

@@ -44,6 +44,11 @@ def server_binary() -> str | None:
     return os.environ.get("NBQUEUE_SERVER") or None
 
 
+def notebook() -> str | None:
+    """The path of the notebook that this kernel belongs to, where its front end tells."""
+    return os.environ.get("JPY_SESSION_NAME") or os.environ.get("__vsc_ipynb_file__") or None  # noqa: SIM112
+
+
 def local_environment() -> str:
     """The environment of this interpreter on the embedded server: version, and which installation of it."""
     return f"{python_environment()}-{hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]}"

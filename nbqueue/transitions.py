@@ -210,6 +210,10 @@ def order(worker: str, what: str) -> Request[bool]:
     return _request("order", bool, worker, what)
 
 
+def wake(environment: str, queues: Iterable[str]) -> Request[int]:
+    return _request("wake", int, environment, *queues)
+
+
 # Steering ------------------------------------------------------------------------------------------------------------
 
 
@@ -223,7 +227,9 @@ def cancel_job(batch: str, index: int) -> Request[str]:
 
 def retry(batch: str, token: str, index: int | None = None) -> Request[tuple[int, bool]]:
     """How many jobs were queued again (-1: no such batch), and whether there are more."""
-    return _request("retry", lambda reply: (int(reply[0]), bool(reply[1])), batch, token, "" if index is None else index)
+    return _request(
+        "retry", lambda reply: (int(reply[0]), bool(reply[1])), batch, token, "" if index is None else index
+    )
 
 
 def pause(batch: str) -> Request[int]:

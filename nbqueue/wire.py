@@ -52,7 +52,9 @@ class Address:
             raise errors.UsageError(f"connection: a URL or a redis.Redis is needed, not a {type(source).__name__}")
         pool = self.client.connection_pool
         settings = dict(pool.connection_kwargs)
-        for name in ("retry", "retry_on_error", "event_dispatcher", "maint_notifications_config", "cache"):
+        for name in (
+            "retry", "retry_on_error", "event_dispatcher", "maint_notifications_config", "cache", "lib_name", "lib_version"
+        ):  # fmt: skip
             settings.pop(name, None)
         settings.update(
             protocol=2,
@@ -60,8 +62,7 @@ class Address:
             health_check_interval=0,
             socket_timeout=5.0,
             socket_connect_timeout=5.0,
-            lib_name=None,
-            lib_version=None,
+            driver_info=None,
         )
         self._make = pool.connection_class
         self._settings = settings

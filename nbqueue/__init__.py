@@ -1,0 +1,49 @@
+"""nbqueue: run functions of a notebook in worker processes, durably and fast.
+
+from nbqueue import q
+
+batch = q.map(func, items)
+batch.results()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbqueue.batch import Batch, Job
+    from nbqueue.client import Queue, call
+
+    q: Queue
+
+__version__ = "0.1.0"
+
+__all__ = [
+    # Submitting
+    "Queue",
+    "call",
+    "q",
+    # What comes of it
+    "Batch",
+    "Job",
+]  # fmt: skip
+
+_HOMES = {
+    "Queue": "nbqueue.client", "call": "nbqueue.client", "Batch": "nbqueue.batch", "Job": "nbqueue.batch",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: `import nbqueue` is fast, and `q` is made on first use."""
+    import importlib
+
+    if name == "q":
+        from nbqueue.client import Queue
+
+        value: Any = Queue()
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'nbqueue' has no attribute {name!r}")
+    globals()[name] = value
+    return value

@@ -1,0 +1,6 @@
+"""`python -m nbqueue` is the same as `nbqueue`."""
+
+from nbqueue.cli import main
+
+if __name__ == "__main__":
+    main()

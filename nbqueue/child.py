@@ -1,0 +1,353 @@
+"""A child of a worker: the process that executes user code.
+
+It is a fresh interpreter with an empty `__main__`. It is handed runs over a socket, verifies and unpickles calls, runs
+them one after the other in its main thread, and signs what they return. It never talks to Redis. What it has loaded it
+keeps from job to job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+import types
+from collections.abc import Callable
+from typing import Any
+
+from nbqueue import errors, messages, payload
+from nbqueue.messages import Do, Done, Page
+from nbqueue.payload import Failure, Seal
+from nbqueue.transitions import FailureNote
+
+_QUICK = 0.0005
+"""Seconds; outcomes of quicker jobs are recorded together."""
+_HOLD = 0.02
+"""Seconds for which outcomes of quick jobs are kept back at most."""
+
+
+class _Stopped(BaseException):
+    """Raised inside the running job when its time is up or it was canceled; `except Exception` does not catch it."""
+
+
+def main() -> None:
+    """Serve the worker at the other end of the socket; arguments are its file descriptor and that of the page."""
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    link = socket.socket(fileno=int(sys.argv[1]))
+    page = Page(int(sys.argv[2]))
+    preload = sys.argv[3:]
+    sys.argv[:] = [""]
+    inbox = messages.Inbox()
+    incoming = messages.receive(link, inbox)
+    hello = next(incoming, None)
+    if not isinstance(hello, messages.Hello):
+        return
+    for module in preload:
+        __import__(module)
+    child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker)
+    signal.signal(signal.SIGUSR1, child.on_signal)
+    for message in incoming:
+        if isinstance(message, Do):
+            child.do(message)
+    child.close()
+
+
+class Child:
+    """Runs jobs, one after the other."""
+
+    def __init__(self, link: socket.socket, page: Page, seal: Seal, worker: str) -> None:
+        self._link = link
+        self._cells = page.cells
+        self._seal = seal
+        self._worker = worker
+        self._records: dict[bytes, bytes] = {}
+        self._functions: dict[bytes, Callable[..., Any]] = {}
+        self._runner: asyncio.Runner | None = None
+        self._directory = ""
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+    def on_signal(self, number: int, frame: object) -> None:
+        """Stop the running job, if it still is the one that is meant."""
+        cells = self._cells
+        index = cells[Page.INDEX]
+        if index >= 0 and index == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]:
+            cells[Page.SOFT_INDEX] = -1
+            raise _Stopped
+
+    def do(self, run: Do) -> None:
+        """Run the jobs of a run, up to where the worker says to stop."""
+        self._records.update(run.functions)
+        cells = self._cells
+        cells[Page.INDEX] = -1
+        cells[Page.NUMBER] = run.number
+        self._enter(json.loads(run.about).get("directory", ""))
+        report = _Report(self._link, self._seal, self._worker, run)
+        calls = dict(run.calls)
+        position = run.start
+        while position < run.stop and not self._is_stopped(run.number, position):
+            block = position // run.per_block
+            first = block * run.per_block
+            stop = min(run.stop, first + run.per_block)
+            end = self._do_block(run, report, calls, block, position, stop)
+            if end < stop:
+                position = end
+                break
+            position = stop
+            report.close_block(block)
+        report.end()
+
+    def _is_stopped(self, number: int, index: int) -> bool:
+        cells = self._cells
+        return cells[Page.SKIP] >= number or (cells[Page.STOP_NUMBER] == number and index >= cells[Page.STOP])
+
+    def _do_block(self, run: Do, report: _Report, calls: dict[str, bytes], block: int, start: int, stop: int) -> int:
+        """Run the jobs of one block; returns the index after the last one that ran."""
+        cells, number, seal = self._cells, run.number, self._seal
+        clock, INDEX, SINCE, STOP_NUMBER, STOP = time.monotonic_ns, Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
+        opened: payload.Calls | None = None
+        problem: Exception | None = None
+        try:
+            record = calls.get(f"b{block}")
+            if record is not None:
+                opened = payload.Calls(seal, run.batch, block * run.per_block, record)
+        except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
+            problem = error
+        atoms = function = None
+        if opened is not None and (atoms := opened.atoms()) is not None:
+            try:
+                function = self._function(opened.digest())
+            except Exception as error:  # noqa: BLE001 - a function that cannot be loaded is the outcome of its jobs
+                problem = error
+        offset = block * run.per_block
+        now = clock()
+        for index in range(start, stop):
+            if cells[STOP_NUMBER] == number and index >= cells[STOP]:
+                return index
+            began = now
+            try:
+                if function is not None and atoms is not None:
+                    cells[SINCE] = began
+                    cells[INDEX] = index
+                    value = function(atoms[index - offset])
+                else:
+                    if problem is not None:
+                        raise problem
+                    digest, args, kwargs = self._call(run, calls, opened, index)
+                    called = self._function(digest)
+                    now = began = clock()
+                    cells[SINCE] = began
+                    cells[INDEX] = index
+                    value = called(*args, **kwargs)
+                    args = kwargs = None  # type: ignore[assignment]
+                if type(value) is types.CoroutineType:
+                    value = self._await(value)
+                cells[INDEX] = -1
+            except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
+                cells[INDEX] = -1
+                now = clock()
+                if isinstance(error, _Stopped):
+                    self._forget_runner()
+                    if cells[Page.SOFT_REASON] == messages.CANCEL:
+                        report.canceled(index, now - began)
+                        return index + 1
+                report.failed(index, now - began, self._failure(error, run))
+                del error
+            else:
+                now = clock()
+                report.finished(index, now - began, value)
+                value = None
+        return stop
+
+    def _call(self, run: Do, calls: dict[str, bytes], opened: payload.Calls | None, index: int) -> payload.Call:
+        if opened is not None and not opened.is_elsewhere(index):
+            return opened[index]
+        own = calls.get(str(index))
+        if own is None:
+            raise errors.CorruptPayload(f"the call of job {run.batch}:{index} is not there any more")
+        return payload.Calls(self._seal, run.batch, index, own)[index]
+
+    def _function(self, digest: bytes) -> Callable[..., Any]:
+        function = self._functions.get(digest)
+        if function is None:
+            record = self._records.get(digest)
+            if record is None:
+                raise errors.CorruptPayload("the function of this job is not in Redis any more")
+            function = self._functions[digest] = payload.unpack_code(self._seal, digest, record)
+        return function
+
+    def _await(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(coroutine)
+
+    def _forget_runner(self) -> None:
+        """A stopped task must not go on inside the next job."""
+        if self._runner is not None:
+            with contextlib.suppress(Exception):
+                self._runner.close()
+            self._runner = None
+
+    def _enter(self, directory: str) -> None:
+        if directory and directory != self._directory:
+            with contextlib.suppress(OSError):  # another host may not have it
+                os.chdir(directory)
+                self._directory = directory
+
+    def _failure(self, error: BaseException, run: Do) -> Failure:
+        if isinstance(error, _Stopped):
+            limit = json.loads(run.about).get("timeout")
+            error = errors.JobTimeout(f"it ran longer than its job_timeout of {limit:g} seconds").with_traceback(
+                error.__traceback__
+            )
+        return describe(error)
+
+
+def describe(error: BaseException) -> Failure:
+    """An exception in words, and pickled where that can be undone."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    try:
+        text = "".join(traceback.format_exception(type(error), error, frames))
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - __str__ and __repr__ are user code too
+        text = message = f"{type(error).__qualname__} (it cannot be shown: {type(broken).__name__} in its __str__)"
+    module = type(error).__module__
+    name = type(error).__qualname__ if module in ("builtins", "__main__") else f"{module}.{type(error).__qualname__}"
+    if isinstance(error, errors.NbqueueError):
+        name = type(error).__qualname__
+    try:
+        pickled: bytes | None = payload.pack_exception(error)
+    except Exception:  # noqa: BLE001 - the text is kept, and says what happened
+        pickled = None
+    return Failure(name, message, text, pickled)
+
+
+class _Report:
+    """Collects the outcomes of a run and sends them: quick ones by the block, others as they end."""
+
+    def __init__(self, link: socket.socket, seal: Seal, worker: str, run: Do) -> None:
+        self._link, self._seal, self._worker, self._run = link, seal, worker, run
+        self._sent_upto = run.start
+        self._sent_at = time.monotonic()
+        self._records: list[tuple[str, bytes]] = []
+        self._failures: list[FailureNote] = []
+        self._busy = 0.0
+        self._is_canceled = False
+        self._start_pending(run.start)
+
+    def _start_pending(self, index: int) -> None:
+        self._first = self._next = index
+        self._values: list[Any] = []
+        self._durations: list[float] = []
+        self._holes: list[int] = []
+        self._started = time.time()
+
+    def finished(self, index: int, nanoseconds: int, value: Any) -> None:
+        seconds = nanoseconds * 1e-9
+        self._values.append(value)
+        self._durations.append(seconds)
+        self._busy += seconds
+        self._next = index + 1
+        if seconds >= _QUICK:
+            self._pack()
+            self.send()
+
+    def failed(self, index: int, nanoseconds: int, failure: Failure) -> None:
+        seconds = nanoseconds * 1e-9
+        self._holes.append(len(self._values))
+        self._values.append(None)
+        self._durations.append(seconds)
+        self._busy += seconds
+        self._next = index + 1
+        self._add_failure(index, seconds, failure, time.time() - seconds)
+        if seconds >= _QUICK:
+            self._pack()
+            self.send()
+
+    def canceled(self, index: int, nanoseconds: int) -> None:
+        self._busy += nanoseconds * 1e-9
+        self._pack()
+        self._is_canceled = True
+        self._next = index + 1
+
+    def close_block(self, block: int) -> None:
+        self._pack()
+        if time.monotonic() - self._sent_at > _HOLD:
+            self.send()
+
+    def end(self) -> None:
+        self._pack()
+        self.send(ended=True)
+
+    def send(self, *, ended: bool = False) -> None:
+        message = Done(
+            self._run.number, self._sent_upto, self._next, self._busy, ended, self._records, self._failures,
+            self._is_canceled,
+        )  # fmt: skip
+        messages.send(self._link, message)
+        self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
+        self._records, self._failures = [], []
+
+    def _attempt(self, index: int) -> int:
+        return self._run.attempts.get(index, 0) + 1
+
+    def _add_failure(self, index: int, seconds: float, failure: Failure, started: float) -> None:
+        record = payload.pack_failure(
+            self._seal, self._run.batch, index, failure,
+            started=started, duration=seconds, worker=self._worker, attempt=self._attempt(index),
+        )  # fmt: skip
+        self._records.append((str(index), record))
+        summary = {"type": failure.type, "message": failure.message[:2000], "example": index,
+                   "traceback": failure.traceback[-8000:]}  # fmt: skip
+        self._failures.append(FailureNote(index, failure.digest, json.dumps(summary)))
+
+    def _pack(self) -> None:
+        """Make records of what is pending: one of all where it is most of a block, else one for each."""
+        count = self._next - self._first
+        if count == 0:
+            return
+        per_block = self._run.per_block
+        if 2 * count > per_block > 1 and not self._run.job_by_job and len(self._holes) < count:
+            self._pack_block(per_block)
+        else:
+            self._pack_each()
+        self._start_pending(self._next)
+
+    def _pack_block(self, per_block: int) -> None:
+        block = self._first // per_block
+        before = self._first - block * per_block
+        holes = [*range(before), *(before + hole for hole in self._holes)]
+        try:
+            record = payload.pack_outcomes(
+                self._seal, self._run.batch, block * per_block, [None] * before + self._values,
+                [0.0] * before + self._durations, started=self._started, worker=self._worker, holes=holes,
+            )  # fmt: skip
+        except errors.PayloadError:
+            self._pack_each()
+        else:
+            self._records.append((f"b{block}", record))
+
+    def _pack_each(self) -> None:
+        failed, started = set(self._holes), self._started
+        for offset, (value, seconds) in enumerate(zip(self._values, self._durations, strict=True)):
+            index = self._first + offset
+            if offset not in failed:
+                try:
+                    record = payload.pack_outcomes(
+                        self._seal, self._run.batch, index, [value], [seconds],
+                        started=started, worker=self._worker, attempt=self._attempt(index),
+                    )  # fmt: skip
+                except errors.PayloadError as error:
+                    self._add_failure(index, seconds, describe(error), started)
+                else:
+                    self._records.append((str(index), record))
+            started += seconds

@@ -1,0 +1,61 @@
+"""Starting workers that go on by themselves: detached from the kernel or terminal that started them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nbqueue import settings
+
+IDLE_TIME = 3600
+"""Seconds without work after which a worker that was started from a notebook leaves."""
+
+_KERNELS_OWN = ("JPY_", "PYDEVD_", "VSCODE_", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR", "PAGER", "GIT_PAGER", "TERM")
+
+
+def log_directory() -> Path:
+    """Where workers that were started in the background write what they have to say."""
+    directory = settings.home() / "logs"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
+
+
+def start_worker(
+    queues: Sequence[str],
+    children: int,
+    *,
+    namespace: str,
+    url: str | None,
+    key: bytes | None,
+    environment: str,
+    max_idle_time: float | None = IDLE_TIME,
+) -> int:
+    """Start a worker in a session of its own, with this interpreter; returns its process id.
+
+    The kernel's interrupt, restart and shutdown do not touch it. It writes to a file in `log_directory()`. The key goes
+    by the environment, never by the command line, which all users of a machine can read.
+    """
+    arguments = [sys.executable, "-m", "nbqueue", "worker", *queues, "-n", str(children),
+                 "--namespace", namespace, "--environment", environment]  # fmt: skip
+    if max_idle_time is not None:
+        arguments += ["--max-idle-time", str(max_idle_time)]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_KERNELS_OWN)}
+    if url is not None:
+        inherited["NBQUEUE_URL"] = url
+    if key is not None:
+        inherited["NBQUEUE_KEY"] = key.decode("utf-8", "surrogateescape")
+    log = log_directory() / f"worker-{namespace}.log"
+    if log.exists() and log.stat().st_size > 2**20:
+        log.replace(log.with_suffix(".old.log"))
+    # Started by a process that ends at once: so it is nobody's child, and no zombie of the kernel's when it leaves.
+    starter = "import subprocess, sys; print(subprocess.Popen(sys.argv[1:], stdout=2, start_new_session=True).pid)"
+    with log.open("ab") as out:
+        started = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", starter, *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=out, env={**inherited, "NBQUEUE_LOG": str(log)},
+            check=True,
+        )  # fmt: skip
+    return int(started.stdout)

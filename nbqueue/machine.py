@@ -1,0 +1,127 @@
+"""This machine and its processes: how many CPUs may be used, who is alive, and how a process died, in words."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+
+def name() -> str:
+    """The host's name."""
+    return socket.gethostname()
+
+
+def identity() -> str:
+    """Equal for processes that see each other's ids: the same boot of the same machine or container."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = Path("/proc/self/ns/pid").readlink().name
+    except OSError:  # not Linux
+        return f"{socket.gethostname()}"
+    return f"{boot}/{space}"
+
+
+def cpus() -> int:
+    """The CPUs that this process may use: its affinity, and the share that a container allows."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return max(1, min(count, round(quota))) if quota else max(1, count)
+
+
+def _quota() -> float | None:
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            limit = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text().strip()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if limit in ("max", "-1"):
+        return None
+    return int(limit) / int(period)
+
+
+def started(pid: int) -> str:
+    """Tells a process from a later one of the same id; '' where that cannot be known."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]
+
+
+def is_alive(pid: int, since: str) -> bool:
+    """Whether the process that had this id and start still runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    now = started(pid)
+    if since and now and now != since:
+        return False
+    try:  # a zombie runs no more
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return True
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has killed for memory since it started; 0 where it does not tell."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+
+
+def memory_of(pid: int) -> int:
+    """Bytes of memory that a process holds; 0 where that is not told."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def death_in_words(returncode: int, memory_kills: int) -> str:
+    """How a process died.
+
+    Parameters
+    ----------
+    returncode : int
+        As `subprocess` has it: negative for a signal.
+    memory_kills : int
+        How many processes the kernel has killed for memory meanwhile.
+    """
+    if returncode >= 0:
+        return f"its process ended itself with exit code {returncode} (os._exit or a crash of a library)"
+    number = -returncode
+    if number == signal.SIGKILL and memory_kills:
+        return "the kernel killed its process for memory (signal 9)"
+    words = {signal.SIGSEGV: "segmentation fault", signal.SIGABRT: "abort", signal.SIGBUS: "bus error",
+             signal.SIGFPE: "arithmetic error", signal.SIGILL: "illegal instruction"}  # fmt: skip
+    try:
+        called = signal.Signals(number).name
+    except ValueError:
+        called = "unknown"
+    if number in words:
+        return f"its process died of a {words[signal.Signals(number)]} (signal {number}, {called})"
+    return f"its process was killed by signal {number} ({called})"
+
+
+def threads_each(children: int) -> dict[str, str]:
+    """The settings that share the CPUs out among the BLAS and OpenMP threads of children, where the user set none."""
+    share = str(max(1, cpus() // children))
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+             "VECLIB_MAXIMUM_THREADS", "BLIS_NUM_THREADS")  # fmt: skip
+    return {name: share for name in names if name not in os.environ}
+
+
+def python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"

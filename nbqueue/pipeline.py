@@ -1,0 +1,189 @@
+"""Requests to Redis from an event loop: sent without waiting, answered by callbacks, sent again after a break.
+
+What was sent and not answered is sent again on the next connection, in the same order: every transition may be sent
+twice. Connecting takes time, so a thread does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.store import Store
+from nbqueue.transitions import Request
+from nbqueue.wire import Reply, Wire
+
+log = logging.getLogger("nbqueue.worker")
+
+Callback = Callable[[Any], None]
+
+
+@dataclass
+class _Sent:
+    command: list[bytes]
+    request: Request[Any] | None
+    callback: Callback
+
+
+class Pipeline:
+    """One connection of an event loop.
+
+    Parameters
+    ----------
+    store : Store
+        Where to connect to.
+    selector : selectors.BaseSelector
+        The event loop's; its keys carry a callable as data.
+    greeting : callable
+        Called after each connecting, to send what a new connection needs first.
+    """
+
+    def __init__(self, store: Store, selector: selectors.BaseSelector, greeting: Callable[[], None]) -> None:
+        self._store = store
+        self._selector = selector
+        self._greeting = greeting
+        self._wire: Wire | None = None
+        self._sent: deque[_Sent] = deque()
+        self._pushed: Callback | None = None
+        self._opened: list[Wire | errors.NbqueueError] = []
+        self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
+        selector.register(self._wake, selectors.EVENT_READ, self._take_opened)
+        self._thread: threading.Thread | None = None
+        self._pause = 0.05
+        self._closed = False
+        self._connect(0)
+
+    @property
+    def is_connected(self) -> bool:
+        return self._wire is not None
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._sent)
+
+    def send(self, request: Request[Any], callback: Callback) -> None:
+        """Queue a request; the callback gets what it reads as, or the error that the server answered with."""
+        self._append(_Sent(self._store.command(request), request, callback))
+
+    def run(self, *command: bytes | str | float, callback: Callback) -> None:
+        """The same for a plain command."""
+        parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+        self._append(_Sent(parts, None, callback))
+
+    def subscribe(self, channel: bytes, callback: Callback) -> None:
+        """Listen to a channel; the connection serves nothing else then."""
+        self._pushed = callback
+        if self._wire is not None:
+            self._wire.send([b"SUBSCRIBE", channel])
+            self._flush()
+
+    def flush(self) -> None:
+        """Send what was queued."""
+        if self._wire is not None:
+            self._flush()
+
+    def close(self) -> None:
+        self._closed = True
+        self._selector.unregister(self._wake)
+        if self._wire is not None:
+            self._selector.unregister(self._wire)
+            self._wire.close()
+        if self._thread is not None:
+            self._thread.join(6)
+        self._wake.close()
+        self._waker.close()
+
+    def _append(self, sent: _Sent) -> None:
+        self._sent.append(sent)
+        if self._wire is not None:
+            self._wire.send(sent.command)
+
+    def _flush(self) -> None:
+        assert self._wire is not None
+        try:
+            done = self._wire.flush()
+        except OSError as error:
+            self._broken(error)
+            return
+        events = selectors.EVENT_READ if done else selectors.EVENT_READ | selectors.EVENT_WRITE
+        self._selector.modify(self._wire, events, self._on_event)
+
+    def _on_event(self) -> None:
+        if self._wire is None:
+            return
+        try:
+            for reply in self._wire.replies():
+                self._answer(reply)
+        except OSError as error:
+            self._broken(error)
+            return
+        if self._wire is not None:
+            self._flush()
+
+    def _answer(self, reply: Any) -> None:
+        if self._pushed is not None:
+            self._pushed(reply)
+            return
+        sent = self._sent.popleft()
+        if isinstance(reply, Reply):
+            if reply.code == "NOSCRIPT" and sent.request is not None:
+                sent.command = self._store.command(sent.request, whole=True)
+                self._append(sent)
+                return
+            sent.callback(self._store.refused(reply, sent.request.script if sent.request else str(sent.command[0])))
+            return
+        sent.callback(sent.request.read(reply) if sent.request else reply)
+
+    def _broken(self, error: OSError) -> None:
+        assert self._wire is not None
+        log.warning("lost the connection to %s: %s", self._store.url, error)
+        self._selector.unregister(self._wire)
+        self._wire.close()
+        self._wire = None
+        self._connect(0.02)
+
+    def _connect(self, pause: float) -> None:
+        def open_() -> None:
+            time.sleep(pause)
+            try:
+                self._opened.append(self._store.open())
+            except errors.NbqueueError as error:
+                self._opened.append(error)
+            try:
+                self._waker.send(b"x")
+            except OSError:  # closed meanwhile
+                for wire in self._opened:
+                    if isinstance(wire, Wire):
+                        wire.close()
+
+        self._thread = threading.Thread(target=open_, name="nbqueue-connect", daemon=True)
+        self._thread.start()
+
+    def _take_opened(self) -> None:
+        self._wake.recv(64)
+        opened = self._opened.pop()
+        if self._closed:
+            return
+        if not isinstance(opened, Wire):
+            if self._pause >= 1.0:
+                log.warning("%s", opened)
+            self._pause = min(2 * self._pause, 2.0)
+            self._connect(self._pause)
+            return
+        self._pause = 0.05
+        self._wire = opened
+        self._selector.register(opened, selectors.EVENT_READ, self._on_event)
+        waiting, self._sent = list(self._sent), deque()
+        self._greeting()
+        for sent in waiting:
+            self._append(sent)
+        self._flush()

@@ -1,0 +1,231 @@
+"""The processes of a worker: its children, and the guard that ends them when the worker is gone.
+
+A `ChildProcess` knows which runs it was handed and what it is doing; it decides nothing about jobs (worker.py does).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nbqueue import machine, messages
+from nbqueue.messages import Do, Done, Message, Page
+from nbqueue.payload import functions_of
+from nbqueue.transitions import Claimed
+
+
+@dataclass
+class Run:
+    """A lease in the hands of a child: jobs `start` to `stop` are not recorded yet."""
+
+    number: int
+    batch: str
+    start: int
+    stop: int
+    timeout: float | None
+    kind: str
+    attempts: dict[int, int] = field(default_factory=dict)
+
+
+class Guard:
+    """The small process that kills the children's process groups when this process is gone."""
+
+    def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
+        script = Path(__file__).with_name("guard.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(script)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True, bufsize=1,
+        )  # fmt: skip
+        for group in self._groups:
+            self._tell(f"+{group}")
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(line + "\n")
+        except BrokenPipeError:
+            self._process.wait()
+            self._start()
+
+    def watch(self, group: int) -> None:
+        self._groups.add(group)
+        self._tell(f"+{group}")
+
+    def forget(self, group: int) -> None:
+        self._groups.discard(group)
+        self._tell(f"-{group}")
+
+    def check(self) -> None:
+        """Start another guard if this one was killed."""
+        if self._process.poll() is not None:
+            self._start()
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+
+class ChildProcess:
+    """One child: its process, its socket, its page, and the runs that it was handed."""
+
+    def __init__(self, hello: messages.Hello, guard: Guard, children: int, preload: list[str]) -> None:
+        self._guard = guard
+        self._memory_kills = machine.memory_kills()
+        self.page = Page.create()
+        self.link, theirs = socket.socketpair()
+        with theirs:
+            arguments = [str(theirs.fileno()), str(self.page.fd), *preload]
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", "from nbqueue.child import main; main()", *arguments],
+                stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), self.page.fd), process_group=0,
+                env={**os.environ, **machine.threads_each(children)},
+            )  # fmt: skip
+        self.pid = self.process.pid
+        guard.watch(self.pid)
+        self.link.setblocking(False)
+        self._inbox = messages.Inbox()
+        self._out: deque[memoryview] = deque()
+        self._functions: set[bytes] = set()
+        self.runs: deque[Run] = deque()
+        self.soft_at: float | None = None
+        """When the running job was asked to stop."""
+        self.kill_reason = 0
+        """Why it was killed: messages.TIMEOUT or messages.CANCEL."""
+        self.lowered_at: tuple[int, int, float] | None = None
+        """Number and index of the job behind which the stop index was set, and when."""
+        self._queue(hello)
+
+    # Handing over
+
+    def hand(self, claimed: Claimed, timeout: float | None, functions: dict[bytes, bytes]) -> None:
+        """Give it a run, with the functions that it does not have yet."""
+        self.runs.append(
+            Run(claimed.number, claimed.batch, claimed.start, claimed.stop, timeout, claimed.kind, claimed.attempts)
+        )
+        news = [(digest, record) for digest, record in functions.items() if digest not in self._functions]
+        self._functions.update(digest for digest, _ in news)
+        self._queue(
+            Do(
+                claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
+                claimed.about.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news,
+            )
+        )  # fmt: skip
+
+    def _queue(self, message: Message) -> None:
+        self._out.extend(memoryview(piece) for piece in messages.encode(message))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what the socket takes; True if that was all."""
+        while self._out:
+            try:
+                sent = self.link.send(self._out[0])
+            except BlockingIOError:
+                return False
+            except OSError:  # it is dead; `poll` will tell
+                self._out.clear()
+                return True
+            if sent < len(self._out[0]):
+                self._out[0] = self._out[0][sent:]
+            else:
+                self._out.popleft()
+        return True
+
+    @property
+    def has_output(self) -> bool:
+        return bool(self._out)
+
+    # What it does
+
+    def received(self) -> list[Done]:
+        """What it has said since the last time."""
+        done: list[Done] = []
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while data := self.link.recv(1 << 18):
+                self._inbox.feed(data)
+                done += [message for message in self._inbox.messages() if isinstance(message, Done)]
+        return done
+
+    def running(self) -> tuple[Run, int, float] | None:
+        """The run, the index of the job that runs, and since when by the monotonic clock; None between jobs."""
+        cells = self.page.cells
+        number, index = cells[Page.NUMBER], cells[Page.INDEX]
+        since = cells[Page.SINCE] / 1e9
+        if index < 0:
+            return None
+        run = next((run for run in self.runs if run.number == number), None)
+        return (run, index, since) if run else None
+
+    def position(self, run: Run) -> int:
+        """The index of the job during which it died, as far as is known."""
+        cells = self.page.cells
+        if cells[Page.NUMBER] == run.number and run.start <= cells[Page.INDEX] < run.stop:
+            return int(cells[Page.INDEX])
+        return run.start
+
+    def has_begun(self, run: Run) -> bool:
+        return bool(self.page.cells[Page.NUMBER] == run.number)
+
+    # Stopping
+
+    def stop_soon(self, run: Run, index: int, now: float) -> None:
+        """Let it start nothing behind this job; what lies there can be taken back when it was seen to obey."""
+        cells = self.page.cells
+        cells[Page.STOP] = index + 1
+        cells[Page.STOP_NUMBER] = run.number
+        cells[Page.SKIP] = max((other.number for other in self.runs if other.number > run.number), default=0)
+        self.lowered_at = (run.number, index, now)
+
+    def interrupt(self, run: Run, index: int, reason: int, now: float) -> None:
+        """Raise an exception inside the running job, if it still is this one."""
+        cells = self.page.cells
+        cells[Page.SOFT_REASON] = reason
+        cells[Page.SOFT_NUMBER] = run.number
+        cells[Page.SOFT_INDEX] = index
+        self.soft_at, self.kill_reason = now, reason
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+
+    def kill(self) -> None:
+        """End it at once, with all processes of its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def death(self) -> str | None:
+        """How it died, in words; None while it lives. What it started is killed with it."""
+        returncode = self.process.poll()
+        if returncode is None:
+            return None
+        self.kill()
+        return machine.death_in_words(returncode, machine.memory_kills() - self._memory_kills)
+
+    def close(self) -> None:
+        """Let it leave: it ends when it has nothing to do and its socket is closed."""
+        self.link.close()
+        deadline = time.monotonic() + 5
+        while self.process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.2)
+        self.kill()
+        self.process.wait()
+        self._guard.forget(self.pid)
+        self.page.close()
+
+
+def functions_needed(claimed: Claimed) -> set[bytes]:
+    """The digests of the functions that a run needs."""
+    return {digest for _, record in claimed.calls if len(record) > 4 for digest in functions_of(record)}

@@ -1,0 +1,55 @@
+"""Progress without a notebook: a `tqdm` bar on a terminal while something waits."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbqueue import errors
+
+if TYPE_CHECKING:
+    from nbqueue.transitions import BatchState
+
+Progress = Literal["auto", "bar", False]
+
+
+class Bar:
+    """The bar of one batch; draws nothing unless it is wanted.
+
+    Parameters
+    ----------
+    progress : {"auto", "bar", False}
+        "auto" draws on a terminal only, "bar" anywhere.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        if progress not in ("auto", "bar", False):
+            raise errors.UsageError(f"progress={progress!r}: 'auto', 'bar' or False is accepted")
+        self.is_wanted = progress == "bar" or (progress == "auto" and sys.stderr.isatty())
+        self._tqdm: Any = None
+
+    def show(self, state: BatchState) -> None:
+        """Draw the present counts."""
+        if not self.is_wanted:
+            return
+        if self._tqdm is None:
+            if state.done:
+                return  # nothing to wait for
+            from tqdm import tqdm
+
+            self._tqdm = tqdm(
+                total=state.total, initial=state.ended, desc=str(state.about.get("label", "")), unit="job",
+                dynamic_ncols=True, mininterval=0.1,
+            )  # fmt: skip
+        self._tqdm.total = state.total
+        words = [f"{state.failed} failed"] if state.failed else []
+        words += [f"{state.canceled} canceled"] if state.canceled else []
+        if words:
+            self._tqdm.set_postfix_str(", ".join(words), refresh=False)
+        self._tqdm.update(state.ended - self._tqdm.n)
+
+    def close(self) -> None:
+        if self._tqdm is not None:
+            self._tqdm.refresh()
+            self._tqdm.close()
+            self._tqdm = None

@@ -1,0 +1,616 @@
+"""The worker: one process that leases runs from Redis, hands them to its children, and settles what comes of them.
+
+It runs one event loop and never executes or unpickles user code. In each turn of the loop it reads what Redis and the
+children said, looks at the clock (`_tick`), and sends what follows. It has three connections: one for requests, one that
+blocks until somebody submits something (only while a child is free), one that hears of orders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue import errors, machine, messages, payload, server, transitions
+from nbqueue.connection import Connection
+from nbqueue.messages import Done
+from nbqueue.pipeline import Pipeline
+from nbqueue.pool import ChildProcess, Guard, Run, functions_needed
+from nbqueue.sweep import EVERY, Sweeper
+from nbqueue.transitions import GONE, Claimed
+
+log = logging.getLogger("nbqueue.worker")
+
+_TARGET = 0.02
+"""Seconds of work that a claim asks for."""
+_LONG = 0.05
+"""Seconds; behind a job that takes longer, nothing is kept waiting."""
+_GRACE = 0.5
+"""Seconds between the exception inside a job and the kill."""
+_BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
+_BLOCKING = 2.0
+"""Seconds that a blocking wait for work takes at most."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a worker shall be.
+
+    Parameters
+    ----------
+    queues : sequence of str
+        Listened to in this order: what the first has goes before what the next has.
+    children : int
+        How many processes execute jobs.
+    burst : bool
+        Leave when there is nothing to do.
+    max_jobs, max_idle_time : int, float, optional
+        Leave after so many jobs, or so many seconds without one.
+    preload : sequence of str
+        Modules that children import when they start.
+    """
+
+    queues: Sequence[str] = ("default",)
+    children: int = 1
+    name: str = ""
+    burst: bool = False
+    max_jobs: int | None = None
+    max_idle_time: float | None = None
+    preload: Sequence[str] = ()
+
+
+class Worker:
+    """Serves queues until it is told to stop."""
+
+    def __init__(self, connection: Connection, options: Options) -> None:
+        self.id = options.name or f"w-{secrets.token_hex(3)}"
+        self._connection = connection
+        self._store = connection.store
+        self._options = options
+        self._selector = selectors.DefaultSelector()
+        self._children: list[ChildProcess] = []
+        self._number = 0
+        self._claiming: ChildProcess | None = None
+        self._is_dry = False
+        """The last claim found nothing; the next one follows a wake-up or a pause."""
+        self._is_waiting = False
+        self._costs: dict[str, float] = {}
+        self._functions: dict[bytes, bytes] = {}
+        self._options_of: dict[str, dict[str, Any]] = {}
+        self._canceling: set[str] = set()
+        self._canceling_jobs: set[tuple[str, int]] = set()
+        self._stopping = 0
+        self._jobs = 0
+        self._failed = 0
+        self._beat_at = self._sweep_at = self._claim_at = 0.0
+        self._idle_since = time.monotonic()
+        self._acknowledged = 0
+        self._sweeper = Sweeper()
+        self._is_registered = False
+
+    # Life
+
+    def work(self) -> None:
+        """Serve until a signal, an order, or an option says to stop."""
+        self._signals, ours = socket.socketpair()
+        self._signals.setblocking(False)
+        ours.setblocking(False)
+        former_fd = signal.set_wakeup_fd(ours.fileno(), warn_on_full_buffer=False)
+        handlers = {
+            number: signal.signal(number, lambda *_: None)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+        }
+        self._selector.register(self._signals, selectors.EVENT_READ, self._on_signals)
+        self._guard = Guard()
+        self._requests = Pipeline(self._store, self._selector, self._register)
+        self._waits = Pipeline(self._store, self._selector, lambda: None)
+        self._hears = Pipeline(self._store, self._selector, self._listen)
+        stop_syncing = self._sync_in_background()
+        try:
+            for _ in range(self._options.children):
+                self._add_child()
+            log.info("%s serves %s for %s with %d children", self.id, ", ".join(self._options.queues),
+                     self._connection.environment, self._options.children)  # fmt: skip
+            while not self._is_over():
+                for key, _ in self._selector.select(self._until_next()):
+                    key.data()
+                self._tick(time.monotonic())
+        finally:
+            self._leave()
+            stop_syncing()
+            for pipeline in (self._requests, self._waits, self._hears):
+                pipeline.close()
+            self._guard.close()
+            signal.set_wakeup_fd(former_fd)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            self._selector.close()
+            self._signals.close()
+            ours.close()
+        log.info("%s leaves after %d jobs", self.id, self._jobs)
+
+    def stop(self) -> None:
+        """Once: take nothing new, finish what runs, leave. Twice: now."""
+        self._stopping += 1
+        if self._stopping == 1:
+            log.info("%s finishes what runs, then leaves; once more to leave now", self.id)
+            now = time.monotonic()
+            for child in self._children:
+                self._stop_behind_current(child, now)
+
+    def _is_over(self) -> bool:
+        if self._stopping > 1:
+            return True
+        busy = any(child.runs for child in self._children) or self._claiming is not None
+        if busy or self._requests.unanswered:
+            return False
+        if self._stopping:
+            return True
+        if self._options.burst and self._is_dry:
+            return True
+        idle = self._options.max_idle_time
+        return idle is not None and time.monotonic() - self._idle_since > idle
+
+    def _leave(self) -> None:
+        """Give back what is held, then go; the order matters: children first, so that nothing runs unleased."""
+        for child in self._children:
+            if child.runs:
+                child.kill()
+            child.close()
+        with contextlib.suppress(errors.ServerError):
+            self._store.call(transitions.reap(self.id, None, ""))
+        self._store.close()
+
+    def _on_signals(self) -> None:
+        for number in self._signals.recv(256):
+            if number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                self.stop()
+        # SIGCHLD needs nothing but this turn of the loop.
+
+    def _sync_in_background(self) -> Any:
+        """The embedded server leaves it to its workers to bring its file to the disk, once a second."""
+        embedded, over = self._connection.embedded, threading.Event()
+        if embedded is None:
+            return lambda: None
+
+        def sync() -> None:
+            while not over.wait(1.0):
+                with contextlib.suppress(OSError):
+                    server.sync(embedded.directory)
+
+        thread = threading.Thread(target=sync, name="nbqueue-sync", daemon=True)
+        thread.start()
+
+        def stop() -> None:
+            over.set()
+            thread.join(10)
+
+        return stop
+
+    # What Redis says
+
+    def _register(self) -> None:
+        options = self._options
+        self._requests.send(
+            transitions.register(self.id, {
+                "host": machine.name(), "machine": machine.identity(), "pid": os.getpid(),
+                "started": machine.started(os.getpid()), "queues": " ".join(options.queues),
+                "environment": self._connection.environment, "children": options.children,
+                "python": machine.python(), "jobs": self._jobs, "busy": 0, "log": os.environ.get("NBQUEUE_LOG", ""),
+            }),
+            self._on_registered,
+        )  # fmt: skip
+
+    def _on_registered(self, answer: Any) -> None:
+        if isinstance(answer, errors.NbqueueError):
+            log.error("%s", answer)
+            return
+        self._is_registered = True
+        self._is_dry = False
+
+    def _listen(self) -> None:
+        self._hears.subscribe(self._store.key(f"worker:{self.id}"), lambda _: self._ask_for_orders())
+
+    def _ask_for_orders(self) -> None:
+        self._beat_at = 0.0
+
+    def _on_beat(self, orders: Any) -> None:
+        if isinstance(orders, errors.NbqueueError):
+            log.error("%s", orders)
+            return
+        if orders is None:
+            self._taken_for_dead()
+            return
+        for number, order in orders:
+            self._acknowledged = max(self._acknowledged, number)
+            words = order.split()
+            log.info("order: %s", order)
+            if words[0] == "stop":
+                if not self._stopping:
+                    self.stop()
+            elif words[0] == "cancel":
+                self._canceling.add(words[1])
+            elif words[0] == "cancel_job":
+                self._canceling_jobs.add((words[1], int(words[2])))
+
+    def _taken_for_dead(self) -> None:
+        """Others run what we held: what we still run of it cannot be recorded."""
+        log.warning("%s was taken for dead; what it ran is run elsewhere", self.id)
+        for child in self._children:
+            if child.runs:
+                child.runs.clear()
+                child.kill()
+        self._is_registered = False
+        self._register()
+
+    def _wait_for_work(self) -> None:
+        environment = self._connection.environment
+        keys = [self._store.key(f"queue:{queue}:{environment}:wake") for queue in self._options.queues]
+        self._is_waiting = True
+        self._waits.run("BLPOP", *keys, _BLOCKING, callback=self._on_wake)
+
+    def _on_wake(self, token: Any) -> None:
+        self._is_waiting = False
+        self._is_dry = False
+        if isinstance(token, list) and (self._stopping or not any(self._wants(child) for child in self._children)):
+            self._requests.send(
+                transitions.wake(self._connection.environment, self._options.queues), lambda answer: None
+            )
+
+    def _claim(self, child: ChildProcess) -> None:
+        self._number += 1
+        self._claiming = child
+        self._requests.send(
+            transitions.claim(
+                self.id, self._number, self._connection.environment, self._options.queues,
+                children=self._options.children, target=_TARGET,
+            ),
+            self._on_claimed,
+        )  # fmt: skip
+
+    def _on_claimed(self, claimed: Claimed | str | errors.NbqueueError | None) -> None:
+        child, self._claiming = self._claiming, None
+        self._claim_at = time.monotonic()
+        if isinstance(claimed, errors.NbqueueError):
+            log.error("%s", claimed)
+            self._is_dry = True
+        elif claimed is None:
+            self._is_dry = True
+        elif claimed == GONE:
+            self._taken_for_dead()
+        elif isinstance(claimed, Claimed):
+            if child not in self._children:  # it died meanwhile
+                child = min(self._children, key=lambda other: len(other.runs))
+            if self._stopping:
+                self._release(claimed.number, claimed.start, claimed.stop)
+            else:
+                self._hand(child, claimed)
+
+    def _hand(self, child: ChildProcess, claimed: Claimed) -> None:
+        missing = [digest for digest in functions_needed(claimed) if digest not in self._functions]
+        if not missing:
+            functions = {digest: self._functions[digest] for digest in functions_needed(claimed)}
+            child.hand(claimed, self._about(claimed).get("timeout"), functions)
+            self._idle_since = time.monotonic()
+            if child.has_output:
+                self._selector.modify(child.link, selectors.EVENT_READ | selectors.EVENT_WRITE, _Reader(self, child))
+            return
+        # A place in the child's order is held while the functions are on their way: nothing else is claimed.
+        self._claiming = child
+
+        def on_functions(records: Any) -> None:
+            self._claiming = None
+            if isinstance(records, list):
+                for digest, record in zip(missing, records, strict=True):
+                    self._functions[digest] = record or b""
+                while len(self._functions) > 1000:
+                    self._functions.pop(next(iter(self._functions)))
+            else:
+                log.error("%s", records)
+                self._functions.update(dict.fromkeys(missing, b""))
+            self._hand(child if child in self._children else self._children[0], claimed)
+
+        keys = [self._store.key(f"code:{digest.hex()}") for digest in missing]
+        self._requests.run("MGET", *keys, callback=on_functions)
+
+    def _about(self, claimed: Claimed) -> dict[str, Any]:
+        about = self._options_of.get(claimed.batch)
+        if about is None:
+            while len(self._options_of) > 1000:
+                self._options_of.pop(next(iter(self._options_of)))
+            about = self._options_of[claimed.batch] = json.loads(claimed.about)
+        return about
+
+    # What children say
+
+    def _add_child(self) -> None:
+        hello = messages.Hello(self.id, self._store.namespace, self._connection.key)
+        child = ChildProcess(hello, self._guard, self._options.children, list(self._options.preload))
+        self._children.append(child)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_output else 0)
+        self._selector.register(child.link, events, _Reader(self, child))
+
+    def on_child(self, child: ChildProcess) -> None:
+        """Its socket can be read or written."""
+        for done in child.received():
+            self._on_done(child, done)
+        events = selectors.EVENT_READ if child.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
+        if child in self._children:
+            self._selector.modify(child.link, events, _Reader(self, child))
+
+    def _on_done(self, child: ChildProcess, done: Done) -> None:
+        run = next((run for run in child.runs if run.number == done.number), None)
+        if run is None:  # it was taken back
+            return
+        child.soft_at = None
+        stop = done.stop - 1 if done.canceled else done.stop
+        if stop > done.start:
+            count = stop - done.start
+            mean = done.busy / count
+            former = self._costs.get(run.batch, mean)
+            self._costs[run.batch] = 0.5 * former + 0.5 * mean
+            self._jobs += count
+            self._failed += len(done.failures)
+            self._finish(run, done.start, stop, done.busy, done.records, done.failures)
+            run.start = stop
+        if done.canceled:
+            self._release(run.number, done.stop - 1, done.stop)
+            run.start = done.stop
+            self._canceling_jobs.discard((run.batch, done.stop - 1))
+        if done.ended:
+            if run.start < run.stop:
+                self._release(run.number, run.start, run.stop)
+            child.runs.remove(run)
+            child.lowered_at = None
+            self._idle_since = time.monotonic()
+
+    def _finish(self, run: Run, start: int, stop: int, busy: float, records: Any, failures: Any = ()) -> None:
+        def on_answer(answer: Any) -> None:
+            if isinstance(answer, errors.ServerFull):
+                # It begins with deleting, so that it passes; a server that refuses it all the same is asked again.
+                log.warning("%s", answer)
+                self._requests.send(request, on_answer)
+            elif isinstance(answer, errors.NbqueueError):
+                log.error("jobs %s:%d to %d could not be recorded: %s", run.batch, start, stop, answer)
+            elif answer == "lost":
+                log.warning("jobs %s:%d to %d were taken over by another worker", run.batch, start, stop)
+
+        request = transitions.finish(self.id, run.number, run.batch, (start, stop), busy, records, failures)
+        self._requests.send(request, on_answer)
+
+    def _release(self, number: int, start: int, stop: int, death: str = "") -> None:
+        def on_answer(answer: Any) -> None:
+            if isinstance(answer, errors.NbqueueError):
+                log.error("%s", answer)
+
+        if start < stop:
+            self._requests.send(transitions.release(self.id, number, (start, stop), death), on_answer)
+            self._is_dry = False
+
+    def _on_death(self, child: ChildProcess, death: str) -> None:
+        """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
+        for done in child.received():
+            self._on_done(child, done)
+        self._selector.unregister(child.link)
+        self._children.remove(child)
+        for position, run in enumerate(list(child.runs)):
+            index = child.position(run)
+            if position > 0 or not child.has_begun(run):
+                self._release(run.number, run.start, run.stop)
+                continue
+            if child.kill_reason == messages.TIMEOUT and child.soft_at is not None:
+                self._release(run.number, index + 1, run.stop)
+                self._timed_out(run, index)
+            elif child.kill_reason == messages.CANCEL and child.soft_at is not None:
+                self._release(run.number, index, run.stop)
+                self._canceling_jobs.discard((run.batch, index))
+                self._release(run.number, run.start, index)
+            else:
+                log.warning("job %s:%d: %s", run.batch, index, death)
+                self._release(run.number, index, run.stop, death)
+                self._release(run.number, run.start, index)
+        child.runs.clear()
+        child.close()
+        if not self._stopping:
+            self._add_child()
+
+    def _timed_out(self, run: Run, index: int) -> None:
+        """Record the failure of a job whose process had to be killed."""
+        self._release_before(run, index)
+        about = self._options_of.get(run.batch, {})
+        text = f"it ran longer than its job_timeout of {about.get('timeout', 0):g} seconds, and its process was killed"
+        failure = payload.Failure("JobTimeout", text, f"JobTimeout: {text}\n")
+        seconds = float(about.get("timeout") or 0)
+        record = payload.pack_failure(
+            self._connection.seal, run.batch, index, failure, started=time.time() - seconds, duration=seconds,
+            worker=self.id, attempt=run.attempts.get(index, 0) + 1,
+        )  # fmt: skip
+        summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
+        note = transitions.FailureNote(index, failure.digest, json.dumps(summary))
+        self._jobs += 1
+        self._failed += 1
+        self._finish(run, index, index + 1, seconds, [(str(index), record)], [note])
+
+    def _release_before(self, run: Run, index: int) -> None:
+        """Quick jobs before it, whose outcomes were not recorded yet, run again."""
+        if run.start < index:
+            self._release(run.number, run.start, index)
+
+    # What the clock says
+
+    def _until_next(self) -> float:
+        now = time.monotonic()
+        until = [self._sweep_at - now, self._beat_at - now, 1.0]
+        for child in self._children:
+            current = child.running()
+            if current is None:
+                continue
+            run, _, since = current
+            if child.soft_at is not None:
+                until.append(child.soft_at + _GRACE - now)
+            elif run.timeout is not None:
+                until.append(since + run.timeout - now)
+            if child.lowered_at is not None:
+                until.append(0.002)
+            elif self._has_more_behind(child, run):
+                until.append(max(since + _LONG - now, 0.002))
+        if self._is_dry and not self._is_waiting:
+            until.append(self._claim_at + _BLOCKING - now)
+        return max(0.0, min(until))
+
+    def _has_more_behind(self, child: ChildProcess, run: Run) -> bool:
+        current = child.running()
+        return len(child.runs) > 1 or (current is not None and current[1] + 1 < run.stop)
+
+    def _tick(self, now: float) -> None:
+        for child in list(self._children):
+            death = child.death()
+            if death is not None:
+                self._on_death(child, death)
+            else:
+                self._enforce(child, now)
+        self._guard.check()
+        if self._is_registered and not self._stopping:
+            self._look_for_work(now)
+        if now >= self._beat_at and self._is_registered:
+            self._beat(now)
+        if now >= self._sweep_at:
+            self._sweep_at = now + EVERY
+            self._sweep()
+        self._requests.flush()
+        self._waits.flush()
+        if self._options.max_jobs is not None and self._jobs >= self._options.max_jobs and not self._stopping:
+            self.stop()
+
+    def _look_for_work(self, now: float) -> None:
+        if self._is_dry and not self._is_waiting and now - self._claim_at > _BLOCKING:
+            self._is_dry = False
+        wanting = sorted((child for child in self._children if self._wants(child)), key=lambda child: len(child.runs))
+        if not wanting:
+            return
+        if not self._is_dry:
+            if self._claiming is None:
+                self._claim(wanting[0])
+        elif not self._is_waiting and not wanting[0].runs and self._waits.is_connected and not self._options.burst:
+            self._wait_for_work()
+
+    def _wants(self, child: ChildProcess) -> bool:
+        """A free child wants a run; one whose present run is known to end soon wants the next one."""
+        if not child.runs:
+            return True
+        run = child.runs[0]
+        if len(child.runs) > 1 or run.kind or child.lowered_at is not None:
+            return False
+        if self._costs.get(run.batch, _LONG) >= _LONG:
+            return False
+        current = child.running()
+        return current is None or time.monotonic() - current[2] < _LONG
+
+    def _enforce(self, child: ChildProcess, now: float) -> None:
+        """Keep time limits, cancel, and take back what waits behind a job that takes long."""
+        current = child.running()
+        if current is None:
+            self._cancel_waiting(child, now)
+            return
+        run, index, since = current
+        if child.soft_at is not None:
+            if now >= child.soft_at + _GRACE:
+                child.kill()
+        elif run.timeout is not None and now - since >= run.timeout:
+            child.interrupt(run, index, messages.TIMEOUT, now)
+        elif run.batch in self._canceling or (run.batch, index) in self._canceling_jobs:
+            self._stop_behind_current(child, now)
+            child.interrupt(run, index, messages.CANCEL, now)
+        elif child.lowered_at is not None:
+            self._take_back(child, run, index, now)
+        elif now - since >= _LONG and self._has_more_behind(child, run):
+            child.stop_soon(run, index, now)
+        elif any(self._is_canceling(other) for other in child.runs):
+            self._stop_behind_current(child, now)
+
+    def _is_canceling(self, run: Run) -> bool:
+        return run.batch in self._canceling or any(
+            batch == run.batch and run.start <= index < run.stop for batch, index in self._canceling_jobs
+        )
+
+    def _cancel_waiting(self, child: ChildProcess, now: float) -> None:
+        """Between jobs: a run that is being canceled shall stop where it is."""
+        for run in child.runs:
+            if self._is_canceling(run) and child.has_begun(run):
+                child.stop_soon(run, run.start - 1, now)
+
+    def _stop_behind_current(self, child: ChildProcess, now: float) -> None:
+        current = child.running()
+        if current is not None:
+            child.stop_soon(current[0], current[1], now)
+        elif child.runs:
+            child.stop_soon(child.runs[0], child.runs[0].start - 1, now)
+
+    def _take_back(self, child: ChildProcess, run: Run, index: int, now: float) -> None:
+        """Once the child was seen, a while later, in the job behind which it was to stop, it will not go on."""
+        assert child.lowered_at is not None
+        number, stopped_at, since = child.lowered_at
+        if (number, stopped_at) != (run.number, index):
+            child.lowered_at = None
+            return
+        if now - since < 0.002:
+            return
+        for other in list(child.runs):
+            if other.number > run.number:
+                self._release(other.number, other.start, other.stop)
+                child.runs.remove(other)
+        if index + 1 < run.stop:
+            self._release(run.number, index + 1, run.stop)
+            run.stop = index + 1
+        child.lowered_at = None
+
+    def _beat(self, now: float) -> None:
+        busy = sum(bool(child.runs) for child in self._children)
+        self._beat_at = now + (_BEAT_BUSY if busy else _BEAT_IDLE)
+        running = []
+        for child in self._children:
+            current = child.running()
+            if current is not None:
+                run, index, since = current
+                running.append([f"{run.batch}:{index}", round(time.time() - (now - since), 3)])
+        memory = sum(machine.memory_of(child.pid) for child in self._children)
+        changes: dict[str, str | float] = {"jobs": self._jobs, "failed": self._failed, "busy": busy, "memory": memory,
+                   "running": json.dumps(running)}  # fmt: skip
+        self._requests.send(transitions.beat(self.id, self._acknowledged, changes), self._on_beat)
+        if not busy:
+            self._canceling.clear()
+            self._canceling_jobs.clear()
+
+    def _sweep(self) -> None:
+        found: list[Any] = []
+
+        def on_workers(workers: Any) -> None:
+            if isinstance(workers, list) and isinstance(found[0], list):
+                others = [worker for worker in workers if worker.id != self.id]
+                touches = {id.decode(): float(n) for id, n in zip(found[0][::2], found[0][1::2], strict=True)}
+                for request in self._sweeper.requests(others, touches, time.monotonic()):
+                    log.warning("taking over from the dead: %s", request.arguments[0].decode())
+                    self._requests.send(request, lambda answer: None)
+
+        self._requests.run("ZRANGE", self._store.key("submitting"), 0, -1, "WITHSCORES", callback=found.append)
+        self._requests.send(transitions.workers(), on_workers)
+
+
+class _Reader:
+    """What the event loop calls for a child's socket."""
+
+    def __init__(self, worker: Worker, child: ChildProcess) -> None:
+        self._worker, self._child = worker, child
+
+    def __call__(self) -> None:
+        self._worker.on_child(self._child)

