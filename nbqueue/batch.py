@@ -470,10 +470,10 @@ class Job:
         assert isinstance(record, _Record)
         return self._value(record)
 
-    def _wait_for_record(self, timeout: float | None, stop: threading.Event | None) -> _Record | str:
+    def _wait_for_record(self, timeout: float | None, stop: threading.Event | None) -> _Record | Literal["canceled"]:
         with _Waiting(self._batch, timeout, stop, progress=False) as waiting:
 
-            def look() -> _Record | str | None:
+            def look() -> _Record | Literal["canceled"] | None:
                 heard = waiting.watch.outcome(self.index)
                 if heard is not None:
                     record = self._read(heard, b"")
@@ -481,10 +481,11 @@ class Job:
                         self._remember(record)
                         return record
                 ended = self._ended()
-                return ended if isinstance(ended, _Record) or ended == "canceled" else None
+                if isinstance(ended, _Record):
+                    return ended
+                return "canceled" if ended == "canceled" else None
 
-            found: _Record | str = waiting.until(look)
-            return found
+            return waiting.until(look)
 
     def _value(self, record: _Record) -> Any:
         if record.is_failed:
@@ -712,22 +713,22 @@ class _Reader:
         self._position = 0
         self._told: bytearray = bytearray()
 
-    def _follow(self, most: int) -> list[tuple[int, int, bool]]:
-        """Further entries of the list of what ended: start, stop, canceled."""
+    def _follow(self, most: int) -> list[tuple[int, int, int]]:
+        """Further entries of the list of what ended: start, stop, and what became of these jobs."""
         entries = self._store.run("LRANGE", self._ended_key, self._offset, self._offset + most - 1)
         self._offset += len(entries)
         runs = []
         for entry in entries:
             text = entry.decode()
-            canceled = text[0] == "c"
-            start, _, stop = text.lstrip("c").partition("-")
-            runs.append((int(start), int(stop) if stop else int(start) + 1, canceled))
+            mark = {"c": self._CANCELED, "r": self._WAITS}.get(text[0], self._RECORDED)
+            start, _, stop = text.lstrip("cr").partition("-")
+            runs.append((int(start), int(stop) if stop else int(start) + 1, mark))
         return runs
 
-    def _mark(self, start: int, stop: int, canceled: bool) -> None:
+    def _mark(self, start: int, stop: int, mark: int) -> None:
         if len(self._marks) < stop:
             self._marks.extend(bytes(stop - len(self._marks)))
-        self._marks[start:stop] = bytes([self._CANCELED if canceled else self._RECORDED]) * (stop - start)
+        self._marks[start:stop] = bytes([mark]) * (stop - start)
 
     def next_in_order(self, waiting: _Waiting) -> list[Any] | None:
         """Further results in input order: empty at the end, None if they are not there yet."""
@@ -824,15 +825,19 @@ class _Reader:
 
     def next_ended(self, waiting: _Waiting) -> list[Job] | None:
         """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""
-        jobs: list[Job] = []
-        for start, stop, _ in self._follow(200):
+        ended: dict[int, Job] = {}
+        for start, stop, mark in self._follow(200):
             if len(self._told) < stop:
                 self._told.extend(bytes(stop - len(self._told)))
             for index in range(start, stop):
-                if not self._told[index]:
+                if mark == self._WAITS:  # it runs again, and will end again
+                    self._told[index] = 0
+                    ended.pop(index, None)
+                elif not self._told[index]:
                     self._told[index] = 1
-                    jobs.append(Job(self._batch, index))
-        if jobs:
+                    ended[index] = Job(self._batch, index)
+        if ended:
+            jobs = list(ended.values())
             self._attach(jobs)
             return jobs
         state = waiting.refresh()

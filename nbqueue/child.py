@@ -69,16 +69,25 @@ class Child:
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._runner: asyncio.Runner | None = None
         self._directory = ""
+        self._report: _Report | None = None
+        self._is_reporting = False
 
     def close(self) -> None:
         if self._runner is not None:
             self._runner.close()
 
     def on_signal(self, number: int, frame: object) -> None:
-        """Stop the running job, if it still is the one that is meant."""
+        """Report what ended before the running job; stop that, if it still is the one that is meant."""
         cells = self._cells
-        index = cells[Page.INDEX]
-        if index >= 0 and index == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]:
+        if cells[Page.INDEX] < 0 or self._is_reporting:
+            return
+        if self._report is not None:
+            self._is_reporting = True
+            try:
+                self._report.before_running()
+            finally:
+                self._is_reporting = False
+        if cells[Page.INDEX] == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]:
             cells[Page.SOFT_INDEX] = -1
             raise _Stopped
 
@@ -89,7 +98,7 @@ class Child:
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
         self._enter(json.loads(run.about).get("directory", ""))
-        report = _Report(self._link, self._seal, self._worker, run)
+        report = self._report = _Report(self._link, self._seal, self._worker, run)
         calls = dict(run.calls)
         position = run.start
         while position < run.stop and not self._is_stopped(run.number, position):
@@ -278,6 +287,12 @@ class _Report:
         self._pack()
         self._is_canceled = True
         self._next = index + 1
+
+    def before_running(self) -> None:
+        """While a job runs: send what ended before it."""
+        self._pack()
+        if self._sent_upto < self._next:
+            self.send()
 
     def close_block(self, block: int) -> None:
         self._pack()

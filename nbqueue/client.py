@@ -155,8 +155,8 @@ class Queue:
         func : callable
             Any: defined in the notebook, a lambda, a method, `async def`.
         *args, **kwargs
-            Its arguments, except the options below. Where the function has arguments of these names, give all of its own
-            as `args=(...)` and `kwargs={...}`.
+            Its arguments, except the options below. Where the function has arguments of these names, give all of
+            its own as `args=(...)` and `kwargs={...}`.
         job_timeout : float or str, optional
             Seconds, or "90s", "5m", "2h"; by default there is no limit.
         result_ttl : float or str
@@ -454,7 +454,8 @@ class Queue:
         Parameters
         ----------
         n : int, optional
-            How many there shall be, in all; the CPUs that may be used, by default. Calling it twice is the same as once.
+            How many there shall be, in all; by default the CPUs that may be used. Calling it twice is the same as
+            once.
         max_idle_time : float, optional
             Seconds without work after which they leave; one hour by default, None for never.
         """
@@ -473,7 +474,8 @@ class Queue:
             while sum(worker.children for worker in mine()) < wanted:
                 if time.monotonic() > deadline:
                     raise errors.ServerError(
-                        f"a worker was started and is not there after 30 seconds; its log is in {launch.log_directory()}"
+                        "a worker was started and is not there after 30 seconds; "
+                        f"its log is in {launch.log_directory()}"
                     )
                 time.sleep(0.02)
         return mine()

@@ -160,7 +160,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             self.files.add(obj.co_filename)
             make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)[:2]
             return _code, (obj.co_filename, make, arguments)
-        if kind is functools._lru_cache_wrapper and obj.__module__ == "__main__":
+        if kind is functools._lru_cache_wrapper and not _is_importable(obj):
             # By reference it would be looked up in the worker's own __main__.
             parameters = obj.cache_parameters()
             return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
@@ -168,6 +168,14 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if shell is not None and isinstance(obj, shell.InteractiveShell):
             return _shell, ()
         return super().reducer_override(obj)
+
+
+def _is_importable(obj: Any) -> bool:
+    """Whether a worker finds this very object by its module and name."""
+    found: Any = sys.modules.get(obj.__module__) if obj.__module__ != "__main__" else None
+    for name in obj.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is obj
 
 
 def _code(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:

@@ -107,6 +107,8 @@ class ChildProcess:
         """Why it was killed: messages.TIMEOUT or messages.CANCEL."""
         self.lowered_at: tuple[int, int, float] | None = None
         """Number and index of the job behind which the stop index was set, and when."""
+        self.asked_for: tuple[int, int] | None = None
+        """Number and index of the running job before which it was asked to report what has ended."""
         self._queue(hello)
 
     # Handing over
@@ -199,6 +201,13 @@ class ChildProcess:
         self.soft_at, self.kill_reason = now, reason
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
+
+    def ask_for_report(self, run: Run, index: int) -> None:
+        """Have it report what ended before the job that runs, which takes long."""
+        if self.asked_for != (run.number, index):
+            self.asked_for = (run.number, index)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
 
     def kill(self) -> None:
         """End it at once, with all processes of its group."""

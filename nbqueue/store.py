@@ -12,7 +12,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:queued`              | list   | runs that wait, in order: `10-40`; `s10-40` are suspect                     |
 | `batch:<id>:outcomes`            | hash   | `b<block>` and `<index>`: signed outcomes, the job's own wins; `!...` are   |
 |                                  |        | plain words, never unpickled                                                |
-| `batch:<id>:ended`               | list   | `10-40`, `17`, `c10-40` (canceled), in the order of ending                  |
+| `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
 | `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
 | `batch:<id>:failed`              | hash   | index -> digest of its error                                                |

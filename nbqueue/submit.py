@@ -176,8 +176,9 @@ class Submission:
                     break
                 except Exception as error:
                     raise errors.SubmitError(
-                        f"the iterable raised {type(error).__name__}: {error}, after {self._packed + len(self._pending)} "
-                        f"items. What was submitted as batch {self.batch} ({self.sent} jobs) is canceled"
+                        f"the iterable raised {type(error).__name__}: {error}, after "
+                        f"{self._packed + len(self._pending)} items. What was submitted "
+                        f"as batch {self.batch} ({self.sent} jobs) is canceled"
                     ) from error
                 with self._lock:
                     if self._problem is not None:

@@ -133,7 +133,7 @@ def claim(
     most_jobs: int = 4096,
     most_bytes: int = 4_000_000,
 ) -> Request[Claimed | str | None]:
-    """A run, None if there is nothing to do, or GONE if the worker was taken for dead. `target` is in seconds of work."""
+    """A run, None if there is nothing to do, or GONE if the worker was taken for dead. `target`: seconds of work."""
 
     def read(reply: list[Any]) -> Claimed | str | None:
         if not reply:

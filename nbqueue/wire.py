@@ -53,7 +53,8 @@ class Address:
         pool = self.client.connection_pool
         settings = dict(pool.connection_kwargs)
         for name in (
-            "retry", "retry_on_error", "event_dispatcher", "maint_notifications_config", "cache", "lib_name", "lib_version"
+            "retry", "retry_on_error", "event_dispatcher", "maint_notifications_config", "cache",
+            "lib_name", "lib_version",
         ):  # fmt: skip
             settings.pop(name, None)
         settings.update(
@@ -195,7 +196,9 @@ class Wire:
         return None if reply is False else reply
 
     def _ready(self, timeout: float) -> bool:
-        return (self._tls and self._socket.pending() > 0) or bool(self._poll.poll(timeout * 1000))  # type: ignore[attr-defined]
+        if self._tls and self._socket.pending() > 0:  # type: ignore[attr-defined]
+            return True
+        return bool(self._poll.poll(timeout * 1000))
 
     def _receive(self) -> None:
         data = self._socket.recv(_CHUNK)

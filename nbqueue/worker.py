@@ -1,8 +1,8 @@
 """The worker: one process that leases runs from Redis, hands them to its children, and settles what comes of them.
 
 It runs one event loop and never executes or unpickles user code. In each turn of the loop it reads what Redis and the
-children said, looks at the clock (`_tick`), and sends what follows. It has three connections: one for requests, one that
-blocks until somebody submits something (only while a child is free), one that hears of orders.
+children said, looks at the clock (`_tick`), and sends what follows. It has three connections: one for requests, one
+that blocks until somebody submits something (only while a child is free), one that hears of orders.
 """
 
 from __future__ import annotations
@@ -462,7 +462,9 @@ class Worker:
                 until.append(since + run.timeout - now)
             if child.lowered_at is not None:
                 until.append(0.002)
-            elif self._has_more_behind(child, run):
+            elif self._has_more_behind(child, run) or (
+                run.start < current[1] and child.asked_for != (run.number, current[1])
+            ):
                 until.append(max(since + _LONG - now, 0.002))
         if self._is_dry and not self._is_waiting:
             until.append(self._claim_at + _BLOCKING - now)
@@ -531,6 +533,8 @@ class Worker:
         elif run.batch in self._canceling or (run.batch, index) in self._canceling_jobs:
             self._stop_behind_current(child, now)
             child.interrupt(run, index, messages.CANCEL, now)
+        elif now - since >= _LONG and run.start < index and child.asked_for != (run.number, index):
+            child.ask_for_report(run, index)
         elif child.lowered_at is not None:
             self._take_back(child, run, index, now)
         elif now - since >= _LONG and self._has_more_behind(child, run):

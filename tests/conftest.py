@@ -105,8 +105,10 @@ class Workers:
         pid = str(process.pid)
         if "--url" not in arguments and "--burst" not in arguments:
             wait_until(
-                lambda: process.poll() is not None
-                or any(worker.fields.get("pid") == pid for worker in store.call(transitions.workers()))
+                lambda: (
+                    process.poll() is not None
+                    or any(worker.fields.get("pid") == pid for worker in store.call(transitions.workers()))
+                )
             )
             assert process.poll() is None, log.read_text()
         store.close()

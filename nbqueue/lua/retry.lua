@@ -13,6 +13,7 @@ if h[2] == token then return { tonumber(h[3]), redis.call('EXISTS', key .. ':fai
 
 local function queue_again(start, stop)
   redis.call('RPUSH', key .. ':queued', write_run(start, stop))
+  redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
 end
 
 local n = 0

@@ -1,0 +1,394 @@
+"""Workers and children: limits, cancelling, deaths, stopping."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from nbqueue import errors, machine
+
+
+def alive(pid: int) -> bool:
+    return machine.is_alive(pid, "")
+
+
+def pids_in(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def test_a_time_limit_ends_python_code_and_runs_its_finally(q, worker, tmp_path):
+    cleaned = tmp_path / "cleaned"
+
+    def spin():
+        try:
+            while True:
+                pass
+        finally:
+            cleaned.touch()
+
+    started = time.monotonic()
+    job = q.enqueue(spin, job_timeout=0.5)
+    with pytest.raises(errors.JobTimeout, match=r"0\.5 seconds"):
+        job.result(timeout=20)
+    assert time.monotonic() - started < 10
+    assert job.duration < 1.5
+    assert cleaned.exists()
+
+
+@pytest.mark.parametrize("how", ["sleeps in C", "ignores exceptions", "holds the GIL"])
+def test_a_time_limit_is_kept_against_code_that(q, worker, how):
+    def sleeps():
+        time.sleep(60)
+
+    def ignores():
+        while True:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                pass
+
+    def holds():
+        import ctypes
+
+        ctypes.PyDLL(None).sleep(60)
+
+    function = {"sleeps in C": sleeps, "ignores exceptions": ignores, "holds the GIL": holds}[how]
+    before = q.enqueue(os.getpid).result(timeout=20)
+    job = q.enqueue(function, job_timeout=0.3)
+    after = q.enqueue(abs, -1)
+    with pytest.raises(errors.JobTimeout):
+        job.result(timeout=20)
+    assert after.result(timeout=20) == 1
+    assert job.duration < 1.3
+    assert isinstance(before, int)
+
+
+def test_a_running_job_is_canceled_within_a_second(q, worker, tmp_path):
+    running = tmp_path / "running"
+
+    def work():
+        running.touch()
+        time.sleep(60)
+
+    job = q.enqueue(work, label="long")
+    wait_until(running.exists)
+    assert job.get_status() == "started"
+    asked = time.monotonic()
+    assert job.cancel()
+    with pytest.raises(errors.JobCanceled):
+        job.result(timeout=20)
+    assert time.monotonic() - asked < 2
+    assert job.is_canceled
+    assert job.cancel() is False
+
+
+def test_a_batch_is_canceled_what_runs_and_what_waits(q, worker, tmp_path):
+    def work(x):
+        (tmp_path / f"{x}").touch()
+        time.sleep(60)
+
+    batch = q.map(work, range(10))
+    wait_until(lambda: len(list(tmp_path.iterdir())) >= 3)  # a log file, and two jobs
+    assert batch.cancel() == 10
+    batch.wait(20)
+    assert batch.counts["canceled"] == 10
+    assert batch.results(errors="skip") == []
+    assert q.map(abs, [-1]).results(timeout=20) == [1]
+
+
+def test_one_of_many_jobs_that_wait_is_canceled(q, workers):
+    batch = q.map(abs, range(600))
+    assert batch[300].cancel()
+    workers.start()
+    batch.wait(20)
+    assert batch.counts["finished"] == 599
+    assert batch[300].is_canceled
+    assert batch.results(errors="skip") == [i for i in range(600) if i != 300]
+
+
+def test_a_paused_batch_waits_and_goes_on(q, worker):
+    q.pause()
+    batch = q.map(abs, range(10))
+    batch.pause()
+    q.resume()
+    other = q.map(abs, [-5])
+    assert other.results(timeout=20) == [5]
+    assert batch.counts["queued"] == 10
+    batch.resume()
+    assert batch.results(timeout=20) == list(range(10))
+
+
+def test_what_waits_behind_a_long_job_goes_to_a_free_child(q, worker, tmp_path):
+    """After many quick jobs a claim takes several; the one that hangs must not keep the others."""
+    go = tmp_path / "go"
+
+    def work(x):
+        if x == 300:
+            while not go.exists():
+                time.sleep(0.01)
+        return x
+
+    batch = q.map(work, range(2000))
+    wait_until(lambda: batch.counts["finished"] == 1999)
+    go.touch()
+    assert batch.results(timeout=20) == list(range(2000))
+
+
+@pytest.mark.parametrize(
+    ("way", "words"),
+    [("os._exit(3)", "exit code 3"), ("segmentation fault", "segmentation fault"), ("SIGKILL", "signal 9")],
+)
+def test_a_job_that_kills_its_process_fails_in_words_and_its_neighbours_do_not(q, worker, way, words):
+    def die(x, way=way):
+        if x == 5:
+            if way == "os._exit(3)":
+                os._exit(3)
+            elif way == "SIGKILL":
+                os.kill(os.getpid(), signal.SIGKILL)
+            else:
+                import ctypes
+
+                ctypes.string_at(0)
+        return x
+
+    batch = q.map(die, range(20))
+    batch.wait(40)
+    assert batch.counts["failed"] == 1
+    assert batch.results(errors="skip") == [x for x in range(20) if x != 5]
+    with pytest.raises(errors.JobKilled, match=words):
+        batch[5].result()
+    (group,) = batch.failures()
+    assert group.type == "JobKilled"
+
+
+def test_a_worker_that_is_killed_leaves_no_children_and_its_jobs_run_elsewhere(q, workers, tmp_path):
+    pids, go = tmp_path / "pids", tmp_path / "go"
+
+    def work(x):
+        import subprocess
+
+        grandchild = subprocess.Popen(["sleep", "300"])
+        with pids.open("a") as file:
+            file.write(f"{os.getpid()}\n{grandchild.pid}\n")
+        while not go.exists():
+            time.sleep(0.01)
+        grandchild.kill()
+        grandchild.wait()
+        return x
+
+    first = workers.start()
+    batch = q.map(work, range(2))
+    wait_until(lambda: len(pids_in(pids)) == 4)
+    before = pids_in(pids)
+    first.kill()
+    first.wait()
+    wait_until(lambda: not any(alive(pid) for pid in before))
+    workers.start()
+    go.touch()
+    assert batch.results(timeout=30) == [0, 1]
+
+
+def test_a_job_that_kills_its_worker_again_and_again_fails_and_its_neighbours_do_not(q, workers):
+    def kill_worker(x):
+        if x == 3:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(30)
+        return x
+
+    batch = q.map(kill_worker, range(8))
+    for _ in range(8):
+        process = workers.start()
+        wait_until(lambda process=process: process.poll() is not None or batch.done)
+        if batch.done:
+            break
+    assert batch.counts["failed"] == 1
+    assert batch.results(errors="skip") == [0, 1, 2, 4, 5, 6, 7]
+    with pytest.raises(errors.JobKilled, match="worker"):
+        batch[3].result()
+
+
+def test_a_worker_that_lost_its_lease_cannot_write(q, workers, tmp_path, namespace):
+    """Stopped, taken for dead, continued: what it did meanwhile counts for nothing."""
+    from nbqueue import transitions
+
+    seen = tmp_path / "seen"
+
+    def work():
+        with seen.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        time.sleep(1)
+        return os.getpid()
+
+    first = workers.start(children=1)
+    job = q.enqueue(work)
+    wait_until(lambda: len(pids_in(seen)) == 1)
+    first.send_signal(signal.SIGSTOP)
+    (state,) = q.workers()
+    assert q.store.call(transitions.reap(state.id, state.beat, "it was stopped")) == 1
+    workers.start(children=1)
+    result = job.result(timeout=20)
+    first.send_signal(signal.SIGCONT)
+    wait_until(lambda: len(q.workers()) == 2)  # it is back, under its old name
+    assert len(pids_in(seen)) == 2
+    assert result == pids_in(seen)[1] == job.result()
+    assert job.batch.counts["finished"] == 1
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+
+
+def test_the_first_signal_lets_the_running_job_end_and_gives_the_rest_back(q, workers, tmp_path):
+    go = tmp_path / "go"
+    began = tmp_path / "began"
+
+    def work(x):
+        began.touch()
+        while not go.exists():
+            time.sleep(0.01)
+        return x
+
+    process = workers.start(children=1)
+    batch = q.map(work, range(3))
+    wait_until(began.exists)
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: batch.counts == {**batch.counts, "started": 1, "queued": 2})
+    go.touch()
+    assert process.wait(20) == 0
+    assert batch.counts["finished"] == 1
+    workers.start()
+    assert batch.results(timeout=20) == [0, 1, 2]
+
+
+def test_the_second_signal_ends_it_at_once_and_gives_back_what_ran(q, workers, tmp_path):
+    began = tmp_path / "began"
+
+    def work():
+        first = not began.exists()
+        began.touch()
+        if first:
+            time.sleep(60)
+        return "again"
+
+    process = workers.start(children=1)
+    job = q.enqueue(work)
+    wait_until(began.exists)
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"finishes what runs" in process.log.read_bytes())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert job.is_queued
+    workers.start()
+    assert job.result(timeout=20) == "again"
+
+
+def test_what_user_code_prints_or_writes_to_descriptors_breaks_nothing(q, worker):
+    def noisy(x):
+        print("printed" * 1000)
+        os.write(1, b"\x00\xff" * 10000)
+        os.write(2, b"{}\n")
+        os.system("echo from a shell")
+        return x
+
+    assert q.map(noisy, range(20)).results(timeout=20) == list(range(20))
+
+
+def test_a_burst_worker_leaves_when_there_is_nothing_to_do(q, workers):
+    batch = q.map(abs, range(100))
+    process = workers.start("--burst")
+    assert process.wait(20) == 0
+    assert batch.counts["finished"] == 100
+
+
+def test_a_worker_leaves_after_its_idle_time_or_its_jobs(q, workers):
+    assert workers.start("--max-idle-time", "0.2").wait(20) == 0
+    process = workers.start("--max-jobs", "3")
+    batch = q.map(abs, range(3))
+    assert process.wait(20) == 0
+    assert batch.done
+
+
+def test_jobs_run_in_the_directory_that_they_were_submitted_from(q, worker, tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text("VALUE = 42\n")
+    monkeypatch.chdir(tmp_path)
+
+    def look():
+        import beside
+
+        return os.getcwd(), beside.VALUE
+
+    assert q.enqueue(look).result(timeout=20) == (str(tmp_path), 42)
+
+
+def test_children_have_an_empty_main_and_share_the_threads(q, worker):
+    def look():
+        import __main__
+
+        return [name for name in vars(__main__) if not name.startswith("__")], os.environ["OMP_NUM_THREADS"]
+
+    names, threads = q.enqueue(look).result(timeout=20)
+    assert names == []
+    assert int(threads) == max(1, machine.cpus() // 2)
+
+
+def test_a_worker_of_another_environment_never_touches_a_batch(q, workers):
+    workers.start("--environment", "other")
+    batch = q.map(abs, range(3))
+    with (
+        pytest.warns(errors.NoWorkerWarning, match=r"no worker .*Python 3.*there is 1 for environment other"),
+        pytest.raises(errors.WaitTimeout),
+    ):
+        batch.results(timeout=0.5)
+    workers.start()
+    assert batch.results(timeout=20) == [0, 1, 2]
+
+
+def test_workers_are_started_once_from_a_queue_and_stopped(q):
+    try:
+        assert sum(worker.children for worker in q.start_workers(2)) == 2
+        ids = {worker.id for worker in q.workers()}
+        q.start_workers(2)
+        assert {worker.id for worker in q.workers()} == ids
+        assert q.map(abs, [-1]).results(timeout=20) == [1]
+    finally:
+        assert q.stop_workers() == 1
+    assert q.workers() == []
+
+
+def test_the_first_job_on_the_embedded_server_starts_a_worker(q, monkeypatch):
+    monkeypatch.setenv("NBQUEUE_AUTOSTART", "1")
+    try:
+        assert q.map(abs, [-1, -2]).results(timeout=30) == [1, 2]
+        assert len(q.workers()) == 1
+    finally:
+        q.stop_workers()
+
+
+def test_priority_at_front_and_labels(q, workers):
+    order = []
+    q.pause()
+    slow = q.map(abs, range(3), label="slow", meta={"who": "me"})
+    first = q.map(str, range(3), at_front=True)
+    workers.start(children=1)
+    q.resume()
+    for batch in (first, slow):
+        batch.wait(20)
+    order = sorted([slow, first], key=lambda batch: batch[0].started_at)
+    assert order == [first, slow]
+    assert (slow.label, slow.meta, first.label) == ("slow", {"who": "me"}, "str")
+
+
+def test_an_idle_worker_uses_next_to_no_cpu(q, worker):
+    """Counted, not timed: it wakes a few times in two seconds."""
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+
+    def switches() -> int:
+        lines = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
+        return sum(int(line.split()[1]) for line in lines if "ctxt_switches" in line)
+
+    before, since = switches(), time.monotonic()
+    wait_until(lambda: time.monotonic() - since > 2)
+    assert switches() - before < 100
