@@ -93,6 +93,9 @@ class Child:
 
     def do(self, run: Do) -> None:
         """Run the jobs of a run, up to where the worker says to stop."""
+        if run.forget:
+            self._records.clear()
+            self._functions.clear()
         self._records.update(run.functions)
         cells = self._cells
         cells[Page.INDEX] = -1
@@ -187,7 +190,7 @@ class Child:
         function = self._functions.get(digest)
         if function is None:
             record = self._records.get(digest)
-            if record is None:
+            if not record:
                 raise errors.CorruptPayload("the function of this job is not in Redis any more")
             function = self._functions[digest] = payload.unpack_code(self._seal, digest, record)
         return function

@@ -46,7 +46,7 @@ def start_worker(
     if url is not None:
         inherited["NBQUEUE_URL"] = url
     if key is not None:
-        inherited["NBQUEUE_KEY"] = key.decode("utf-8", "surrogateescape")
+        inherited["NBQUEUE_KEY"] = f"hex:{key.hex()}"
     log = log_directory() / f"worker-{namespace}.log"
     if log.exists() and log.stat().st_size > 2**20:
         log.replace(log.with_suffix(".old.log"))

@@ -45,6 +45,8 @@ class Do:
     calls: list[tuple[str, bytes]]
     functions: list[tuple[bytes, bytes]]
     """Digest and record of those functions that this child has not been given yet."""
+    forget: bool = False
+    """Forget all functions of before: there are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def encode(message: Message) -> list[bytes]:
         meta: list[Any] = [
             "do", message.number, message.batch, message.start, message.stop, message.per_block, message.about,
             message.job_by_job, list(message.attempts.items()), [name for name, _ in message.calls],
-            [digest.hex() for digest, _ in message.functions],
+            [digest.hex() for digest, _ in message.functions], message.forget,
         ]  # fmt: skip
         blobs = [record for _, record in message.calls] + [record for _, record in message.functions]
     elif isinstance(message, Done):
@@ -102,8 +104,8 @@ def _decode(text: bytes, body: memoryview) -> Message:
         names, digests = meta[9], meta[10]
         calls = list(zip(names, blobs[: len(names)], strict=True))
         functions = list(zip(map(bytes.fromhex, digests), blobs[len(names) :], strict=True))
-        _, number, batch, start, stop, per_block, about, job_by_job, attempts, *_ = meta
-        return Do(number, batch, start, stop, per_block, about, job_by_job, dict(attempts), calls, functions)
+        _, number, batch, start, stop, per_block, about, job_by_job, attempts, _, _, forget = meta
+        return Do(number, batch, start, stop, per_block, about, job_by_job, dict(attempts), calls, functions, forget)
     if kind == "done":
         records = list(zip(meta[6], blobs, strict=True))
         _, number, start, stop, busy, ended, _, failures, canceled = meta

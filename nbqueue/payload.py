@@ -74,6 +74,10 @@ class Seal:
         self._key = key
         self._namespace = namespace.encode() + b"\0"
 
+    def digest(self, pickled: bytes) -> bytes:
+        """What a function is stored under, 16 bytes: who has another key stores it elsewhere."""
+        return hmac.digest(self._key, b"digest\0" + self._namespace + pickled, "sha256")[:_DIGEST]
+
     def sign(self, kind: bytes, batch: str, first: int, header: bytes, body: bytes | bytearray) -> bytes:
         """The signature of a payload at its place, 32 bytes."""
         place = b"%s\0%s%s\0%d\0" % (kind, self._namespace, batch.encode(), first)
@@ -255,7 +259,7 @@ class Code:
     """A function, pickled."""
 
     digest: bytes
-    """16 bytes of SHA-256 over the pickle: equal functions are stored once."""
+    """16 bytes over the pickle and the key: equal functions are stored once, and nobody else's in their place."""
     body: bytes
     name: str
     is_async: bool = False
@@ -273,7 +277,7 @@ def name_of(function: Any) -> str:
     return str(name).replace("<locals>.", "")
 
 
-def pack_code(function: Any) -> Code:
+def pack_code(seal: Seal, function: Any) -> Code:
     """Pickle a function, with the source of what it takes from notebooks and scripts.
 
     Raises
@@ -289,7 +293,7 @@ def pack_code(function: Any) -> Code:
         raise _cannot_pickle(f"{name_of(function)}()", function, error) from error
     pickled = _join([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
     sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
-    digest = hashlib.sha256(pickled).digest()[:_DIGEST]
+    digest = seal.digest(pickled)
     body = _join([pickle.dumps(sources, 5), pickled])
     _check_size(f"the function {name_of(function)}()", len(body))
     return Code(digest, body, name_of(function))
@@ -314,7 +318,10 @@ def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequenc
     """Neighbouring calls of one function with one argument each, if these are all immutable values, else None."""
     if not set(map(type, items)) <= _IMMUTABLE:
         return None
-    return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], pickle.dumps(items, 5))
+    pickled = pickle.dumps(items, 5)
+    if len(items) == 1:
+        _check_size("the arguments of a call", len(pickled))
+    return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], pickled)
 
 
 def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[tuple[Any, ...]]) -> bytes | None:

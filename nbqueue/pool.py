@@ -21,6 +21,9 @@ from nbqueue.messages import Do, Done, Message, Page
 from nbqueue.payload import functions_of
 from nbqueue.transitions import Claimed
 
+_MOST_FUNCTIONS = 500
+"""Functions that a child keeps; more, and it starts anew."""
+
 
 @dataclass
 class Run:
@@ -118,12 +121,15 @@ class ChildProcess:
         self.runs.append(
             Run(claimed.number, claimed.batch, claimed.start, claimed.stop, timeout, claimed.kind, claimed.attempts)
         )
+        forget = len(self._functions) > _MOST_FUNCTIONS
+        if forget:
+            self._functions.clear()
         news = [(digest, record) for digest, record in functions.items() if digest not in self._functions]
-        self._functions.update(digest for digest, _ in news)
+        self._functions.update(digest for digest, record in news if record)
         self._queue(
             Do(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
-                claimed.about.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news,
+                claimed.about.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news, forget,
             )
         )  # fmt: skip
 

@@ -14,9 +14,11 @@ def url() -> str | None:
 
 
 def key() -> bytes | None:
-    """`NBQUEUE_KEY`: what payloads are signed with on a Redis given by URL."""
+    """`NBQUEUE_KEY`: what payloads are signed with on a Redis given by URL; text, or 'hex:' and bytes in hex."""
     value = os.environ.get("NBQUEUE_KEY")
-    return value.encode() if value else None
+    if not value:
+        return None
+    return bytes.fromhex(value[4:]) if value.startswith("hex:") else os.fsencode(value)
 
 
 def environment() -> str | None:

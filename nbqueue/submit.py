@@ -86,7 +86,7 @@ class Codes:
                 f"{function!r:.80} is not callable: give the function itself and its arguments, "
                 "as in q.enqueue(func, 1, 2), not the result of calling it"
             )
-        code = payload.pack_code(function)
+        code = payload.pack_code(self._seal, function)
         if code.digest not in self._records:
             while len(self._records) > 200:
                 self._records.pop(next(iter(self._records)))

@@ -296,10 +296,11 @@ class Worker:
             else:
                 self._hand(child, claimed)
 
-    def _hand(self, child: ChildProcess, claimed: Claimed) -> None:
-        missing = [digest for digest in functions_needed(claimed) if digest not in self._functions]
+    def _hand(self, child: ChildProcess, claimed: Claimed, absent: Sequence[bytes] = ()) -> None:
+        needed = functions_needed(claimed)
+        missing = [digest for digest in needed if digest not in self._functions and digest not in absent]
         if not missing:
-            functions = {digest: self._functions[digest] for digest in functions_needed(claimed)}
+            functions = {digest: self._functions.get(digest, b"") for digest in needed}
             child.hand(claimed, self._about(claimed).get("timeout"), functions)
             self._idle_since = time.monotonic()
             if child.has_output:
@@ -310,15 +311,18 @@ class Worker:
 
         def on_functions(records: Any) -> None:
             self._claiming = None
-            if isinstance(records, list):
-                for digest, record in zip(missing, records, strict=True):
-                    self._functions[digest] = record or b""
-                while len(self._functions) > 1000:
-                    self._functions.pop(next(iter(self._functions)))
-            else:
+            if isinstance(records, errors.NbqueueError):
                 log.error("%s", records)
-                self._functions.update(dict.fromkeys(missing, b""))
-            self._hand(child if child in self._children else self._children[0], claimed)
+                records = [None] * len(missing)
+            while len(self._functions) > 1000:
+                self._functions.pop(next(iter(self._functions)))
+            self._functions.update(
+                {digest: record for digest, record in zip(missing, records, strict=True) if record is not None}
+            )
+            if self._stopping:
+                self._release(claimed.number, claimed.start, claimed.stop)
+            else:
+                self._hand(child if child in self._children else self._children[0], claimed, missing)
 
         keys = [self._store.key(f"code:{digest.hex()}") for digest in missing]
         self._requests.run("MGET", *keys, callback=on_functions)

@@ -101,9 +101,10 @@ class Workers:
             )  # fmt: skip
         process.log = log  # type: ignore[attr-defined]
         self._processes.append(process)
-        store = Store(server.ensure().url, self.namespace)
+        given = dict(zip(arguments, arguments[1:], strict=False))
+        store = Store(given.get("--url", server.ensure().url), given.get("--namespace", self.namespace))
         pid = str(process.pid)
-        if "--url" not in arguments and "--burst" not in arguments:
+        if "--burst" not in arguments:
             wait_until(
                 lambda: (
                     process.poll() is not None

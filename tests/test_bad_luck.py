@@ -1,0 +1,572 @@
+"""Bad input and bad luck: each has a clear error, and nothing is lost, run twice or left hanging."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+from nbqueue import Queue, errors, payload, server, transitions
+from nbqueue.store import Store
+
+
+# Input
+
+
+def test_what_is_not_callable_is_refused(q):
+    with pytest.raises(errors.UsageError, match="not callable"):
+        q.enqueue(42)
+    with pytest.raises(errors.UsageError, match="not callable"):
+        q.map("score", [1])
+    with pytest.raises(errors.UsageError, match="is not a call"):
+        q.enqueue_many([(1, 2)])
+    with pytest.raises(errors.UsageError, match="not iterable"):
+        q.map(abs, 5)
+
+
+def test_a_function_that_cannot_be_pickled_names_the_variable(q):
+    lock = threading.Lock()
+    settings = {"deep": [lock]}
+
+    def work(x):
+        return settings
+
+    with pytest.raises(errors.CannotPickle, match=r"item 0 of item 'deep' of the variable 'settings'.*lock"):
+        q.map(work, [1])
+
+
+def test_an_argument_that_cannot_be_pickled_is_named_and_nothing_is_left(q):
+    with pytest.raises(errors.CannotPickle, match="call 2: .*generator"):
+        q.map(str, [1, "a", (i for i in range(3))])
+    with pytest.raises(errors.CannotPickle, match="argument 'key'"):
+        q.enqueue(sorted, [1], key=threading.Lock())
+    assert q.batches() == []
+
+
+def test_what_was_submitted_before_a_bad_argument_is_canceled(q):
+    def items():
+        yield from range(5000)
+        yield threading.Lock()
+
+    with pytest.raises(errors.CannotPickle) as caught:
+        q.map(str, items())
+    assert "is canceled" in caught.value.__notes__[0]
+    (batch,) = q.batches()
+    assert batch.counts["canceled"] == len(batch) > 0
+    assert batch.done
+
+
+def test_an_exception_in_the_iterable_cancels_what_was_submitted(q):
+    def items():
+        yield from range(3000)
+        raise KeyError("end")
+
+    with pytest.raises(errors.SubmitError, match="iterable raised KeyError") as caught:
+        q.map(abs, items())
+    assert isinstance(caught.value.__cause__, KeyError)
+    (batch,) = q.batches()
+    assert batch.done
+    with pytest.raises(errors.JobCanceled, match="submitter"):
+        batch.results()
+
+
+def test_unknown_ids_say_so(q):
+    with pytest.raises(errors.NotFound, match="no batch abcdef"):
+        q.batch("abcdef")
+    with pytest.raises(errors.NotFound, match="not the id of a job"):
+        q.fetch_job("abcdef")
+    batch = q.map(abs, [1])
+    with pytest.raises(errors.NotFound, match="has 1 jobs"):
+        q.fetch_job(f"{batch.id}:7")
+    with pytest.raises(IndexError):
+        batch[7]
+    batch.delete()
+    with pytest.raises(errors.NotFound):
+        batch.results()
+
+
+def test_nonsense_options_are_refused(q):
+    for options in ({"job_timeout": -1}, {"job_timeout": "soon"}, {"priority": 0}, {"result_ttl": "x"}, {"meta": {1j}}):
+        with pytest.raises(errors.UsageError):
+            q.map(abs, [1], **options)
+    with pytest.raises(errors.UsageError, match="chunksize"):
+        q.starmap(pow, [(1, 2)], chunksize=3)
+    with pytest.raises(errors.UsageError, match="errors="):
+        q.map(abs, []).results(errors="ignore")
+    with pytest.raises(errors.UsageError):
+        Queue("a b")
+
+
+def test_a_result_that_cannot_be_pickled_fails_the_job(q, worker):
+    batch = q.map(lambda x: threading.Lock() if x == 1 else x, range(3))
+    assert batch.results(timeout=20, errors="skip") == [0, 2]
+    with pytest.raises(errors.CannotPickle, match="result"):
+        batch[1].result()
+
+
+def test_an_exception_that_cannot_be_rebuilt_is_told_as_text(q, worker):
+    class TwoArguments(Exception):
+        def __init__(self, a, b):
+            super().__init__(f"{a} and {b}")
+
+    def fail():
+        raise TwoArguments(1, 2)
+
+    job = q.enqueue(fail)
+    with pytest.raises(errors.JobFailed, match="TwoArguments.*1 and 2"):
+        job.result(timeout=20)
+    assert "raise TwoArguments(1, 2)" in job.exc_info
+
+
+def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeypatch):
+    monkeypatch.setattr(payload, "LIMIT", 1_000_000)
+    with pytest.raises(errors.TooLarge, match="512 MB"):
+        q.enqueue(len, b"x" * 1_100_000)
+    with pytest.raises(errors.TooLarge, match="512 MB"):
+        q.map(len, [b"x" * 1_100_000])
+
+
+def test_a_result_above_the_limit_fails_the_job(q, worker):
+    def large():
+        from nbqueue import payload
+
+        payload.LIMIT = 1_000_000
+        return b"x" * 1_100_000
+
+    job = q.enqueue(large)
+    with pytest.raises(errors.TooLarge, match="result.*512 MB"):
+        job.result(timeout=20)
+
+
+def test_the_arguments_of_a_large_finished_batch_are_gone_in_words(q, worker):
+    batch = q.map(abs, range(1500)).wait(20)
+    with pytest.raises(errors.ResultExpired, match="arguments of job"):
+        batch[3].args  # noqa: B018
+    small = q.map(abs, range(5)).wait(20)
+    assert small[3].args == (3,)
+
+
+def test_results_expire(q, worker):
+    batch = q.map(abs, [1], result_ttl=1).wait(20)
+    wait_until(lambda: q.store.batch(batch.id) is None)
+    with pytest.raises(errors.NotFound, match="expired"):
+        batch.results()
+
+
+def test_a_deleted_job_says_so(q, worker):
+    job = q.enqueue(abs, -1)
+    job.wait(20)
+    job.delete()
+    with pytest.raises(errors.ResultExpired, match="deleted"):
+        job.result()
+
+
+# Signatures
+
+
+def test_a_worker_refuses_what_was_signed_with_another_key(q, worker, namespace):
+    stranger = Queue(
+        connection=server.ensure().url, namespace=namespace, key="other", environment=q.environment, progress=False
+    )
+    job = stranger.enqueue(abs, -1)
+    wait_until(lambda: job.batch.counts["failed"] == 1)
+    record = job._state().own
+    with pytest.raises(errors.SignatureError):  # the outcome was signed by the worker, with its key
+        stranger.seal.open(b"outcomes", job.batch.id, 0, record)
+    ours = Queue(namespace=namespace, progress=False).fetch_job(job.id)
+    with pytest.raises(errors.SignatureError, match="nothing was unpickled"):
+        ours.result()
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+    stranger.close()
+
+
+def test_a_block_that_was_swapped_into_another_place_is_refused(q, workers):
+    batch = q.map(abs, range(512))
+    key = q.store.key(f"batch:{batch.id}:calls")
+    first, second = q.store.run("HMGET", key, "b0", "b1")
+    q.store.run("HSET", key, "b0", second, "b1", first)
+    workers.start()
+    batch.wait(20)
+    assert batch.counts["failed"] == 512
+    assert {group.type for group in batch.failures()} == {"SignatureError"}
+    assert q.map(abs, [-1]).results(timeout=20) == [1]
+
+
+def test_a_corrupted_record_is_refused_and_the_worker_goes_on(q, workers):
+    batch = q.map(abs, range(3))
+    key = q.store.key(f"batch:{batch.id}:calls")
+    q.store.run("HSET", key, "b0", b"\x01")
+    workers.start()
+    batch.wait(20)
+    assert batch.counts["failed"] == 3
+    with pytest.raises(errors.CorruptPayload):
+        batch.results()
+    good = q.map(abs, range(3)).wait(20)
+    q.store.run("HSET", q.store.key(f"batch:{good.id}:outcomes"), "1", b"rubbish of some length, which is no record")
+    with pytest.raises(errors.PayloadError):
+        good[1].result()
+
+
+# The server
+
+
+class Private:
+    """A server of the test's own, with a proxy in front of it that loses answers."""
+
+    def __init__(self, *options: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="nbq-"))
+        self.socket = self.directory / "s"
+        self.options = options
+        self.start()
+
+    def start(self) -> None:
+        binary = os.environ.get("NBQUEUE_SERVER") or str(server._find_binary().path)  # type: ignore[union-attr]
+        self.process = subprocess.Popen(
+            [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
+             "--appendonly", "yes", "--appendfsync", "no", *self.options],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        store = Store(self.url)
+        wait_until(self.socket.exists)
+        store.run("PING")
+        store.close()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(FileNotFoundError):
+            self.socket.unlink()
+
+    def close(self) -> None:
+        self.kill()
+        import shutil
+
+        shutil.rmtree(self.directory)
+
+
+@pytest.fixture
+def private():
+    servers: list[Private] = []
+
+    def make(*options: str) -> Private:
+        servers.append(Private(*options))
+        return servers[-1]
+
+    yield make
+    for made in servers:
+        made.close()
+
+
+def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
+    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.2)
+    queue = Queue(connection="redis://me:secret@127.0.0.1:1/0")
+    with pytest.raises(errors.ServerUnreachable, match=r"redis://me:\*\*\*@127.0.0.1:1/0.*Is it running") as caught:
+        queue.enqueue(abs, 1)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redis_that_goes_away_during_a_wait_is_told_and_comes_back(private, monkeypatch):
+    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.3)
+    own = private()
+    queue = Queue(connection=own.url, key="k", progress=False)
+    batch = queue.map(abs, [1])
+    own.kill()
+    with pytest.raises(errors.ServerUnreachable, match="does not answer"):
+        batch.results(timeout=10)
+    own.start()
+    assert batch.counts["queued"] == 1
+    queue.close()
+
+
+def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(private, workers, tmp_path):
+    own = private()
+    began, go = tmp_path / "began", tmp_path / "go"
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+
+    def work():
+        with began.open("a") as file:
+            file.write("x")
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    job = queue.enqueue(work)
+    wait_until(began.exists)
+    own.kill()
+    go.touch()
+    wait_until(lambda: b"lost the connection" in process.log.read_bytes())
+    own.start()
+    assert job.result(timeout=30) == "kept"
+    assert began.read_text() == "x"
+    queue.close()
+
+
+def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_jobs_end(private, workers, tmp_path):
+    own = private("--maxmemory", "20mb", "--maxmemory-policy", "noeviction")
+    go = tmp_path / "go"
+    workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+
+    def work():
+        while not go.exists():
+            time.sleep(0.01)
+        return "done"
+
+    job = queue.enqueue(work)
+    wait_until(lambda: job.is_started)
+    with pytest.raises(errors.ServerFull, match="maxmemory"):
+        for i in range(100):
+            queue.enqueue(len, bytes([i]) * 1_000_000)
+    go.touch()
+    assert job.result(timeout=20) == "done"
+    queue.close()
+
+
+class LossyProxy:
+    """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts."""
+
+    def __init__(self, behind: str, every: int) -> None:
+        self._behind = behind
+        self._every = every
+        self._count = 0
+        self.lost = 0
+        self.directory = tempfile.TemporaryDirectory(prefix="nbq-")
+        self.path = f"{self.directory.name}/p"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(self.path)
+        self._listener.listen(50)
+        self._threads = [threading.Thread(target=self._accept)]
+        self._open: list[socket.socket] = [self._listener]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                upstream = socket.socket(socket.AF_UNIX)
+                upstream.connect(self._behind)
+                self._open += [client, upstream]
+                thread = threading.Thread(target=self._pump, args=(client, upstream))
+                self._threads.append(thread)
+                thread.start()
+
+    def _pump(self, client: socket.socket, upstream: socket.socket) -> None:
+        import select
+
+        asked = False
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                for ready in select.select([client, upstream], [], [])[0]:
+                    data = ready.recv(1 << 16)
+                    if not data:
+                        raise OSError("closed")
+                    if ready is client:
+                        asked = b"EVAL" in data
+                        upstream.sendall(data)
+                    else:
+                        if asked and not data.startswith(b"-NOSCRIPT"):
+                            self._count += 1
+                            if self._count % self._every == 0:
+                                self.lost += 1
+                                raise OSError("lost on the way")
+                        client.sendall(data)
+        for side in (client, upstream):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
+
+    def close(self) -> None:
+        for side in self._open:
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
+        for thread in self._threads:
+            thread.join(10)
+        self.directory.cleanup()
+
+
+def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, namespace, tmp_path):
+    """Of submit, claim, finish and all others, every fourth answer is lost."""
+    proxy = LossyProxy(str(server.ensure().socket), 4)
+    try:
+        url = f"unix://{proxy.path}"
+        queue = Queue(connection=url, namespace=namespace, key=server.signing_key(), environment=q.environment,
+                      progress=False)  # fmt: skip
+        workers.start("--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{server.signing_key().hex()}")
+        seen = tmp_path / "seen"
+
+        def work(x):
+            with seen.open("a") as file:
+                file.write(f"{x}\n")
+            return x
+
+        jobs = [queue.enqueue(work, i) for i in range(20)]
+        batch = queue.map(work, range(20, 60))
+        assert [job.result(timeout=60) for job in jobs] == list(range(20))
+        assert batch.results(timeout=60) == list(range(20, 60))
+        assert sorted(map(int, seen.read_text().split())) == list(range(60))
+        assert sum(len(b) for b in q.batches()) == 60
+        assert proxy.lost > 10
+        queue.close()
+    finally:
+        workers.end()
+        proxy.close()
+
+
+def test_a_child_that_is_killed_while_its_result_is_on_the_way_loses_nothing(q, worker):
+    """Results so large that the pipe is full of them when it dies."""
+
+    def work(x):
+        import threading
+
+        if x == 3:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return bytes([x]) * 3_000_000
+
+    batch = q.map(work, range(8))
+    results = batch.results(timeout=60, errors="skip")
+    expected = [bytes([x]) * 3_000_000 for x in range(8)]
+    assert all(result in expected for result in results)
+    assert len(results) == batch.counts["finished"] >= 6
+    assert batch.done
+
+
+def test_a_submitter_that_dies_half_way_has_its_batch_canceled(q, worker, namespace):
+    script = """
+import os, sys
+from nbqueue import Queue
+
+def items():
+    yield from range(5000)
+    print("half", flush=True)
+    sys.stdin.read()
+
+Queue(namespace=sys.argv[1]).map(abs, items())
+"""
+    submitter = subprocess.Popen(
+        [sys.executable, "-c", script, namespace], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert submitter.stdout.readline() == b"half\n"
+    (batch,) = wait_until(q.batches)
+    wait_until(lambda: batch.counts["finished"] >= 4000)
+    submitter.kill()
+    submitter.communicate()
+    assert batch.state.is_submitting
+    touches = float(q.store.run("ZSCORE", q.store.key("submitting"), batch.id))
+    sweeper_says = transitions.abandon(batch.id, touches, "its submitter died after %d jobs were submitted")
+    assert q.store.call(sweeper_says) == len(batch)
+    assert batch.done
+    assert "submitter died after" in batch.state.reason
+
+
+def test_an_interrupt_of_a_wait_leaves_the_jobs_and_says_how_to_come_back(namespace, q):
+    batch = q.map(abs, [1])
+    script = """
+import sys
+from nbqueue import Queue
+q = Queue(namespace=sys.argv[1])
+batch = q.batch(sys.argv[2])
+print("waits", flush=True)
+try:
+    batch.results()
+except KeyboardInterrupt as error:
+    print(error.__notes__[0], batch.counts["queued"], flush=True)
+"""
+    waiter = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script, namespace, batch.id], stdout=subprocess.PIPE, text=True
+    )
+    assert waiter.stdout.readline() == "waits\n"
+    channel = q.store.key(f"batch:{batch.id}")
+    wait_until(lambda: q.store.run("PUBSUB", "NUMSUB", channel)[1] == 1)
+    waiter.send_signal(signal.SIGINT)
+    out, _ = waiter.communicate(timeout=20)
+    assert f"q.batch('{batch.id}')" in out
+    assert out.strip().endswith(" 1")
+
+
+def test_interrupts_at_any_moment_leave_everything_usable(namespace, q, worker):
+    """Hundreds of interrupts land in calls to Redis; no answer is read by the wrong call, no connection leaks."""
+    script = """
+import os, signal, sys, threading, time
+from nbqueue import Queue
+q = Queue(namespace=sys.argv[1], progress=False)
+main = threading.main_thread().ident
+over = threading.Event()
+
+def hammer():
+    import random
+    for _ in range(400):
+        if over.wait(random.random() * 0.004):
+            return
+        signal.pthread_kill(main, signal.SIGINT)
+
+q.enqueue(abs, 0).result()
+thread = threading.Thread(target=hammer)
+thread.start()
+interrupts = right = 0
+n = 0
+while thread.is_alive():
+    try:
+        n += 1
+        assert q.store.run("ECHO", f"{n}") == str(n).encode()
+        assert q.enqueue(abs, -n).result() == n
+        right += 1
+    except KeyboardInterrupt:
+        interrupts += 1
+while True:
+    try:
+        over.set(); thread.join(); break
+    except KeyboardInterrupt:
+        interrupts += 1
+assert q.map(abs, range(-3, 0)).results() == [3, 2, 1]
+open_ = len(q.store._idle)
+assert open_ < 10, open_
+print("interrupts", interrupts, "right", right)
+"""
+    done = subprocess.run([sys.executable, "-c", script, namespace], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    words = done.stdout.split()
+    assert int(words[1]) > 100, done.stdout
+
+
+def test_two_threads_may_use_one_queue(q, worker):
+    results: dict[int, list[int]] = {}
+
+    def use(number: int) -> None:
+        results[number] = q.map(abs, range(number, number + 50)).results(timeout=30)
+        results[number] += [q.enqueue(abs, -i).result(timeout=30) for i in range(20)]
+
+    threads = [threading.Thread(target=use, args=(i * 1000,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert results == {i * 1000: [*range(i * 1000, i * 1000 + 50), *range(20)] for i in range(4)}
+
+
+def test_a_fork_of_the_client_does_not_share_its_connections(q, worker):
+    q.enqueue(abs, -1).result(timeout=20)
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            status = 0 if q.enqueue(abs, -7).result(timeout=20) == 7 else 1
+        finally:
+            os._exit(status)
+    assert [q.enqueue(abs, -i).result(timeout=20) for i in range(10)] == list(range(10))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
