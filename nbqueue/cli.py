@@ -4,27 +4,82 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import os
+import re
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from nbqueue import __version__, errors
 
+if TYPE_CHECKING:
+    from nbqueue.batch import Batch
+    from nbqueue.client import Queue
+    from nbqueue.connection import Connection
+    from nbqueue.store import Store
+
+_MISTAKE = 2
+_INTERRUPTED = 130
+_PATIENCE = 10.0
+"""Seconds that `server stop` gives workers to leave."""
+
 
 class _Words(click.Group):
     """Says what went wrong in one line, with exit code 2: never a traceback for a user's mistake."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        options["standalone_mode"] = False
         try:
-            return super().invoke(ctx)
-        except errors.NbqueueError as error:
-            click.echo(f"nbqueue: {error}", err=True)
-            sys.exit(2)
+            sys.exit(super().main(args, *more, **options) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(_MISTAKE)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" See: {context.command_path} --help" if context is not None else ""
+            _give_up(error.format_message() + hint)
+        except click.Abort:  # Ctrl-C
+            sys.exit(_INTERRUPTED)
         except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed
             sys.exit(0)
+        except (errors.NbqueueError, OSError) as error:
+            _give_up(str(error))
+
+
+def _give_up(message: str) -> NoReturn:
+    click.echo(f"nbqueue: {' '.join(message.split())}", err=True)
+    sys.exit(_MISTAKE)
+
+
+class _Word(click.ParamType):
+    """The name of a queue, a namespace, a worker."""
+
+    name = "word"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"[^\s{}:]+", value):
+            self.fail(f"{value!r}: a word without spaces, colons and braces is accepted.", param, ctx)
+        return str(value)
+
+
+class _Seconds(click.ParamType):
+    """A time above 0."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < 1e9:
+            self.fail(f"{value!r}: seconds above 0 are accepted.", param, ctx)
+        return seconds
 
 
 @click.group(cls=_Words, context_settings={"help_option_names": ["-h", "--help"]})
@@ -34,48 +89,73 @@ def main() -> None:
 
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    command = click.option("--namespace", default="default", show_default=True, help="Apart from other namespaces.")(
-        command
-    )
+    command = click.option(
+        "--namespace", type=_Word(), default="default", show_default=True, help="Apart from other namespaces."
+    )(command)
     return click.option("-u", "--url", help="Redis to use; else NBQUEUE_URL, else the embedded server.")(command)
 
 
+def _connect(url: str | None, namespace: str, environment: str | None = None) -> Connection:
+    from nbqueue.connection import connect
+
+    try:
+        return connect(url, namespace=namespace, environment=environment)
+    except ValueError as error:  # redis-py's words for a URL, int's for its port
+        if isinstance(error, errors.NbqueueError):
+            raise
+        raise errors.UsageError(f"the URL of the server or NBQUEUE_KEY makes no sense: {error}") from error
+
+
+def _store(url: str | None, namespace: str) -> Store:
+    """The state, after a look whether its server is there: somebody at a terminal does not want to wait for that."""
+    store = _connect(url, namespace).store
+    store.open().close()
+    return store
+
+
+def _queue(url: str | None, namespace: str, name: str = "default") -> Queue:
+    from nbqueue.client import Queue
+
+    _store(url, namespace).close()
+    return Queue(name, connection=url, namespace=namespace)
+
+
 @main.command()
-@click.argument("queues", nargs=-1)
+@click.argument("queues", nargs=-1, type=_Word())
 @click.option("-n", "--children", type=click.IntRange(1), help="Processes that execute jobs.  [default: the CPUs]")
 @_server_options
-@click.option("--name", default="", help="What it is called.  [default: made up]")
+@click.option("--name", type=_Word(), help="What it is called.  [default: made up]")
 @click.option("--environment", help="Whose jobs it runs; else NBQUEUE_ENVIRONMENT, else this Python's.")
 @click.option("-b", "--burst", is_flag=True, help="Leave when there is nothing to do.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many jobs.")
-@click.option("--max-idle-time", type=float, help="Leave after so many seconds without a job.")
+@click.option("--max-idle-time", type=_Seconds(), metavar="SECONDS", help="Leave after this time without a job.")
 @click.option("--preload", multiple=True, metavar="MODULE", help="Imported by each child when it starts.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
 def worker(
-    queues: tuple[str, ...], children: int | None, url: str | None, namespace: str, name: str, environment: str | None,
-    burst: bool, max_jobs: int | None, max_idle_time: float | None, preload: tuple[str, ...], verbose: bool, quiet: bool,
+    queues: tuple[str, ...], children: int | None, url: str | None, namespace: str, name: str | None, environment: str | None,
+    burst: bool, max_jobs: int | None, max_idle_time: float | None, preload: tuple[str, ...],
+    verbose: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Run jobs of QUEUES (default: 'default'), the first before the next.
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
     """
     from nbqueue import machine
-    from nbqueue.connection import connect
     from nbqueue.worker import Options, Worker
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    if any(character in name for character in " :{}"):
-        raise errors.UsageError(f"--name {name!r}: a word without spaces, colons and braces is accepted")
-    connection = connect(url, namespace=namespace, environment=environment)
+    connection = _connect(url, namespace, environment)
     if not connection.has_key:
         logging.getLogger("nbqueue.worker").warning(
             "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", connection.store.url
         )
     modules = tuple(part for text in preload for part in text.split(",") if part)
     connection.store.run("PING")
-    options = Options(queues or ("default",), children or machine.cpus(), name, burst, max_jobs, max_idle_time, modules)
+    options = Options(
+        queues or ("default",), children or machine.cpus(), name or "", burst, max_jobs, max_idle_time, modules
+    )
     Worker(connection, options).work()
 
 
@@ -114,10 +194,44 @@ def _readable(name: str, value: Any) -> str:
 
 @server.command("stop")
 def server_stop() -> None:
-    """Stop it; its data stay, and the next use starts it again."""
+    """Stop it and its workers; its data stay, and the next use starts it again."""
     from nbqueue import server as embedded
 
+    status = embedded.status()
+    left = _dismiss_workers() if status.pid is not None else 0
     click.echo("stopped" if embedded.stop() else "it was not running")
+    if left:
+        click.echo(f"{left} of its workers are still busy, and go on when it runs again", err=True)
+
+
+def _dismiss_workers() -> int:
+    """Tell the workers of the embedded server, which would wait for it, to leave; returns how many are still there."""
+    from nbqueue import server as embedded
+    from nbqueue import transitions
+    from nbqueue.store import Store
+
+    url, namespaces, cursor = embedded.ensure().url, set[str](), b"0"
+    reader = Store(url)
+    while True:
+        cursor, keys = reader.run("SCAN", cursor, "MATCH", "nbq:{*}:workers", "COUNT", 10000, "TYPE", "zset")
+        namespaces |= {key.decode().removeprefix("nbq:{").removesuffix("}:workers") for key in keys}
+        if cursor == b"0":
+            break
+    reader.close()
+    stores = [Store(url, namespace) for namespace in sorted(namespaces)]
+    deadline = time.monotonic() + _PATIENCE
+    for store in stores:
+        for worker in store.call(transitions.workers()):
+            store.call(transitions.order(worker.id, "stop"))
+    while True:
+        workers = [(store, worker) for store in stores for worker in store.call(transitions.workers())]
+        is_busy = any(worker.leases for _, worker in workers)
+        if not workers or time.monotonic() > deadline - (_PATIENCE - 3 if is_busy else 0):
+            break
+        time.sleep(0.05)
+    for store in stores:
+        store.close()
+    return len(workers)
 
 
 @server.command("log")
@@ -132,24 +246,30 @@ def server_log() -> None:
 
 
 @main.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, resolve_path=True))
 @click.option("-n", "--children", type=click.IntRange(1), help="Processes that execute jobs.  [default: the CPUs]")
-def demo(children: int | None) -> None:
-    """Real work on real input: measure the sources of Python's standard library."""
-    from nbqueue import demo as tour
+def demo(folder: str | None, children: int | None) -> None:
+    """Real work on real input: measure the sources of Python's standard library, or those in FOLDER."""
+    import runpy
 
-    tour.run(children)
+    sys.argv[1:] = [str(children or 0), *([folder] if folder else [])]
+    try:  # as `python -m nbqueue.demo` would: what it defines lives in __main__, like that of a notebook
+        runpy.run_module("nbqueue.demo", run_name="__main__", alter_sys=True)
+    except ValueError as error:
+        if isinstance(error, errors.NbqueueError):
+            raise
+        raise errors.UsageError(str(error)) from error
 
 
 @main.command()
 @_server_options
-@click.option("-i", "--interval", type=float, metavar="SECONDS", help="Repeat.")
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
+@click.option("-i", "--interval", type=_Seconds(), metavar="SECONDS", help="Repeat.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; with -i a line each time.")
 def info(url: str | None, namespace: str, interval: float | None, as_json: bool) -> None:
     """Queues, workers and recent batches."""
     from nbqueue import overview
-    from nbqueue.connection import connect
 
-    store = connect(url, namespace=namespace).store
+    store = _store(url, namespace)
     while True:
         seen = overview.look(store)
         if as_json:
@@ -163,10 +283,10 @@ def info(url: str | None, namespace: str, interval: float | None, as_json: bool)
         time.sleep(interval)
 
 
-def _batch(url: str | None, namespace: str, id: str) -> Any:
-    from nbqueue.client import Queue
-
-    return Queue(connection=url, namespace=namespace).batch(id)
+def _batch(url: str | None, namespace: str, id: str) -> Batch:
+    queue = _queue(url, namespace)
+    state = queue.batch(id).state
+    return _queue(url, namespace, state.queue).batch(id)  # in its own queue, whose workers are looked for
 
 
 @main.command()
@@ -176,7 +296,7 @@ def batch(id: str, url: str | None, namespace: str) -> None:
     """What became of batch ID: its counts, and what failed, grouped."""
     from nbqueue import overview
 
-    overview.show_batch(_batch(url, namespace, id))
+    overview.show_batch(_batch(url, namespace, id.partition(":")[0]))
 
 
 @main.command()
@@ -184,23 +304,30 @@ def batch(id: str, url: str | None, namespace: str) -> None:
 @_server_options
 def cancel(id: str, url: str | None, namespace: str) -> None:
     """Cancel a batch, or one job ('k3f9x2:17')."""
-    batch, _, index = id.partition(":")
-    found = _batch(url, namespace, batch)
-    if index:
+    found = _batch(url, namespace, id.partition(":")[0])
+    if ":" in id:
         done = found.queue.fetch_job(id).cancel()
         click.echo(f"job {id} is canceled" if done else f"job {id} had ended")
     else:
-        click.echo(f"{found.cancel():,} jobs of batch {id} are canceled")
+        click.echo(f"{_jobs(found.cancel())} of batch {id} canceled")
 
 
 def _retry(id: str, url: str | None, namespace: str) -> None:
-    batch, _, index = id.partition(":")
-    found = _batch(url, namespace, batch)
-    if index:
+    found = _batch(url, namespace, id.partition(":")[0])
+    if ":" in id:
         done = found.queue.fetch_job(id).retry()
         click.echo(f"job {id} is queued again" if done else f"job {id} has neither failed nor been canceled")
     else:
-        click.echo(f"{found.retry():,} jobs of batch {id} are queued again")
+        n = found.retry()
+        done = n > 0
+        click.echo(f"{_jobs(n)} of batch {id} queued again")
+    problem = found.queue.attend(found.state) if done else None
+    if problem:
+        click.echo(f"nbqueue: {problem}", err=True)
+
+
+def _jobs(n: int) -> str:
+    return "1 job" if n == 1 else f"{n:,} jobs"
 
 
 @main.command()
@@ -220,11 +347,14 @@ def requeue(id: str, url: str | None, namespace: str) -> None:
 
 
 @main.command()
-@click.argument("queue")
+@click.argument("queue", type=_Word())
 @_server_options
 def empty(queue: str, url: str | None, namespace: str) -> None:
     """Cancel all jobs that wait in QUEUE; those that run go on."""
-    from nbqueue.client import Queue
+    from nbqueue import overview
 
-    n = Queue(queue, connection=url, namespace=namespace).empty()
-    click.echo(f"{n:,} jobs of queue {queue} are canceled")
+    names = [seen.name for seen in overview.look(_store(url, namespace)).queues]
+    if queue not in names:
+        there = f"there are: {', '.join(names)}" if names else "there is none at all"
+        raise errors.NotFound(f"there is no queue {queue} with a batch or a worker; {there}")
+    click.echo(f"{_jobs(_queue(url, namespace, queue).empty())} of queue {queue} canceled")

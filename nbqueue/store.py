@@ -18,7 +18,9 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
 | `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
 | `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died        |
-| `code:<digest>`                  | string | a signed function; `code:<digest>:batches` (set) need it                    |
+| `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
+| `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
+|                                  |        | long as an ended batch may be run again with it                             |
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
@@ -39,6 +41,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 import threading
 import time
@@ -60,14 +63,17 @@ _PATIENCE = 10.0
 
 
 class Script:
-    """A Lua file, with what all of them share in front."""
+    """A Lua file, with what it uses of the prelude in front.
+
+    Each call makes the functions of the prelude anew: those that are not used cost time.
+    """
 
     _known: dict[str, Script] = {}  # noqa: RUF012 - scripts do not change while a process runs
 
     def __init__(self, name: str) -> None:
         folder = resources.files("nbqueue") / "lua"
-        shared = (folder / "prelude.lua").read_text("utf-8")
-        self.text = (shared + (folder / f"{name}.lua").read_text("utf-8")).encode()
+        body = (folder / f"{name}.lua").read_text("utf-8")
+        self.text = (_used_of((folder / "prelude.lua").read_text("utf-8"), body) + body).encode()
         self.sha = hashlib.sha1(self.text).hexdigest().encode()
 
     @classmethod
@@ -75,6 +81,18 @@ class Script:
         if name not in cls._known:
             cls._known[name] = cls(name)
         return cls._known[name]
+
+
+def _used_of(prelude: str, body: str) -> str:
+    """Those definitions of the prelude that a script needs, in their order."""
+    definitions = re.split(r"(?m)^(?=local )", re.sub(r"(?m)^--.*\n", "", prelude))
+    kept: list[str] = []
+    for definition in reversed(definitions):  # what a definition uses stands before it
+        name = re.match(r"local (?:function )?(\w+)", definition)
+        if name and re.search(rf"\b{name[1]}\b", body):
+            kept.insert(0, definition)
+            body += definition
+    return "".join(kept)
 
 
 class Store:

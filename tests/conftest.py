@@ -96,7 +96,8 @@ class Workers:
         log = self._directory / f"worker-{len(self._processes)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "nbqueue", "worker", "-n", str(children), "--namespace", self.namespace, *arguments],
+                [sys.executable, "-m", "nbqueue", "worker", "-n", str(children),
+                 "--namespace", self.namespace, *arguments],
                 stdout=out, stderr=out, env={**os.environ, **environment},
             )  # fmt: skip
         process.log = log  # type: ignore[attr-defined]

@@ -19,7 +19,6 @@ from conftest import wait_until
 from nbqueue import Queue, errors, payload, server, transitions
 from nbqueue.store import Store
 
-
 # Input
 
 

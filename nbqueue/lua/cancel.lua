@@ -1,4 +1,5 @@
--- Cancels the jobs of a batch that have not ended: those that wait at once, those that run by an order to their workers.
+-- Cancels the jobs of a batch that have not ended: those that wait at once, those that run by
+-- an order to their workers.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  '1' to cancel only what waits, and let what runs end

@@ -29,16 +29,11 @@ if redis.call('LREM', queue_key(h[3], h[4]) .. ':suspects', 1, id .. ' ' .. inde
   check_end(id)
   return 'canceled'
 end
-for _, worker in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
-  for _, held in ipairs(redis.call('HVALS', worker_key(worker) .. ':leases')) do
-    local lease = read_lease(held)
-    if lease.batch == id and lease.start <= index and index < lease.stop then
-      local at = order_number()
-      redis.call('SADD', key .. ':cancels', index)
-      redis.call('ZADD', worker_key(worker) .. ':orders', at, at .. ' cancel_job ' .. id .. ' ' .. index)
-      redis.call('PUBLISH', worker_key(worker), 'orders')
-      return 'canceling'
-    end
+for _, lease in ipairs(leases_of(id)) do
+  if lease.start <= index and index < lease.stop then
+    redis.call('SADD', key .. ':cancels', index)
+    order_worker(lease.worker, 'cancel_job ' .. id .. ' ' .. index)
+    return 'canceling'
   end
 end
 return 'ended'

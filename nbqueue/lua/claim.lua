@@ -10,15 +10,16 @@
 -- ARGV[7]  bytes of calls at most (one job may be larger)
 -- ARGV[8...] queues
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do; or
---          {'run', batch, start, stop, kind, per_block, about, has_attempts, {index, attempts, ...}, {field, record, ...}}
+--          {'run', batch, start, stop, kind, per_block, about, has_attempts, {index, attempts, ...},
+--          {field, record, ...}}
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local children, target, most_jobs, most_bytes = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
+local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 local leases = worker_key(worker) .. ':leases'
 
 local function answer(lease)
   local key = batch_key(lease.batch)
   local h = redis.call('HMGET', key, 'per_block', 'about', 'has_large', 'has_attempts')
-  if not h[1] then return {} end
   local per_block = tonumber(h[1])
   local fields = {}
   for block = math.floor(lease.start / per_block), math.floor((lease.stop - 1) / per_block) do
@@ -114,8 +115,23 @@ local function take(queue, id, tag)
   return keep({ batch = id, start = start, stop = last, cost = cost, kind = suspect })
 end
 
+-- The first suspect that may start. Those of a paused batch wait, and no worker empties itself for them.
+local function next_suspect(queue)
+  for _, entry in ipairs(redis.call('LRANGE', queue .. ':suspects', 0, -1)) do
+    local id, index = string.match(entry, '^(%S+) (%d+)$')
+    local h = redis.call('HMGET', batch_key(id), 'total', 'is_paused')
+    if h[1] and not h[2] then return entry, id, tonumber(index) end
+  end
+end
+
 local lease = redis.call('HGET', leases, number)
-if lease then return answer(read_lease(lease)) end
+if lease then
+  lease = read_lease(lease)
+  if redis.call('EXISTS', batch_key(lease.batch)) == 1 then return answer(lease) end
+  -- It was deleted before the worker heard of its lease: nobody else would give it back.
+  redis.call('HDEL', leases, number)
+  return {}
+end
 local w = redis.call('HMGET', worker_key(worker), 'beat', 'claimed', 'alone')
 if not w[1] then return { 'gone' } end
 if tonumber(w[2] or '0') >= number then return {} end
@@ -127,19 +143,18 @@ end
 for i = 8, #ARGV do
   local queue = queue_key(ARGV[i], environment)
   if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
-    if redis.call('EXISTS', queue .. ':suspects') == 1 then
+    local entry, id, index = next_suspect(queue)
+    if entry then
       -- One worker at a time empties itself for a job that may take it down.
       local host = queue .. ':suspects:worker'
       redis.call('SET', host, worker, 'NX', 'EX', 60)
       if redis.call('GET', host) == worker then
         redis.call('EXPIRE', host, 60)
         if redis.call('EXISTS', leases) == 1 then return {} end
-        local id, index = string.match(redis.call('LPOP', queue .. ':suspects'), '^(%S+) (%d+)$')
+        redis.call('LREM', queue .. ':suspects', 1, entry)
         redis.call('DEL', host)
-        if redis.call('EXISTS', batch_key(id)) == 1 then
-          redis.call('HSET', worker_key(worker), 'alone', number)
-          return keep({ batch = id, start = tonumber(index), stop = tonumber(index) + 1, cost = 0, kind = 'x' })
-        end
+        redis.call('HSET', worker_key(worker), 'alone', number)
+        return keep({ batch = id, start = index, stop = index + 1, cost = 0, kind = 'x' })
       end
     end
     for _ = 1, 100 do
@@ -147,7 +162,7 @@ for i = 8, #ARGV do
       if not first[1] then break end
       local run = take(queue, first[1], first[2])
       if run then
-        if redis.call('EXISTS', queue .. ':ready') == 1 then wake(queue) end
+        wake_if_any(queue)
         return run
       end
     end

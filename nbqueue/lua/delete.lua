@@ -4,17 +4,15 @@
 -- Returns  1, or -1 if there is no such batch
 local id = ARGV[1]
 local key = batch_key(id)
-local h = redis.call('HMGET', key, 'functions', 'result_ttl')
+local h = redis.call('HMGET', key, 'functions', 'token')
 redis.call('ZREM', prefix .. 'batches', id)
 redis.call('ZREM', prefix .. 'submitting', id)
 if redis.call('EXISTS', key) == 0 then return -1 end
 cancel_waiting(id)
 order_workers(id, 'cancel ' .. id)
 tell(id, 'gone')
-for digest in string.gmatch(h[1] or '', '%x+') do
-  local code = prefix .. 'code:' .. digest
-  redis.call('SREM', code .. ':batches', id)
-  if redis.call('EXISTS', code .. ':batches') == 0 and redis.call('TTL', code) < 0 then redis.call('UNLINK', code) end
-end
+unlink_code(id, h[1] or '', 0)
 for _, part in ipairs(batch_parts) do redis.call('UNLINK', key .. part) end
+-- A submission that is sent again does not make it anew.
+redis.call('SET', key .. ':deleted', h[2], 'EX', 600)
 return 1

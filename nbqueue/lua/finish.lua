@@ -10,14 +10,18 @@
 -- ARGV[7]  number of records
 -- ARGV[8]  number of failures
 -- ARGV[9...] field and record of each block or job, then index, digest and summary (JSON) of each failure
--- Returns  'ok' | 'lost': the lease is not this worker's, nothing was written | 'done' before | 'gone': no such batch
+-- Returns  'ok' | 'gone': no such batch | and where nothing was written 'lost': the lease is not this worker's, or
+--          'done': this worker has finished or given back these jobs before
 local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
 local from, upto, busy = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local records, failures = tonumber(ARGV[7]), tonumber(ARGV[8])
 local leases = worker_key(worker) .. ':leases'
 local held = redis.call('HGET', leases, number)
 redis.call('HDEL', leases, number)
-if not held then return 'lost' end
+if not held then
+  local claimed = tonumber(redis.call('HGET', worker_key(worker), 'claimed') or '0')
+  return tonumber(number) <= claimed and 'done' or 'lost'
+end
 local lease = read_lease(held)
 if lease.batch ~= id or lease.start ~= from or upto > lease.stop then
   redis.call('HSET', leases, number, held)

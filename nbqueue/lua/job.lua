@@ -2,7 +2,8 @@
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  index
--- Returns  {} if there is no such batch, or {state, own outcome or '', outcome of its block or '', attempts, worker or ''}
+-- Returns  {} if there is no such batch, or
+--          {state, own outcome or '', outcome of its block or '', attempts, worker or ''},
 --          where the state is 'ended', 'canceled', 'started', 'queued' or 'unknown'
 local id, index = ARGV[1], tonumber(ARGV[2])
 local key = batch_key(id)
@@ -30,13 +31,8 @@ elseif within(key .. ':queued') or
 elseif within(key .. ':canceled') then
   state = 'canceled'
 else
-  for _, worker in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
-    for _, held in ipairs(redis.call('HVALS', worker_key(worker) .. ':leases')) do
-      local lease = read_lease(held)
-      if lease.batch == id and lease.start <= index and index < lease.stop then
-        state, worker_name = 'started', worker
-      end
-    end
+  for _, lease in ipairs(leases_of(id)) do
+    if lease.start <= index and index < lease.stop then state, worker_name = 'started', lease.worker end
   end
 end
 return { state, records[1] or '', records[2] or '', attempts, worker_name }

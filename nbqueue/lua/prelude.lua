@@ -10,12 +10,6 @@ local function now()
   return tonumber(t[1]) + tonumber(t[2]) / 1000000
 end
 
--- Orders are numbered by time, in microseconds.
-local function order_number()
-  local t = redis.call('TIME')
-  return string.format('%.0f', tonumber(t[1]) * 1000000 + tonumber(t[2]))
-end
-
 -- A run is "10-40": the jobs from 10 to 39. "s10-40" is suspect: a worker died with it.
 local function read_run(run)
   local suspect, start, stop = string.match(run, '^(s?)(%d+)%-(%d+)$')
@@ -37,12 +31,42 @@ local function write_lease(lease)
   return string.format('%s %d %d %d %s', lease.batch, lease.start, lease.stop, lease.cost, lease.kind)
 end
 
+-- Orders are numbered by time, in microseconds, and upwards when the clock is set back: what a worker acknowledged by
+-- its number must not take a later order with it.
+local function order_worker(worker, order)
+  local key = worker_key(worker)
+  local last = tonumber(redis.call('HGET', key, 'ordered') or '0')
+  local at = string.format('%.0f', math.max(math.floor(now() * 1000000), last + 1))
+  redis.call('HSET', key, 'ordered', at)
+  redis.call('ZADD', key .. ':orders', at, at .. ' ' .. order)
+  redis.call('PUBLISH', key, 'orders')
+end
+
+-- The leases on jobs of a batch, each with its worker.
+local function leases_of(id)
+  local found = {}
+  for _, worker in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
+    for _, held in ipairs(redis.call('HVALS', worker_key(worker) .. ':leases')) do
+      local lease = read_lease(held)
+      if lease.batch == id then
+        lease.worker = worker
+        found[#found + 1] = lease
+      end
+    end
+  end
+  return found
+end
+
 -- One token wakes one idle worker; whoever leaves jobs behind puts it back.
 local function wake(queue)
   if redis.call('EXISTS', queue .. ':wake') == 0 then
     redis.call('RPUSH', queue .. ':wake', '1')
     redis.call('EXPIRE', queue .. ':wake', 3600)
   end
+end
+
+local function wake_if_any(queue)
+  if redis.call('EXISTS', queue .. ':ready', queue .. ':suspects') > 0 then wake(queue) end
 end
 
 local function tell(id, message)
@@ -55,10 +79,14 @@ local function make_ready(id, at_front)
   local h = redis.call('HMGET', key, 'queue', 'environment', 'is_paused', 'tag')
   if not h[1] or h[3] or redis.call('EXISTS', key .. ':queued') == 0 then return end
   local queue = queue_key(h[1], h[2])
-  local clock = tonumber(redis.call('GET', queue .. ':clock') or '0')
+  local lowest = redis.call('ZRANGE', queue .. ':ready', 0, 0, 'WITHSCORES')
+  -- Where nothing was claimed for so long that the clock has expired, those that wait tell the time.
+  local clock = tonumber(redis.call('GET', queue .. ':clock') or lowest[2] or '0')
   if at_front then
-    local lowest = redis.call('ZRANGE', queue .. ':ready', 0, 0, 'WITHSCORES')
-    redis.call('ZADD', queue .. ':ready', (lowest[2] and tonumber(lowest[2]) or clock) - 1, id)
+    -- What is in front stays where it is: moved further each time, it would take the clock back with it.
+    if lowest[1] ~= id then
+      redis.call('ZADD', queue .. ':ready', (lowest[2] and tonumber(lowest[2]) or clock) - 1, id)
+    end
   else
     redis.call('ZADD', queue .. ':ready', 'NX', math.max(tonumber(h[4] or '0'), clock), id)
   end
@@ -97,7 +125,12 @@ local function link_code(id, functions)
   for digest in string.gmatch(functions, '%x+') do
     local code = prefix .. 'code:' .. digest
     redis.call('SADD', code .. ':batches', id)
-    redis.call('PERSIST', code)
+    local left = redis.call('TTL', code)
+    if left > 0 then
+      -- Batches that have ended may be run again until then.
+      if left > redis.call('TTL', code .. ':ended') then redis.call('SET', code .. ':ended', '1', 'EX', left) end
+      redis.call('PERSIST', code)
+    end
   end
 end
 
@@ -106,8 +139,11 @@ local function unlink_code(id, functions, ttl)
   for digest in string.gmatch(functions, '%x+') do
     local code = prefix .. 'code:' .. digest
     redis.call('SREM', code .. ':batches', id)
-    if redis.call('EXISTS', code .. ':batches') == 0 and redis.call('TTL', code) < ttl then
-      redis.call('EXPIRE', code, ttl)
+    if redis.call('EXISTS', code .. ':batches') == 0 then
+      local keep = math.max(ttl, redis.call('TTL', code), redis.call('TTL', code .. ':ended'))
+      if keep > 0 then redis.call('EXPIRE', code, keep) else redis.call('UNLINK', code) end
+    elseif ttl > math.max(0, redis.call('TTL', code .. ':ended')) then
+      redis.call('SET', code .. ':ended', '1', 'EX', ttl)
     end
   end
 end
@@ -158,8 +194,18 @@ local function push_front(id, start, stop, suspect)
   redis.call('LPUSH', queued, write_run(start, stop, suspect))
 end
 
+-- 'x' goes to the suspects that run alone on a worker.
+local function put_back(id, start, stop, kind)
+  if kind ~= 'x' then return push_front(id, start, stop, kind) end
+  local h = redis.call('HMGET', batch_key(id), 'queue', 'environment')
+  local queue = queue_key(h[1], h[2])
+  redis.call('RPUSH', queue .. ':suspects', id .. ' ' .. start)
+  wake(queue)
+end
+
 -- Takes jobs back from a lease: to the front of the queue, or to the canceled ones where that was asked for.
-local function give_back(id, start, stop, suspect)
+-- `kind` as in a lease.
+local function give_back(id, start, stop, kind)
   local key = batch_key(id)
   if start >= stop or redis.call('EXISTS', key) == 0 then return end
   redis.call('HINCRBY', key, 'started', start - stop)
@@ -170,15 +216,15 @@ local function give_back(id, start, stop, suspect)
     local last = stop
     for i = stop - 1, start, -1 do
       if redis.call('SREM', key .. ':cancels', i) == 1 then
-        if i + 1 < last then push_front(id, i + 1, last, suspect) end
+        if i + 1 < last then put_back(id, i + 1, last, kind) end
         add_canceled(id, i, i + 1)
         last = i
       end
     end
-    if start < last then push_front(id, start, last, suspect) end
+    if start < last then put_back(id, start, last, kind) end
     tell(id, 'changed')
   else
-    push_front(id, start, stop, suspect)
+    put_back(id, start, stop, kind)
   end
   make_ready(id)
   check_end(id)
@@ -204,33 +250,23 @@ end
 -- A job during which a process died: it runs again, alone on a worker after the second time, and fails after the third.
 local function after_death(id, index, reason)
   local key = batch_key(id)
-  local h = redis.call('HMGET', key, 'queue', 'environment', 'is_canceled')
-  if not h[1] then return end
+  if redis.call('EXISTS', key) == 0 then return end
   local deaths = redis.call('HINCRBY', key .. ':deaths', index, 1)
   redis.call('HINCRBY', key .. ':attempts', index, 1)
   redis.call('HSET', key, 'has_attempts', 1)
   if deaths >= 3 then
     redis.call('HDEL', key .. ':deaths', index)
     fail_in_words(id, index, 'JobKilled', reason .. '; so it was the ' .. deaths .. ' times that it was started')
-  elseif deaths == 2 and not h[3] then
-    redis.call('RPUSH', queue_key(h[1], h[2]) .. ':suspects', id .. ' ' .. index)
-    redis.call('HINCRBY', key, 'started', -1)
-    wake(queue_key(h[1], h[2]))
   else
-    give_back(id, index, index + 1, 's')
+    give_back(id, index, index + 1, deaths == 2 and 'x' or 's')
   end
 end
 
 local function order_workers(id, order)
-  local at = order_number()
-  for _, worker in ipairs(redis.call('ZRANGE', prefix .. 'workers', 0, -1)) do
-    for _, lease in ipairs(redis.call('HVALS', worker_key(worker) .. ':leases')) do
-      if read_lease(lease).batch == id then
-        redis.call('ZADD', worker_key(worker) .. ':orders', at, at .. ' ' .. order)
-        redis.call('PUBLISH', worker_key(worker), 'orders')
-        break
-      end
-    end
+  local ordered = {}
+  for _, lease in ipairs(leases_of(id)) do
+    if not ordered[lease.worker] then order_worker(lease.worker, order) end
+    ordered[lease.worker] = true
   end
 end
 

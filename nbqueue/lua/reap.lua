@@ -18,7 +18,7 @@ for i = 1, #held, 2 do
     if death ~= '' and (lease.kind ~= '' or lease.stop - lease.start == 1) then
       after_death(lease.batch, lease.start, death)
     else
-      give_back(lease.batch, lease.start, lease.stop, death ~= '' and 's' or '')
+      give_back(lease.batch, lease.start, lease.stop, death ~= '' and 's' or lease.kind)
     end
   end
 end

@@ -1,4 +1,5 @@
--- Gives jobs of a lease back, from its beginning or its end: to the queue, or to the canceled ones if that was asked for.
+-- Gives jobs of a lease back, from its beginning or its end: to the queue, or to the canceled ones if that was asked
+-- for. What was suspect stays so.
 -- Sent twice it acts once: the lease has shrunk. It begins with deleting the lease's field, as finish does.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  worker
@@ -31,5 +32,5 @@ if death ~= '' then
   after_death(lease.batch, from, death)
   from = from + 1
 end
-give_back(lease.batch, from, upto, '')
+give_back(lease.batch, from, upto, lease.kind)
 return 'ok'

@@ -5,7 +5,6 @@
 -- Returns  1
 redis.call('DEL', prefix .. 'queue:' .. ARGV[1] .. ':paused')
 for i = 2, #ARGV do
-  local queue = queue_key(ARGV[1], ARGV[i])
-  if redis.call('EXISTS', queue .. ':ready') == 1 then wake(queue) end
+  wake_if_any(queue_key(ARGV[1], ARGV[i]))
 end
 return 1

@@ -11,7 +11,13 @@ local h = redis.call('HMGET', key, 'total', 'retry', 'retried')
 if not h[1] then return { -1, 0 } end
 if h[2] == token then return { tonumber(h[3]), redis.call('EXISTS', key .. ':failed') } end
 
+local cancels = redis.call('SMEMBERS', key .. ':cancels')
+
 local function queue_again(start, stop)
+  for _, job in ipairs(cancels) do
+    -- It ended all the same; that it was to be canceled then does not hold for its next attempt.
+    if start <= tonumber(job) and tonumber(job) < stop then redis.call('SREM', key .. ':cancels', job) end
+  end
   redis.call('RPUSH', key .. ':queued', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
 end
@@ -46,7 +52,13 @@ if index then
   local digest = redis.call('HGET', key .. ':failed', index)
   if digest then failed = { tostring(index), digest } end
 else
-  failed = redis.call('HSCAN', key .. ':failed', 0, 'COUNT', 1000)[2]
+  -- The first thousands of places are empty after some calls: further ones are looked at until there are enough.
+  local cursor = '0'
+  repeat
+    local found = redis.call('HSCAN', key .. ':failed', cursor, 'COUNT', 1000)
+    cursor = found[1]
+    for _, part in ipairs(found[2]) do failed[#failed + 1] = part end
+  until cursor == '0' or #failed >= 2000
 end
 local indices = {}
 for i = 1, math.min(#failed, 2000), 2 do
@@ -77,6 +89,12 @@ end
 n = n + #indices
 redis.call('HSET', key, 'retry', token, 'retried', n)
 if n > 0 then
+  if index and redis.call('HEXISTS', key, 'is_canceled') == 1 then
+    -- The others that still run are to be canceled as before.
+    for _, lease in ipairs(leases_of(id)) do
+      for i = lease.start, lease.stop - 1 do redis.call('SADD', key .. ':cancels', i) end
+    end
+  end
   redis.call('HDEL', key, 'is_canceled', 'reason')
   redis.call('HSET', key, 'is_retried', 1)
   revive(id)

@@ -1,4 +1,5 @@
--- Stores calls as jobs of a batch, which the first submission makes. Sent twice it acts once: it carries its first index.
+-- Stores calls as jobs of a batch, which the first submission makes.
+-- Sent twice it acts once: it carries its first index.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  token of the submitting client: tells an id that is taken from a command that is sent again
@@ -16,18 +17,19 @@
 -- ARGV[14] number of fields of calls
 -- ARGV[15...] digest and record of each function (the record empty where it is known to be stored),
 --          then field and record of each block or large call
--- Returns  {'ok', total} | {'taken'} | {'gone'} | {'canceled', reason} | {'gap', total} | {'code', digest}: send its record
+-- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
+--          {'code', digest}: send its record
 local id, token, first, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local is_last, at_front = ARGV[5] == '1', ARGV[6] == '1'
 local functions, fields = tonumber(ARGV[13]), tonumber(ARGV[14])
 local key = batch_key(id)
 
-local h = redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'ended_at', 'functions', 'reason')
+local h = redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'ended_at', 'functions', 'reason', 'is_submitting')
 local total = tonumber(h[1])
 if total and h[2] ~= token then return { 'taken' } end
 if h[3] then return { 'canceled', h[6] or '' } end
-if not total and first > 0 then return { 'gone' } end
-if total and (total > first or (count == 0 and not is_last)) then
+if not total and (first > 0 or redis.call('GET', key .. ':deleted') == token) then return { 'gone' } end
+if total and (total > first or (count == 0 and not (is_last and h[7]))) then
   if total >= first + count then return { 'ok', total } end
   return { 'gap', total }
 end

@@ -4,7 +4,6 @@
 -- ARGV[2...] queues
 -- Returns  1
 for i = 2, #ARGV do
-  local queue = queue_key(ARGV[i], ARGV[1])
-  if redis.call('EXISTS', queue .. ':ready') == 1 then wake(queue) end
+  wake_if_any(queue_key(ARGV[i], ARGV[1]))
 end
 return 1
