@@ -176,7 +176,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 def _is_importable(obj: Any) -> bool:
     """Whether a worker finds this very object by its module and name."""
-    found: Any = sys.modules.get(obj.__module__) if obj.__module__ != "__main__" else None
+    module = getattr(obj, "__module__", None)
+    found: Any = sys.modules.get(module) if isinstance(module, str) and module != "__main__" else None
     for name in obj.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is obj
@@ -297,6 +298,41 @@ def pack_code(seal: Seal, function: Any) -> Code:
     body = _join([pickle.dumps(sources, 5), pickled])
     _check_size(f"the function {name_of(function)}()", len(body))
     return Code(digest, body, name_of(function))
+
+
+def parts_of(function: Any) -> tuple[Any, ...] | None:
+    """What the pickle of a function is made from, if none of it can be changed in place; else None.
+
+    As long as these are the same objects, the function need not be pickled again.
+    """
+    if type(function) is types.BuiltinFunctionType or isinstance(function, type):
+        return (function,) if _is_importable(function) else None
+    if type(function) is not types.FunctionType or function.__dict__:
+        return None
+    if function.__module__ != "__main__" and _is_importable(function):
+        return (function,)
+    parts = [function, function.__code__, function.__name__, *(function.__defaults__ or ())]
+    if function.__kwdefaults__ or function.__annotations__:
+        return None
+    try:
+        parts += [cell.cell_contents for cell in function.__closure__ or ()]
+    except ValueError:  # an empty cell
+        return None
+    known = function.__globals__
+    parts += [known[name] for name in _names(function.__code__) if name in known]
+    return tuple(parts) if all(_is_constant(part) for part in parts[3:]) else None
+
+
+@functools.lru_cache(1000)
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    return tuple(sorted(set(names_read(code))))
+
+
+def _is_constant(value: Any) -> bool:
+    kind = type(value)
+    if kind in _IMMUTABLE or kind is types.ModuleType:
+        return True
+    return kind in (types.BuiltinFunctionType, types.FunctionType, type) and _is_importable(value)
 
 
 def unpack_code(seal: Seal, digest: bytes, record: bytes) -> Any:

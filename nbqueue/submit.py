@@ -78,17 +78,27 @@ class Codes:
     def __init__(self, connection: Connection) -> None:
         self._seal = connection.seal
         self._records: dict[bytes, bytes] = {}
+        self._packed: dict[int, tuple[tuple[Any, ...], Code]] = {}
 
     def pack(self, function: Any) -> Code:
-        """Pickle a function anew: what it refers to may have changed."""
+        """Pickle a function; anew where what it refers to may have changed."""
         if not callable(function):
             raise errors.UsageError(
                 f"{function!r:.80} is not callable: give the function itself and its arguments, "
                 "as in q.enqueue(func, 1, 2), not the result of calling it"
             )
+        parts = payload.parts_of(function)
+        if parts is not None:
+            known = self._packed.get(id(function))
+            if known and len(known[0]) == len(parts) and all(a is b for a, b in zip(known[0], parts, strict=True)):
+                return known[1]
         code = payload.pack_code(self._seal, function)
+        if parts is not None:
+            while len(self._packed) > 200:
+                self._packed.pop(next(iter(self._packed)))
+            self._packed[id(function)] = (parts, code)
         if code.digest not in self._records:
-            while len(self._records) > 200:
+            while len(self._records) > 500:
                 self._records.pop(next(iter(self._records)))
             self._records[code.digest] = code.sealed(self._seal)
         return code

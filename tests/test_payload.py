@@ -1,0 +1,132 @@
+"""Pickles, signatures, and what may be kept of them."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from nbqueue import errors, payload
+from nbqueue.payload import Calls, Outcomes, Seal
+
+SEAL = Seal(b"k" * 32, "space")
+RATE = 2
+
+
+def reads_a_global(x):
+    return x * RATE
+
+
+def rebuilt(function):
+    code = payload.pack_code(SEAL, function)
+    return payload.unpack_code(SEAL, code.digest, code.sealed(SEAL))
+
+
+def test_calls_come_back_as_they_were_packed():
+    digest = b"d" * 16
+    record = payload.pack_items(SEAL, "batch", 8, digest, [1, "a", None])
+    calls = Calls(SEAL, "batch", 8, record)
+    assert [calls[i] for i in (8, 9, 10)] == [(digest, (1,), {}), (digest, ("a",), {}), (digest, (None,), {})]
+    entries = [payload.pack_arguments(0, (1, [2]), {}), payload.pack_arguments(1, (), {"k": {3}}), b""]
+    record = payload.pack_entries(SEAL, "batch", 0, [digest, b"e" * 16], entries)
+    calls = Calls(SEAL, "batch", 0, record)
+    assert calls[0] == (digest, (1, [2]), {})
+    assert calls[1] == (b"e" * 16, (), {"k": {3}})
+    assert calls.is_elsewhere(2)
+    assert not calls.is_elsewhere(1)
+    assert payload.functions_of(record) == [digest, b"e" * 16]
+
+
+def test_a_pair_of_a_tuple_and_a_dict_is_not_taken_for_arguments_and_keywords():
+    entry = payload.pack_arguments(0, ((1,), {"a": 2}), {})
+    calls = Calls(SEAL, "b", 0, payload.pack_entries(SEAL, "b", 0, [b"d" * 16], [entry]))
+    assert calls[0][1:] == (((1,), {"a": 2}), {})
+
+
+@pytest.mark.parametrize("place", [("other", 8), ("batch", 0)])
+def test_a_record_in_another_place_is_refused(place):
+    record = payload.pack_items(SEAL, "batch", 8, b"d" * 16, [1])
+    with pytest.raises(errors.SignatureError):
+        Calls(SEAL, *place, record)
+
+
+def test_a_changed_record_another_key_or_namespace_is_refused():
+    record = payload.pack_items(SEAL, "batch", 8, b"d" * 16, [1])
+    for position in range(1, len(record)):
+        changed = record[:position] + bytes([record[position] ^ 1]) + record[position + 1 :]
+        with pytest.raises((errors.SignatureError, errors.CorruptPayload)):
+            Calls(SEAL, "batch", 8, changed)
+    for seal in (Seal(b"other", "space"), Seal(b"k" * 32, "elsewhere")):
+        with pytest.raises(errors.SignatureError):
+            Calls(seal, "batch", 8, record)
+    with pytest.raises(errors.CorruptPayload):
+        Calls(SEAL, "batch", 8, b"\x01")
+
+
+def test_outcomes_come_back_with_times_and_holes():
+    record = payload.pack_outcomes(
+        SEAL, "b", 4, [[1], None, "x"], [0.5, 0.25, 1.0], started=100.0, worker="w-1", attempt=2, holes=[1]
+    )
+    outcomes = Outcomes(SEAL, "b", 4, record)
+    assert [index in outcomes for index in (3, 4, 5, 6, 7)] == [False, True, False, True, False]
+    assert (outcomes.value(4), outcomes.value(6)) == ([1], "x")
+    assert (outcomes.worker, outcomes.attempt, outcomes.duration(5)) == ("w-1", 2, 0.25)
+    assert outcomes.started_at(6) == 100.75
+    assert outcomes.value(4) is not outcomes.value(4)
+
+
+def test_a_function_comes_back_with_its_source_for_tracebacks():
+    namespace = {"__name__": "__main__"}
+    source = "def f(x):\n    return 1 / x\n"
+    import linecache
+
+    linecache.cache["<cell 3>"] = (len(source), None, source.splitlines(True), "<cell 3>")
+    exec(compile(source, "<cell 3>", "exec"), namespace)
+    code = payload.pack_code(SEAL, namespace["f"])
+    del linecache.cache["<cell 3>"]
+    function = payload.unpack_code(SEAL, code.digest, code.sealed(SEAL))
+    assert function.__code__.co_filename == "<cell 3>"
+    assert linecache.getline("<cell 3>", 2) == "    return 1 / x\n"
+    del linecache.cache["<cell 3>"]
+
+
+def test_a_recursive_cached_function_is_shipped_by_value():
+    @functools.lru_cache(maxsize=7)
+    def fib(n):
+        return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+    function = rebuilt(fib)
+    assert function is not fib
+    assert function(30) == 832040
+    assert function.cache_parameters() == {"maxsize": 7, "typed": False}
+
+
+def test_what_may_be_kept_of_a_function_and_what_must_be_pickled_again(monkeypatch):
+    items = [1]
+    y = 3
+
+    def reads_a_list(x):
+        return items
+
+    def reads_a_number(x):
+        return y
+
+    assert payload.parts_of(reads_a_list) is None
+    before = payload.parts_of(reads_a_number)
+    assert before is not None
+    y = 4
+    assert [a is b for a, b in zip(before, payload.parts_of(reads_a_number), strict=True)].count(False) == 1
+    assert payload.parts_of(functools.partial(pow, 2)) is None
+    assert payload.parts_of(len) == (len,)
+
+
+def test_a_global_that_changed_is_seen_by_the_next_submission(q, worker):
+    namespace = {"__name__": "__main__", "rate": 2}
+    exec("def scale(x):\n    return x * rate", namespace)
+    assert q.enqueue(namespace["scale"], 5).result(timeout=20) == 10
+    namespace["rate"] = 3
+    assert q.enqueue(namespace["scale"], 5).result(timeout=20) == 15
+    namespace["rate"] = [1]
+    assert q.enqueue(namespace["scale"], 2).result(timeout=20) == [1, 1]
+    namespace["rate"].append(7)
+    assert q.enqueue(namespace["scale"], 1).result(timeout=20) == [1, 7]
