@@ -27,6 +27,8 @@ Errors = Literal["raise", "skip", "return"]
 
 _LOOK = 2.0
 """Seconds after which a wait reads the state again, whatever it heard."""
+_PATIENCE = 0.2
+"""Seconds after which a wait first looks whether anybody serves the batch."""
 _CHUNK = 16384
 
 
@@ -355,10 +357,14 @@ def eta_of(state: BatchState, now: float) -> float | None:
 class Job:
     """One call of one function: a batch and an index in it."""
 
-    def __init__(self, batch: Batch, index: int, record: _Record | None = None) -> None:
+    def __init__(
+        self, batch: Batch, index: int, record: _Record | None = None, *, waits_since: float = float("-inf")
+    ) -> None:
         self._batch = batch
         self.index = index
         self._record = record
+        self._waits_since = waits_since
+        """Just submitted by this process: by its monotonic clock, it had not ended then."""
 
     def __repr__(self) -> str:
         return f"<Job {self.id}>"
@@ -480,6 +486,9 @@ class Job:
                     if record is not None:
                         self._remember(record)
                         return record
+                if self._waits_since > waiting.watch.complete_since:
+                    self._waits_since = float("-inf")  # the next look is one at the state
+                    return None
                 ended = self._ended()
                 if isinstance(ended, _Record):
                     return ended
@@ -901,7 +910,7 @@ class _Waiting:
         self._watching = self._queue.listener.watch(self._batch.id)
         self.watch: Watch = self._watching.__enter__()
         self._bar = Bar(self._progress)
-        self._attended_at = 0.0
+        self._attended_at = time.monotonic() - _LOOK + _PATIENCE
         self._has_warned = False
         return self
 
@@ -939,9 +948,10 @@ class _Waiting:
                 if self._stop.is_set():
                     raise _Stopped
                 pause = min(pause, 0.25)
-            if now - self._attended_at > _LOOK:
+            if now - self._attended_at >= _LOOK:
                 self._attended_at = now
                 self._attend()
+            pause = min(pause, self._attended_at + _LOOK - now)
             if self._bar.is_wanted:
                 self.refresh()
                 pause = min(pause, 0.1)

@@ -56,30 +56,21 @@ def _give_up(message: str) -> NoReturn:
     sys.exit(_MISTAKE)
 
 
-class _Word(click.ParamType):
+def _word(value: str) -> str:
     """The name of a queue, a namespace, a worker."""
-
-    name = "word"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not re.fullmatch(r"[^\s{}:]+", value):
-            self.fail(f"{value!r}: a word without spaces, colons and braces is accepted.", param, ctx)
-        return str(value)
+    if not re.fullmatch(r"[^\s{}:]+", value):
+        raise click.BadParameter(f"{value!r}: a word without spaces, colons and braces is accepted.")
+    return value
 
 
-class _Seconds(click.ParamType):
-    """A time above 0."""
-
-    name = "seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds < 1e9:
-            self.fail(f"{value!r}: seconds above 0 are accepted.", param, ctx)
-        return seconds
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < 1e9:
+        raise click.BadParameter(f"{value!r}: seconds above 0 are accepted.")
+    return seconds
 
 
 @click.group(cls=_Words, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,7 +81,12 @@ def main() -> None:
 
 def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     command = click.option(
-        "--namespace", type=_Word(), default="default", show_default=True, help="Apart from other namespaces."
+        "--namespace",
+        type=_word,
+        metavar="NAME",
+        default="default",
+        show_default=True,
+        help="Apart from other namespaces.",
     )(command)
     return click.option("-u", "--url", help="Redis to use; else NBQUEUE_URL, else the embedded server.")(command)
 
@@ -109,7 +105,10 @@ def _connect(url: str | None, namespace: str, environment: str | None = None) ->
 def _store(url: str | None, namespace: str) -> Store:
     """The state, after a look whether its server is there: somebody at a terminal does not want to wait for that."""
     store = _connect(url, namespace).store
-    store.open().close()
+    try:
+        store.open().close()
+    except TypeError as error:  # an option in the URL that redis-py does not know
+        raise errors.UsageError(f"the URL of the server makes no sense: {error}") from error
     return store
 
 
@@ -121,22 +120,31 @@ def _queue(url: str | None, namespace: str, name: str = "default") -> Queue:
 
 
 @main.command()
-@click.argument("queues", nargs=-1, type=_Word())
+@click.argument("queues", nargs=-1, type=_word)
 @click.option("-n", "--children", type=click.IntRange(1), help="Processes that execute jobs.  [default: the CPUs]")
 @_server_options
-@click.option("--name", type=_Word(), help="What it is called.  [default: made up]")
+@click.option("--name", type=_word, metavar="NAME", help="What it is called.  [default: made up]")
 @click.option("--environment", help="Whose jobs it runs; else NBQUEUE_ENVIRONMENT, else this Python's.")
 @click.option("-b", "--burst", is_flag=True, help="Leave when there is nothing to do.")
 @click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many jobs.")
-@click.option("--max-idle-time", type=_Seconds(), metavar="SECONDS", help="Leave after this time without a job.")
+@click.option("--max-idle-time", type=_seconds, metavar="SECONDS", help="Leave after this time without a job.")
 @click.option("--preload", multiple=True, metavar="MODULE", help="Imported by each child when it starts.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
 def worker(
-    queues: tuple[str, ...], children: int | None, url: str | None, namespace: str, name: str | None, environment: str | None,
-    burst: bool, max_jobs: int | None, max_idle_time: float | None, preload: tuple[str, ...],
-    verbose: bool, quiet: bool,
-) -> None:  # fmt: skip
+    queues: tuple[str, ...],
+    children: int | None,
+    url: str | None,
+    namespace: str,
+    name: str | None,
+    environment: str | None,
+    burst: bool,
+    max_jobs: int | None,
+    max_idle_time: float | None,
+    preload: tuple[str, ...],
+    verbose: bool,
+    quiet: bool,
+) -> None:
     """Run jobs of QUEUES (default: 'default'), the first before the next.
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
@@ -252,18 +260,18 @@ def demo(folder: str | None, children: int | None) -> None:
     """Real work on real input: measure the sources of Python's standard library, or those in FOLDER."""
     import runpy
 
+    from nbqueue import settings
+
+    if settings.url() is not None:
+        _store(None, "default").close()
     sys.argv[1:] = [str(children or 0), *([folder] if folder else [])]
-    try:  # as `python -m nbqueue.demo` would: what it defines lives in __main__, like that of a notebook
-        runpy.run_module("nbqueue.demo", run_name="__main__", alter_sys=True)
-    except ValueError as error:
-        if isinstance(error, errors.NbqueueError):
-            raise
-        raise errors.UsageError(str(error)) from error
+    # As `python -m nbqueue.demo` would: what it defines lives in __main__, like that of a notebook.
+    runpy.run_module("nbqueue.demo", run_name="__main__", alter_sys=True)
 
 
 @main.command()
 @_server_options
-@click.option("-i", "--interval", type=_Seconds(), metavar="SECONDS", help="Repeat.")
+@click.option("-i", "--interval", type=_seconds, metavar="SECONDS", help="Repeat.")
 @click.option("--json", "as_json", is_flag=True, help="For programs; with -i a line each time.")
 def info(url: str | None, namespace: str, interval: float | None, as_json: bool) -> None:
     """Queues, workers and recent batches."""
@@ -347,7 +355,7 @@ def requeue(id: str, url: str | None, namespace: str) -> None:
 
 
 @main.command()
-@click.argument("queue", type=_Word())
+@click.argument("queue", type=_word)
 @_server_options
 def empty(queue: str, url: str | None, namespace: str) -> None:
     """Cancel all jobs that wait in QUEUE; those that run go on."""

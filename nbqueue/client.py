@@ -207,10 +207,12 @@ class Queue:
             opened = self._open.get(options)
             if opened is None or opened.is_full:
                 opened = self._open[options] = OpenBatch(self._connection, self._codes, self.name, options)
+            submitted = time.monotonic()
             index = opened.append(code, args, kwargs, at_front)
             if index is not None:
                 self._per_block[opened.id] = 1
-                return Job(Batch(self, opened.id, progress=self.default_progress), index)
+                batch = Batch(self, opened.id, progress=self.default_progress)
+                return Job(batch, index, waits_since=submitted)
         raise errors.SubmitError(
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )

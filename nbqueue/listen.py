@@ -31,6 +31,8 @@ class Watch:
         self.users = 0
         self.used_at = time.monotonic()
         self.subscribed = threading.Event()
+        self.complete_since = float("inf")
+        """By the monotonic clock: of what ended later, the outcome was heard unless it was too large for a hint."""
         self._outcomes: dict[int, bytes] = {}
 
     def wait(self, version: int, timeout: float) -> None:
@@ -49,17 +51,27 @@ class Watch:
                 _, index, record = message.split(b" ", 2)
                 if len(self._outcomes) >= _MOST_OUTCOMES:
                     self._outcomes.pop(next(iter(self._outcomes)))
+                    self.complete_since = time.monotonic()
                 self._outcomes[int(index)] = record
-            else:
-                self._outcomes.clear()  # a retry may have made them old
+            elif message != b"ended":
+                self._forget()  # a retry may have made them old
             self.version += 1
             self._changed.notify_all()
 
     def nudge(self) -> None:
         with self._changed:
             self.version += 1
-            self._outcomes.clear()
+            self._forget()
             self._changed.notify_all()
+
+    def confirm(self) -> None:
+        """The server has confirmed the subscription."""
+        self.complete_since = time.monotonic()
+        self.subscribed.set()
+
+    def _forget(self) -> None:
+        self._outcomes.clear()
+        self.complete_since = time.monotonic()
 
 
 class Listener:
@@ -158,7 +170,7 @@ class Listener:
                 if watch is None:
                     continue
                 if kind == b"subscribe":
-                    watch.subscribed.set()
+                    watch.confirm()
                 elif kind == b"message":
                     watch.hear(message)
 

@@ -184,11 +184,16 @@ def signing_key(home: Path | None = None) -> bytes:
             found, key = os.fstat(file.fileno()), file.read()
     except OSError as error:
         raise ServerError(f"The key that jobs are signed with, {path}: {_in_words(error, path.parent)}") from error
-    if found.st_uid == os.getuid() and not found.st_mode & 0o077 and len(key) == 32:
+    if found.st_uid != os.getuid():
+        wrong = "belongs to another user"
+    elif found.st_mode & 0o077:
+        wrong = "can be read or written by others, who could then run code as you"
+    elif len(key) != 32:
+        wrong = "is damaged"
+    else:
         return key
-    whose = "can be read or written by others: who has it can run code as you" if len(key) == 32 else "is damaged"
     raise ServerError(
-        f"The key that jobs are signed with, {path}, {whose}. Delete it, and a new one is made; jobs that were signed "
+        f"The key that jobs are signed with, {path}, {wrong}. Delete it, and a new one is made; jobs that were signed "
         f"with the old one are then refused. If it comes back like this, set NBQUEUE_HOME to a directory of yours."
     )
 
@@ -455,7 +460,8 @@ def _launch(place: _Place, binary: _Binary) -> int | None:
     if lock is None:
         return None
     try:
-        _end_orphan(place)
+        if orphans := _processes(place):  # whose lock file was deleted: two would write the same data
+            _end_processes(place, orphans)
         for leftover in place.directory.glob("temp-rewriteaof-*.aof"):  # of a server that was killed meanwhile
             leftover.unlink()
         if place.log.exists() and place.log.stat().st_size > LOG_LIMIT:
@@ -470,16 +476,6 @@ def _launch(place: _Place, binary: _Binary) -> int | None:
         raise ServerError(f"{place.directory} cannot be used: {_in_words(error, place.directory)}") from error
     finally:
         os.close(lock)
-
-
-def _end_orphan(place: _Place) -> None:
-    """End a server that answers though we have the lock: its lock file was deleted, two would write the same data."""
-    if _answer(place) is None:
-        return
-    if socket := _recorded_socket(place):
-        _ask(socket, "SHUTDOWN NOSAVE", timeout=10.0)
-    if not _wait_for(lambda: _answer(place) is None, 10.0):
-        raise ServerError(f"The server of {place.directory} has lost its lock file, and does not end.")
 
 
 def _run(place: _Place, binary: _Binary, lock: int) -> int:
@@ -640,9 +636,9 @@ def _processes(place: _Place) -> dict[int, bool]:
     return found
 
 
-def _commands(proc: Path = Path("/proc/self")) -> Iterator[tuple[int, str]]:
-    """Pid and command line of each process of this user."""
-    if not proc.exists():
+def _commands(proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
+    """Pid and command line of each process of this user; on Linux of those that see the same files as this one."""
+    if not (proc / "self").exists():
         import subprocess
 
         listing = subprocess.run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="], capture_output=True)
@@ -650,16 +646,24 @@ def _commands(proc: Path = Path("/proc/self")) -> Iterator[tuple[int, str]]:
             pid, command = line.split(None, 1)
             yield int(pid), command.strip()
         return
-    for directory in proc.parent.glob("[0-9]*"):
+    here = _namespace(proc / "self")
+    for directory in proc.glob("[0-9]*"):
         try:
-            if directory.stat().st_uid == os.getuid():
+            if directory.stat().st_uid == os.getuid() and _namespace(directory) == here:
                 yield int(directory.name), os.fsdecode((directory / "cmdline").read_bytes()).replace("\0", " ").strip()
         except OSError:  # it has ended
             continue
 
 
+def _namespace(process: Path) -> str:
+    try:
+        return str((process / "ns" / "mnt").readlink())
+    except OSError:  # a kernel without them
+        return ""
+
+
 def _end_processes(place: _Place, seen: dict[int, bool]) -> bool:
-    """End those of the processes `seen` that are still there and wait for the lock; False if there are others now."""
+    """End those of the processes `seen` that are still there, and wait for that; False if there are others now."""
     import signal
 
     present = _processes(place)
@@ -668,14 +672,14 @@ def _end_processes(place: _Place, seen: dict[int, bool]) -> bool:
             f"{place.directory} is in use (its lock is held), but no server of yours can be found that answers for it. "
             f"It may run in another container: stop it there, or set NBQUEUE_HOME to another directory."
         )
-    victims = {pid: rewrites for pid, rewrites in present.items() if pid in seen}
+    victims = present.keys() & seen.keys()
     for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):  # neither loses what was answered
-        for pid, rewrites in victims.items():
+        for pid in victims:
             try:
-                os.kill(pid, signal.SIGKILL if rewrites else number)  # a child that rewrites ignores SIGTERM
+                os.kill(pid, signal.SIGKILL if present[pid] else number)  # a child that rewrites ignores SIGTERM
             except ProcessLookupError:
                 continue
-        if not victims or _wait_for(lambda: not _is_held(place), patience):
+        if _wait_for(lambda: not victims & _processes(place).keys(), patience):
             return bool(victims)
     raise ServerError(f"The server in {place.directory} (pid {', '.join(map(str, victims))}) cannot be ended.")
 

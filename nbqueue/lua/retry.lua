@@ -9,7 +9,7 @@ local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = batch_key(id)
 local h = redis.call('HMGET', key, 'total', 'retry', 'retried')
 if not h[1] then return { -1, 0 } end
-if h[2] == token then return { tonumber(h[3]), redis.call('EXISTS', key .. ':failed') } end
+if h[2] == token then return { tonumber(h[3]), index and 0 or redis.call('EXISTS', key .. ':failed') } end
 
 local cancels = redis.call('SMEMBERS', key .. ':cancels')
 

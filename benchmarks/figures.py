@@ -1,0 +1,197 @@
+"""What is measured, how much of it, and what a part reports: one figure a line, as JSON, on its standard output."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+LIMIT = 120.0
+"""Seconds that any single wait may take."""
+NAP = 0.01
+"""Seconds that a job sleeps where the ideal is known."""
+WORKERS = 2
+ARRAY_BYTES = 1_000_000
+
+
+class Measure(StrEnum):
+    """What a figure is a figure of, with its unit."""
+
+    MAP = "no-op jobs, end to end (jobs/s)"
+    RECORDS = "small dicts in and out, end to end (jobs/s)"
+    MANY = "a million no-op jobs, end to end (jobs/s)"
+    SUBMIT = "submit alone, many at once (jobs/s)"
+    ENQUEUE = "loop of single submits (jobs/s)"
+    TRIP = "round trip of one job, median (ms)"
+    TRIP_99 = "round trip of one job, p99 (ms)"
+    QUEUED = "bytes per queued job"
+    FINISHED = "bytes per finished job"
+    QUEUED_SINGLE = "bytes per queued job, submitted one by one"
+    FINISHED_SINGLE = "bytes per finished job, submitted one by one"
+    ARRAYS = "1 MB arrays in and out (MB/s)"
+    NAPS = "jobs of 10 ms: times the ideal"
+    START_WARM = "start to first result, server and worker running (ms)"
+    START_COLD = "start to first result, nothing running (ms)"
+    MANY_SUBMIT = "submit a million (s)"
+    MANY_READ = "read back a million (s)"
+    MEMORY = "added to the client by a million (MB)"
+
+
+class System(StrEnum):
+    """Who ran the jobs."""
+
+    NBQUEUE = "nbqueue"
+    POOL_1 = "ProcessPoolExecutor, chunksize=1"
+    POOL_100 = "ProcessPoolExecutor, chunksize=100"
+    JOBLIB_1 = "joblib, batch_size=1"
+    JOBLIB_AUTO = "joblib, batch_size=auto"
+    HUEY = "Huey"
+    RQ = "RQ"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    jobs: int = 20_000
+    many: int = 1_000_000
+    rounds: int = 5
+    trips: int = 300
+    singles: int = 10_000
+    stored_singles: int = 1_000
+    arrays: int = 100
+    naps: int = 400
+    starts: int = 5
+    rq_jobs: int = 300
+
+
+FULL = Sizes()
+QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 60)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured number: the median of its samples, where there are several."""
+
+    system: System
+    measure: Measure
+    value: float
+    jobs: int
+    samples: tuple[float, ...] = ()
+
+    @classmethod
+    def median(cls, system: System, measure: Measure, samples: Sequence[float], jobs: int) -> Figure:
+        return cls(system, measure, statistics.median(samples), jobs, tuple(samples))
+
+    @classmethod
+    def from_json(cls, line: str) -> Figure:
+        fields = json.loads(line)
+        system, measure = System(fields.pop("system")), Measure(fields.pop("measure"))
+        return cls(system, measure, samples=tuple(fields.pop("samples")), **fields)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def report(figures: Iterable[Figure]) -> None:
+    """Tell the process that runs the parts."""
+    for figure in figures:
+        sys.stdout.write(json.dumps(figure.as_dict()) + "\n")
+        sys.stdout.flush()
+
+
+class WrongResultError(Exception):
+    """A job did not return what its function returns: no figure counts."""
+
+
+def check(results: Iterable[Any], expected: Iterable[Any], *, same: Callable[[Any, Any], Any] | None = None) -> None:
+    """Compare every result, and their number.
+
+    Raises
+    ------
+    WrongResultError
+    """
+    try:
+        for index, (result, wanted) in enumerate(zip(results, expected, strict=True)):
+            if not (same(result, wanted) if same else result == wanted):
+                raise WrongResultError(f"result {index} is {result!r:.80}, not {wanted!r:.80}")
+    except ValueError as error:
+        raise WrongResultError(f"results are missing, or there are too many: {error}") from error
+
+
+def rates(round_of: Callable[[], tuple[float, Any]], count: float, rounds: int) -> list[float]:
+    """`count` per second of each round, after one that warms up. A round returns its seconds first."""
+    round_of()
+    return [count / round_of()[0] for _ in range(rounds)]
+
+
+def trip_figures(system: System, trip: Callable[[int], Any], trips: int) -> list[Figure]:
+    """Median and 99th percentile of single jobs (`i` to `i + 1`), one after the other."""
+    took = []
+    for i in range(-10, trips):  # the first ten warm up
+        start = time.perf_counter()
+        result = trip(i)
+        seconds = time.perf_counter() - start
+        check([result], [i + 1])
+        if i >= 0:
+            took.append(seconds * 1000)
+    p99 = statistics.quantiles(took, n=100, method="inclusive")[98]
+    return [Figure.median(system, Measure.TRIP, took, trips), Figure(system, Measure.TRIP_99, p99, trips)]
+
+
+def used_memory(client: Any) -> int:
+    """Bytes that a server's data take: `used_memory` less what buffers of clients and of the append-only file take.
+
+    Reads until nothing is left to free and the number stands still, for five seconds at most.
+    """
+    last = -1
+    for _ in range(25):
+        info = client.info("memory")
+        now = info["used_memory"] - info.get("mem_clients_normal", 0) - info.get("mem_aof_buffer", 0)
+        if info.get("lazyfree_pending_objects", 0) == 0 and abs(now - last) < 256:
+            break
+        last = now
+        time.sleep(0.2)
+    return int(now)
+
+
+def wait_until(look: Callable[[], Any], seconds: float = LIMIT) -> None:
+    """Return as soon as `look` returns something true.
+
+    Raises
+    ------
+    TimeoutError
+    """
+    deadline = time.monotonic() + seconds
+    while not look():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not come within {seconds:g} seconds")
+        time.sleep(0.02)
+
+
+def make_records(count: int) -> list[dict[str, Any]]:
+    """Small dicts, all different: what rows of a table are."""
+    return [{"id": i, "name": f"row {i}", "values": [i, i / 2]} for i in range(count)]
+
+
+def make_arrays(count: int) -> list[Any]:
+    """Arrays of `ARRAY_BYTES`, all different."""
+    import numpy
+
+    generator = numpy.random.default_rng(0)
+    return [generator.random(ARRAY_BYTES // 8) for _ in range(count)]
+
+
+def megabytes(arrays: int) -> float:
+    """What `arrays` jobs move: each array counts once on its way in and once on its way out."""
+    return 2 * arrays * ARRAY_BYTES / 1e6
+
+
+def ideal(naps: int) -> float:
+    """Seconds that `naps` jobs of 10 ms take at best."""
+    return naps * NAP / WORKERS

@@ -1,0 +1,225 @@
+"""nbqueue's figures: `python -m benchmarks.ours PART`, with `NBQUEUE_HOME` set and two children at work.
+
+Run as `__main__`, so that its functions are shipped by value, as those of a notebook are. They return what can be
+checked: a result that only repeats the argument would not tell that the function ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks import figures
+from benchmarks.figures import LIMIT, NAP, Figure, Measure, Sizes, System, check
+from nbqueue import Queue
+
+OURS = System.NBQUEUE
+
+
+def plus_one(x: int) -> int:
+    return x + 1
+
+
+def same(value: Any) -> Any:
+    return value
+
+
+def nap(x: int) -> int:
+    time.sleep(NAP)
+    return x
+
+
+def measure_map(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Submit integers and read all results; checked when the clock has stopped."""
+
+    def one_round() -> tuple[float, Any]:
+        start = time.perf_counter()
+        batch = queue.map(plus_one, range(sizes.jobs))
+        results = batch.results(timeout=LIMIT)
+        took = time.perf_counter() - start
+        check(results, range(1, sizes.jobs + 1))
+        batch.delete()
+        return took, batch
+
+    yield Figure.median(OURS, Measure.MAP, figures.rates(one_round, sizes.jobs, sizes.rounds), sizes.jobs)
+
+
+def measure_records(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """As with integers, but with values that cannot share one pickle."""
+    records = figures.make_records(sizes.jobs)
+
+    def one_round() -> tuple[float, Any]:
+        start = time.perf_counter()
+        batch = queue.map(same, records)
+        results = batch.results(timeout=LIMIT)
+        took = time.perf_counter() - start
+        check(results, records)
+        batch.delete()
+        return took, batch
+
+    yield Figure.median(OURS, Measure.RECORDS, figures.rates(one_round, sizes.jobs, sizes.rounds), sizes.jobs)
+
+
+def measure_many(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """A million, iterated over and checked as they come; and what that adds to this process, after a first job."""
+    check(queue.map(plus_one, range(100)), range(1, 101))
+    before = _reset_peak_memory()
+    start = time.perf_counter()
+    batch = queue.map(plus_one, range(sizes.many))
+    submitted = time.perf_counter()
+    check(batch, range(1, sizes.many + 1))
+    end = time.perf_counter()
+    added = (_peak_memory() - before) / 1e6
+    batch.delete()
+    yield Figure(OURS, Measure.MANY, sizes.many / (end - start), sizes.many)
+    yield Figure(OURS, Measure.MANY_SUBMIT, submitted - start, sizes.many)
+    yield Figure(OURS, Measure.MANY_READ, end - submitted, sizes.many)
+    yield Figure(OURS, Measure.MEMORY, added, sizes.many)
+
+
+def _peak_memory() -> int:
+    """Bytes of memory that this process had at most."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):  # macOS, where ru_maxrss are bytes
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _reset_peak_memory() -> int:
+    """Bytes it has now, and from where its peak counts anew. (Where it cannot be reset, the peak so far.)"""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return _peak_memory()
+
+
+def measure_submit(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Submit while no job of the queue may start; run and check them then."""
+
+    def one_round() -> tuple[float, Any]:
+        queue.pause()
+        start = time.perf_counter()
+        batch = queue.map(plus_one, range(sizes.jobs))
+        took = time.perf_counter() - start
+        queue.resume()
+        check(batch.results(timeout=LIMIT), range(1, sizes.jobs + 1))
+        batch.delete()
+        return took, batch
+
+    yield Figure.median(OURS, Measure.SUBMIT, figures.rates(one_round, sizes.jobs, sizes.rounds), sizes.jobs)
+
+
+def measure_trip(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    yield from figures.trip_figures(OURS, lambda i: queue.enqueue(plus_one, i).result(LIMIT), sizes.trips)
+
+
+def measure_enqueue(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """The loop alone, while jobs already run; checked then."""
+
+    def one_round() -> tuple[float, Any]:
+        start = time.perf_counter()
+        jobs = [queue.enqueue(plus_one, i) for i in range(sizes.singles)]
+        took = time.perf_counter() - start
+        check((job.result(LIMIT) for job in jobs), range(1, sizes.singles + 1))
+        return took, jobs
+
+    yield Figure.median(OURS, Measure.ENQUEUE, figures.rates(one_round, sizes.singles, 3), sizes.singles)
+
+
+def measure_bytes(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Memory of the server with jobs that wait in a paused queue, and with the same jobs when they have finished."""
+    check(queue.map(plus_one, range(100)), range(1, 101))
+    check([queue.enqueue(plus_one, 1).result(LIMIT)], [2])
+    yield from _stored(
+        queue, sizes.jobs, Measure.QUEUED, Measure.FINISHED,
+        submit=lambda n: queue.map(plus_one, range(n)), results=lambda batch: batch.results(timeout=LIMIT),
+    )  # fmt: skip
+    yield from _stored(
+        queue, sizes.stored_singles, Measure.QUEUED_SINGLE, Measure.FINISHED_SINGLE,
+        submit=lambda n: [queue.enqueue(plus_one, i) for i in range(n)],
+        results=lambda jobs: [job.result(LIMIT) for job in jobs],
+    )  # fmt: skip
+
+
+def _stored(
+    queue: Queue, jobs: int, queued: Measure, finished: Measure,
+    *, submit: Callable[[int], Any], results: Callable[[Any], list[Any]],
+) -> Iterator[Figure]:  # fmt: skip
+    client = queue.connection
+    queue.pause()
+    before = figures.used_memory(client)
+    submitted = submit(jobs)
+    waiting = figures.used_memory(client)
+    queue.resume()
+    check(results(submitted), range(1, jobs + 1))
+    ended = figures.used_memory(client)
+    yield Figure(OURS, queued, (waiting - before) / jobs, jobs)
+    yield Figure(OURS, finished, (ended - before) / jobs, jobs)
+
+
+def measure_arrays(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    import numpy
+
+    arrays = figures.make_arrays(sizes.arrays)
+
+    def one_round() -> tuple[float, Any]:
+        start = time.perf_counter()
+        batch = queue.map(same, arrays)
+        results = batch.results(timeout=LIMIT)
+        took = time.perf_counter() - start
+        check(results, arrays, same=numpy.array_equal)
+        batch.delete()
+        return took, batch
+
+    yield Figure.median(
+        OURS, Measure.ARRAYS, figures.rates(one_round, figures.megabytes(sizes.arrays), 3), sizes.arrays
+    )
+
+
+def measure_naps(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Jobs of 10 ms, against the time that two children need at best."""
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        results = queue.map(nap, range(sizes.naps)).results(timeout=LIMIT)
+        took.append((time.perf_counter() - start) / figures.ideal(sizes.naps))
+        check(results, range(sizes.naps))
+    yield Figure.median(OURS, Measure.NAPS, took, sizes.naps)
+
+
+PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
+    "map": measure_map,
+    "records": measure_records,
+    "many": measure_many,
+    "submit": measure_submit,
+    "trip": measure_trip,
+    "enqueue": measure_enqueue,
+    "bytes": measure_bytes,
+    "arrays": measure_arrays,
+    "naps": measure_naps,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure one part, on the embedded server of NBQUEUE_HOME.")
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--quick", action="store_true")
+    chosen = parser.parse_args()
+    queue = Queue(progress=False)
+    try:
+        figures.report(PARTS[chosen.part](queue, figures.QUICK if chosen.quick else figures.FULL))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        queue.close()
+
+
+if __name__ == "__main__":
+    main()
