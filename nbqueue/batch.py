@@ -320,7 +320,7 @@ class Batch:
     def resume(self) -> None:
         """Go on after `pause`."""
         self._check(self._queue.store.call(transitions.resume(self._id)))
-        self._queue.attend()
+        self._queue.attend(self.state)
 
     def retry(self) -> int:
         """Run again what failed or was canceled; what finished never runs again. Returns how many jobs."""
@@ -330,7 +330,7 @@ class Batch:
             self._check(n)
             total += n
         if total:
-            self._queue.attend()
+            self._queue.attend(self.state)
         return total
 
     def delete(self) -> None:
@@ -657,7 +657,7 @@ class Job:
             self._state()
         if n:
             self._record = None
-            self._batch.queue.attend()
+            self._batch.queue.attend(self._batch.state)
         return bool(n)
 
     def requeue(self) -> bool:

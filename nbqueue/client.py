@@ -471,7 +471,7 @@ class Queue:
 
         missing = wanted - sum(worker.children for worker in mine())
         if missing > 0:
-            self._launch(missing, max_idle_time)
+            self._launch(self.name, missing, max_idle_time)
             deadline = time.monotonic() + 30
             while sum(worker.children for worker in mine()) < wanted:
                 if time.monotonic() > deadline:
@@ -498,7 +498,7 @@ class Queue:
             time.sleep(0.02)
         return len(ids)
 
-    def _launch(self, children: int, max_idle_time: float | None) -> None:
+    def _launch(self, queue: str, children: int, max_idle_time: float | None) -> None:
         connection = self._connection
         embedded = connection.embedded is not None
         url = None
@@ -510,7 +510,7 @@ class Queue:
                 )
             url = self._where or settings.url()
         launch.start_worker(
-            [self.name], children, namespace=self.namespace, url=url,
+            [queue], children, namespace=self.namespace, url=url,
             key=None if embedded or not connection.has_key else connection.key,
             environment=connection.environment, max_idle_time=max_idle_time,
         )  # fmt: skip
@@ -533,14 +533,14 @@ class Queue:
         environment = state.environment if state else self.environment
         workers = self.workers()
         if any(queue in worker.queues and worker.environment == environment for worker in workers):
-            if state is not None and self.is_paused:
+            if state is not None and self.store.run("EXISTS", self.store.key(f"queue:{queue}:paused")):
                 return f"queue {queue} is paused: Queue({queue!r}).resume() lets its jobs start"
             return None
         may_start = self._connection.embedded is not None and settings.autostart() and environment == self.environment
-        if may_start and queue == self.name:
-            lock = self.store.key(f"queue:{self.name}:{self.environment}:starting")
+        if may_start:
+            lock = self.store.key(f"queue:{queue}:{environment}:starting")
             if self.store.run("SET", lock, "1", "NX", "EX", 10):
-                self._launch(machine.cpus(), launch.IDLE_TIME)
+                self._launch(queue, machine.cpus(), launch.IDLE_TIME)
             return None
         return nobody_serves(queue, environment, workers)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +20,11 @@ _KERNELS_OWN = ("JPY_", "PYDEVD_", "VSCODE_", "MPLBACKEND", "FORCE_COLOR", "CLIC
 def log_directory() -> Path:
     """Where workers that were started in the background write what they have to say."""
     directory = settings.home() / "logs"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:  # the home cannot be written to: the server's data are in a temporary directory then, too
+        directory = Path(tempfile.gettempdir()) / f"nbqueue-{os.getuid()}" / "logs"
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
 
 

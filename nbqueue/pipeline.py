@@ -60,6 +60,7 @@ class Pipeline:
         self._thread: threading.Thread | None = None
         self._pause = 0.05
         self._closed = False
+        self._has_told = False
         self._connect(0)
 
     @property
@@ -174,12 +175,16 @@ class Pipeline:
         if self._closed:
             return
         if not isinstance(opened, Wire):
-            if self._pause >= 1.0:
+            if not self._has_told:
+                self._has_told = True
                 log.warning("%s", opened)
             self._pause = min(2 * self._pause, 2.0)
             self._connect(self._pause)
             return
         self._pause = 0.05
+        if self._has_told:
+            self._has_told = False
+            log.warning("connected to %s again", self._store.url)
         self._wire = opened
         self._selector.register(opened, selectors.EVENT_READ, self._on_event)
         waiting, self._sent = list(self._sent), deque()

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from nbqueue import errors
+
 
 def url() -> str | None:
     """`NBQUEUE_URL`: the Redis to use where none is given."""
@@ -18,7 +20,12 @@ def key() -> bytes | None:
     value = os.environ.get("NBQUEUE_KEY")
     if not value:
         return None
-    return bytes.fromhex(value[4:]) if value.startswith("hex:") else os.fsencode(value)
+    if not value.startswith("hex:"):
+        return os.fsencode(value)
+    try:
+        return bytes.fromhex(value[4:])
+    except ValueError:
+        raise errors.UsageError("NBQUEUE_KEY: hex digits are needed after 'hex:'") from None
 
 
 def environment() -> str | None:

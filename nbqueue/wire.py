@@ -45,7 +45,10 @@ class Address:
                 raise errors.UsageError(
                     f"connection {_without_password(source)!r}: a URL begins with redis://, rediss:// or unix://"
                 )
-            self.client = redis.Redis.from_url(source)
+            try:
+                self.client = redis.Redis.from_url(source)
+            except ValueError as error:
+                raise errors.UsageError(f"connection {_without_password(source)!r}: {error}") from error
         elif isinstance(source, redis.Redis):
             self.client = source
         else:
@@ -85,7 +88,10 @@ class Address:
         """
         import redis
 
-        connection = self._make(**self._settings)
+        try:
+            connection = self._make(**self._settings)
+        except TypeError as error:
+            raise errors.UsageError(f"connection {self.url}: {error}") from error
         try:
             connection.connect()
         except (redis.RedisError, OSError) as error:
@@ -98,7 +104,7 @@ def unreachable(url: str, error: object) -> errors.ServerUnreachable:
     hint = "Is it running, and may this machine reach it?"
     if "WRONGPASS" in str(error) or "NOAUTH" in str(error) or "uthentication" in str(error):
         hint = "Does the URL (NBQUEUE_URL) hold the right user and password?"
-    return errors.ServerUnreachable(f"the server at {url} does not answer: {error}. {hint}")
+    return errors.ServerUnreachable(f"the server at {url} does not answer: {str(error).rstrip('.')}. {hint}")
 
 
 def _without_password(url: str) -> str:

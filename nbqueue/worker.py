@@ -38,6 +38,8 @@ _LONG = 0.05
 _GRACE = 0.5
 """Seconds between the exception inside a job and the kill."""
 _BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
+_GONE = 5.0
+"""Seconds for which a worker that shall leave waits for a server that is gone."""
 _BLOCKING = 2.0
 """Seconds that a blocking wait for work takes at most."""
 
@@ -151,15 +153,19 @@ class Worker:
     def _is_over(self) -> bool:
         if self._stopping > 1:
             return True
-        busy = any(child.runs for child in self._children) or self._claiming is not None
-        if busy or self._requests.unanswered:
+        idle = self._options.max_idle_time
+        is_idle = idle is not None and time.monotonic() - self._idle_since > idle
+        if any(child.runs for child in self._children):
+            return False
+        if not self._requests.is_connected and time.monotonic() - self._idle_since > _GONE:
+            return bool(self._stopping) or is_idle  # nobody is there to settle with
+        if self._claiming is not None or self._requests.unanswered:
             return False
         if self._stopping:
             return True
         if self._options.burst and self._is_dry:
             return True
-        idle = self._options.max_idle_time
-        return idle is not None and time.monotonic() - self._idle_since > idle
+        return is_idle
 
     def _leave(self) -> None:
         """Give back what is held, then go; the order matters: children first, so that nothing runs unleased."""
