@@ -483,10 +483,10 @@ class Job:
                 heard = waiting.watch.outcome(self.index)
                 if heard is not None:
                     record = self._read(heard, b"")
-                    if record is not None:
+                    if record is not None and not record.is_failed:  # what failed may be running again
                         self._remember(record)
                         return record
-                if self._waits_since > waiting.watch.complete_since:
+                elif self._waits_since > waiting.watch.complete_since:
                     self._waits_since = float("-inf")  # the next look is one at the state
                     return None
                 ended = self._ended()
@@ -671,6 +671,7 @@ class Job:
         self._record = None
         if self._store.call(transitions.delete_job(self._batch.id, self.index)) == -1:
             self._state()
+        self._batch.queue.listener.forget(self._batch.id)
 
 
 def read_outcome(batch: Batch, index: int, own: bytes | None, block: bytes | None) -> _Record | None:

@@ -104,6 +104,12 @@ class Listener:
                 watch.users -= 1
                 watch.used_at = time.monotonic()
 
+    def forget(self, batch: str) -> None:
+        """What was heard of a batch does not count any more: its jobs were deleted."""
+        watch = self._watches.get(batch)
+        if watch is not None:
+            watch.nudge()
+
     def _start_or_tell(self) -> None:
         if self._thread is None or not self._thread.is_alive():
             self._news = os.pipe()

@@ -213,7 +213,7 @@ def test_a_corrupted_record_is_refused_and_the_worker_goes_on(q, workers):
     good = q.map(abs, range(3)).wait(20)
     q.store.run("HSET", q.store.key(f"batch:{good.id}:outcomes"), "1", b"rubbish of some length, which is no record")
     with pytest.raises(errors.PayloadError):
-        good[1].result()
+        good[1].return_value()
 
 
 # The server
