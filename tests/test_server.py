@@ -283,7 +283,11 @@ print(server.ensure(own_home).url, server.status(own_home).pid)
 
 def test_threads_that_start_at_once_get_one_server(own_home: Path) -> None:
     found: list[tuple[str, int]] = []
-    threads = [threading.Thread(target=lambda: found.append((server.ensure(own_home).url, pid_of(own_home)))) for _ in range(4)]
+
+    def start() -> None:
+        found.append((server.ensure(own_home).url, pid_of(own_home)))
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
