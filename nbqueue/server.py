@@ -667,7 +667,15 @@ def _end_processes(place: _Place, seen: dict[int, bool]) -> bool:
     import signal
 
     present = _processes(place)
-    if not present:
+    deadline = time.monotonic() + UNHEARD_LIMIT
+    while not present:  # whoever starts another one holds the lock first
+        if not _is_held(place) or _answer(place):
+            return False
+        time.sleep(0.02)
+        if _processes(place):
+            return False
+        if time.monotonic() < deadline:
+            continue
         raise ServerError(
             f"{place.directory} is in use (its lock is held), but no server of yours can be found that answers for it. "
             f"It may run in another container: stop it there, or set NBQUEUE_HOME to another directory."

@@ -775,9 +775,9 @@ def test_data_that_belong_to_another_user_are_refused_in_words(own_home: Path, f
 def test_a_full_disk_is_said_in_words(own_home: Path) -> None:
     code = f"""
 import subprocess
-own_home = Path({str(own_home)!r})
-own_home.mkdir()
-if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", own_home], capture_output=True).returncode:
+home = Path({str(own_home)!r})
+home.mkdir()
+if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", home], capture_output=True).returncode:
     sys.exit(print("cannot mount"))
 def full(how):
     try: how()
