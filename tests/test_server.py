@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -111,6 +111,10 @@ def pid_of(home: Path) -> int:
     return pid
 
 
+def place_of(home: Path) -> server._Place:
+    return server._find_place(home, server._find_binary())
+
+
 def kill(home: Path, pid: int | None = None) -> None:
     """What the kernel does when memory is short, or a container is stopped."""
     pid = pid or pid_of(home)
@@ -118,17 +122,16 @@ def kill(home: Path, pid: int | None = None) -> None:
     assert until(lambda: not any(pid == other for other, line in server._commands() if line))
 
 
-def python(code: str, **options: object) -> subprocess.Popen[str]:
-    """Another process that has imported the server's module as `server`, with `home` in it."""
+def python(code: str, *, before: Sequence[str] = (), session: bool = False) -> subprocess.Popen[str]:
+    """Another process that runs this with the module `server`, by means of the command `before` if there is one."""
     code = f"import sys, os, time\nfrom pathlib import Path\nfrom nbqueue import server\n{code}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
-        [sys.executable, "-c", code],
-        env=environment,
+    return subprocess.Popen(
+        [*before, sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        **options,
+        start_new_session=session,
     )
 
 
@@ -269,10 +272,10 @@ def test_it_runs_with_the_options_that_keep_what_was_accepted(own_home: Path) ->
 
 def test_eight_processes_that_start_at_once_get_one_server(own_home: Path, short: Path) -> None:
     code = f"""
-own_home, gate = Path({str(own_home)!r}), Path({str(short / "gate")!r})
+home, gate = Path({str(own_home)!r}), Path({str(short / "gate")!r})
 (gate.parent / f"ready{{os.getpid()}}").touch()
 while not gate.exists(): time.sleep(0.001)
-print(server.ensure(own_home).url, server.status(own_home).pid)
+print(server.ensure(home).url, server.status(home).pid)
 """
     processes = [python(code) for _ in range(8)]
     assert until(lambda: len(list(short.glob("ready*"))) == 8)
@@ -298,9 +301,7 @@ def test_threads_that_start_at_once_get_one_server(own_home: Path) -> None:
 
 @pytest.mark.parametrize("last", [signal.SIGKILL, signal.SIGINT])
 def test_it_survives_whoever_started_it(own_home: Path, last: signal.Signals) -> None:
-    starter = python(
-        f"print(server.ensure(Path({str(own_home)!r})).url, flush=True); time.sleep(60)", start_new_session=True
-    )
+    starter = python(f"print(server.ensure(Path({str(own_home)!r})).url, flush=True); time.sleep(60)", session=True)
     with starter:
         assert starter.stdout is not None
         url = starter.stdout.readline().strip()
@@ -341,7 +342,7 @@ def test_two_homes_have_two_servers(short: Path, family: str) -> None:
 def test_a_copied_home_gets_a_server_of_its_own(own_home: Path, short: Path) -> None:
     one = server.ensure(own_home)
     put(one, a="1")
-    shutil.copytree(own_home, short / "copy", ignore=shutil.ignore_patterns("*.sock"))
+    shutil.copytree(own_home, short / "copy")
     two = server.ensure(short / "copy")
     assert one.socket != two.socket
     put(two, a="2")
@@ -397,8 +398,8 @@ def test_several_that_notice_a_lost_socket_at_once_replace_it_once(own_home: Pat
     put(server.ensure(own_home), a="1")
     server.ensure(own_home).socket.unlink()
     code = f"""
-own_home, server.UNHEARD_LIMIT = Path({str(own_home)!r}), 1.0
-print(server.ensure(own_home).url, server.status(own_home).pid)
+home, server.UNHEARD_LIMIT = Path({str(own_home)!r}), 1.0
+print(server.ensure(home).url, server.status(home).pid)
 """
     processes = [python(code) for _ in range(4)]
     assert len({output_of(process) for process in processes}) == 1
@@ -430,7 +431,7 @@ def test_a_home_that_was_deleted_is_begun_anew(own_home: Path) -> None:
     assert not pids_of(own_home)
 
 
-def test_a_child_that_rewrites_does_not_outlive_a_killed_server_for_long(own_home: Path) -> None:
+def test_a_child_that_rewrites_does_not_outlive_a_killed_server_for_long(own_home: Path, short: Path) -> None:
     running = server.ensure(own_home)
     with connect(running) as client:
         client.mset({f"key{number}": "x" for number in range(3000)})
@@ -443,16 +444,8 @@ def test_a_child_that_rewrites_does_not_outlive_a_killed_server_for_long(own_hom
     began = time.monotonic()
     assert get(server.ensure(own_home), "key2999") == "x"
     assert time.monotonic() - began < server.UNHEARD_LIMIT, "it need not be waited for"
-    assert not children & set(pids_of(short_of(own_home)))
+    assert not children & set(pids_of(short))
     assert not list(running.directory.glob("temp-*"))
-
-
-def place_of(home: Path) -> server._Place:
-    return server._find_place(home, server._find_binary())
-
-
-def short_of(home: Path) -> Path:
-    return home.parent
 
 
 def test_a_lock_that_nobody_answers_for_is_said(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -773,42 +766,36 @@ def test_data_that_belong_to_another_user_are_refused_in_words(own_home: Path, f
 
 
 def test_a_full_disk_is_said_in_words(own_home: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("cannot mount a small disk")
     code = f"""
 import subprocess
 home = Path({str(own_home)!r})
 home.mkdir()
-if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", home], capture_output=True).returncode:
-    sys.exit(print("cannot mount"))
-def full(how):
-    try: how()
-    except server.ServerError as error: print(repr(str(error)))
-(home / "ballast").write_bytes(b"x" * 60000)
-while True:
+mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", home]
+if subprocess.run(mount, capture_output=True).returncode:
+    sys.exit("cannot mount")
+with (home / "ballast").open("wb", buffering=0) as file:
     try:
-        with (home / "ballast").open("ab") as file: file.write(b"x" * 100)
-    except OSError: break
-full(lambda: server.ensure(home))
-full(lambda: server.signing_key(home))
+        while True: file.write(b"x" * 100)
+    except OSError: pass
+for use in (server.ensure, server.signing_key):
+    try: use(home)
+    except server.ServerError as error: print(repr(str(error)))
 (home / "ballast").unlink()
 server.ensure(home)
 server.stop(home)
 """
-    process = python(code)
-    process.kill()
-    process.communicate()
-    unshare = shutil.which("unshare")
-    if unshare is None:
+    as_root = [] if os.getuid() == 0 else ["--map-root-user"]
+    with python(code, before=[unshare, "--mount", *as_root]) as process:
+        out, _ = process.communicate(timeout=60)
+    if process.returncode and ("cannot mount" in out or "unshare" in out):
         pytest.skip("cannot mount a small disk")
-    command = (
-        [unshare, "--mount", "--map-root-user", *process.args] if os.getuid() else [unshare, "--mount", *process.args]
-    )
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-    if done.stdout.strip() == "cannot mount" or "unshare failed" in done.stderr:
-        pytest.skip("cannot mount a small disk")
-    assert done.returncode == 0, done.stderr
-    started, key = done.stdout.splitlines()
-    assert "disk" in started and "full" in started
-    assert "disk" in key and "full" in key
+    assert process.returncode == 0, out
+    for words in out.splitlines():
+        assert "disk" in words and "full" in words
+    assert len(out.splitlines()) == 2
 
 
 def test_on_a_network_disk_each_host_has_its_own_data(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
