@@ -155,7 +155,7 @@ def stop(home: Path | None = None, timeout: float = 10.0) -> bool:
     if socket is None or _ask(socket, "SHUTDOWN NOSAVE", timeout) is None:
         _end_processes(place, _processes(place))
     if not _wait_for(lambda: not _is_held(place) and _answer(place) is None, deadline - time.monotonic()):
-        pids = ", ".join(map(str, _processes(place))) or "not found"
+        pids = ", ".join(map(str, _processes(place))) or "not found: it may run in another container"
         raise ServerError(
             f"The {place.family} server in {place.directory} (pid {pids}) has not ended within {timeout:g} seconds. "
             f"Its log is {place.log}. `kill -9` loses nothing that was accepted."
@@ -607,10 +607,15 @@ def _await_answer(place: _Place) -> bool:
         now = time.monotonic()
         if reply is not None:
             heard, seen = now, {}
+        elif not seen and now - heard > UNHEARD_LIMIT:
+            raise ServerError(
+                f"{place.directory} is in use (its lock is held), but no server of yours can be found that answers for "
+                f"it. It may run in another container: stop it there, or set NBQUEUE_HOME to another directory."
+            )
         elif now - heard > UNHEARD_LIMIT or (seen and all(seen.values())):
             if _end_processes(place, seen):
                 return False
-            heard, seen = now, {}  # another server was started meanwhile
+            heard, seen = now, {}  # somebody else has ended them, and starts another server
         elif not seen and now - heard > UNHEARD_LIMIT / 10:
             seen = _processes(place)
         if now - began > LOADING_LIMIT:
@@ -663,23 +668,10 @@ def _namespace(process: Path) -> str:
 
 
 def _end_processes(place: _Place, seen: dict[int, bool]) -> bool:
-    """End those of the processes `seen` that are still there, and wait for that; False if there are others now."""
+    """End those of the processes `seen` that are still there, and wait for that; False if none is."""
     import signal
 
     present = _processes(place)
-    deadline = time.monotonic() + UNHEARD_LIMIT
-    while not present:  # whoever starts another one holds the lock first
-        if not _is_held(place) or _answer(place):
-            return False
-        time.sleep(0.02)
-        if _processes(place):
-            return False
-        if time.monotonic() < deadline:
-            continue
-        raise ServerError(
-            f"{place.directory} is in use (its lock is held), but no server of yours can be found that answers for it. "
-            f"It may run in another container: stop it there, or set NBQUEUE_HOME to another directory."
-        )
     victims = present.keys() & seen.keys()
     for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):  # neither loses what was answered
         for pid in victims:
