@@ -193,7 +193,7 @@ class Queue:
         self._connection  # noqa: B018 - makes it
         code = self._codes.pack(func)
         if options.label is not None or options.meta is not None:
-            batch = self._submit([Call(func, args, kwargs)], options, payload.name_of(func), at_front=at_front)
+            batch = self._submit([Call(func, args, kwargs)], options, payload.name_of(func))
             return batch[0]
         with self._lock:
             job = self._append(code, args, kwargs, options, at_front)
@@ -320,7 +320,6 @@ class Queue:
         options: JobOptions,
         name: str,
         *,
-        at_front: bool = False,
         progress: Progress | None = None,
     ) -> Batch:
         packer = CallPacker(self._connection, self._codes)
