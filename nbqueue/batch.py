@@ -389,7 +389,7 @@ class Job:
         return self._batch.queue.store
 
     def _state(self) -> JobState:
-        state: JobState | None = self._store.call(transitions.job(self._batch.id, self.index))
+        state: JobState | None = self._store.job(self._batch.id, self.index)
         if state is None or state.state == "unknown":
             raise errors.NotFound(
                 f"there is no job {self.id} on {self._store.url}: its batch was deleted, or its results have expired"
@@ -554,7 +554,7 @@ class Job:
         return ended.failure().traceback if isinstance(ended, _Record) and ended.is_failed else None
 
     def _call(self) -> payload.Call:
-        found = self._store.call(transitions.calls(self._batch.id, self.index))
+        found = self._store.calls(self._batch.id, self.index)
         if found is not None:
             per_block, block, own = found
             seal = self._batch.queue.seal
@@ -792,7 +792,7 @@ class _Reader:
         """Index, number and values of neighbouring jobs; number 0 where there is no outcome."""
         position = start
         while position < stop:
-            found = self._store.call(transitions.outcomes(self._batch.id, position, stop))
+            found = self._store.outcomes(self._batch.id, position, stop)
             if found is None:
                 self._batch.state  # noqa: B018 - raises NotFound
                 return
@@ -864,7 +864,7 @@ class _Reader:
                 end += 1
             position, stop = ordered[start], ordered[end] + 1
             while position < stop:
-                found = self._store.call(transitions.outcomes(self._batch.id, position, stop))
+                found = self._store.outcomes(self._batch.id, position, stop)
                 if found is None or found.stop <= position:
                     return
                 opened: dict[int, Outcomes] = {}

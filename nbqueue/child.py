@@ -23,7 +23,7 @@ from typing import Any
 from nbqueue import errors, messages, payload
 from nbqueue.messages import Do, Done, Page
 from nbqueue.payload import Failure, Seal
-from nbqueue.transitions import FailureNote
+from nbqueue.transitions import Blob, FailureNote
 
 _QUICK = 0.0005
 """Seconds; outcomes of quicker jobs are recorded together."""
@@ -120,7 +120,7 @@ class Child:
         cells = self._cells
         return cells[Page.SKIP] >= number or (cells[Page.STOP_NUMBER] == number and index >= cells[Page.STOP])
 
-    def _do_block(self, run: Do, report: _Report, calls: dict[str, bytes], block: int, start: int, stop: int) -> int:
+    def _do_block(self, run: Do, report: _Report, calls: dict[str, Blob], block: int, start: int, stop: int) -> int:
         """Run the jobs of one block; returns the index after the last one that ran."""
         cells, number, seal = self._cells, run.number, self._seal
         clock, INDEX, SINCE, STOP_NUMBER, STOP = time.monotonic_ns, Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
@@ -178,7 +178,7 @@ class Child:
                 value = None
         return stop
 
-    def _call(self, run: Do, calls: dict[str, bytes], opened: payload.Calls | None, index: int) -> payload.Call:
+    def _call(self, run: Do, calls: dict[str, Blob], opened: payload.Calls | None, index: int) -> payload.Call:
         if opened is not None and not opened.is_elsewhere(index):
             return opened[index]
         own = calls.get(str(index))

@@ -11,13 +11,16 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from nbqueue.transitions import FailureNote
+from nbqueue.transitions import Blob, FailureNote
 
 _HEAD = struct.Struct("<II")
+_CHUNK = 256 * 1024
+_LARGE = 64 * 1024
+"""Bytes of a blob that is handed on as a part of the message that it came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,8 @@ class Do:
     job_by_job: bool
     """Outcomes are recorded job by job: some jobs of the batch ran before."""
     attempts: dict[int, int]
-    calls: list[tuple[str, bytes]]
-    functions: list[tuple[bytes, bytes]]
+    calls: Sequence[tuple[str, Blob]]
+    functions: Sequence[tuple[bytes, bytes]]
     """Digest and record of those functions that this child has not been given yet."""
     forget: bool = False
     """Forget all functions of before: there are too many."""
@@ -60,8 +63,8 @@ class Done:
     """Seconds that they took."""
     ended: bool
     """The child is through with the run."""
-    records: list[tuple[str, bytes]] = field(default_factory=list)
-    failures: list[FailureNote] = field(default_factory=list)
+    records: Sequence[tuple[str, Blob]] = ()
+    failures: Sequence[FailureNote] = ()
     canceled: bool = False
     """The last of the jobs was stopped because it was canceled; it has no record."""
 
@@ -69,7 +72,7 @@ class Done:
 Message = Hello | Do | Done
 
 
-def encode(message: Message) -> list[bytes]:
+def encode(message: Message) -> list[Blob]:
     """The bytes of a message, in pieces."""
     if isinstance(message, Do):
         meta: list[Any] = [
@@ -77,7 +80,8 @@ def encode(message: Message) -> list[bytes]:
             message.job_by_job, list(message.attempts.items()), [name for name, _ in message.calls],
             [digest.hex() for digest, _ in message.functions], message.forget,
         ]  # fmt: skip
-        blobs = [record for _, record in message.calls] + [record for _, record in message.functions]
+        blobs: list[Blob] = [record for _, record in message.calls]
+        blobs += [record for _, record in message.functions]
     elif isinstance(message, Done):
         meta = [
             "done", message.number, message.start, message.stop, message.busy, message.ended,
@@ -95,9 +99,11 @@ def encode(message: Message) -> list[bytes]:
 
 def _decode(text: bytes, body: memoryview) -> Message:
     meta = json.loads(text)
-    blobs, position = [], 0
+    blobs: list[Any] = []
+    position = 0
     for size in meta.pop():
-        blobs.append(bytes(body[position : position + size]))
+        blob = body[position : position + size]
+        blobs.append(bytes(blob) if size < _LARGE else blob)
         position += size
     kind = meta[0]
     if kind == "do":
@@ -119,24 +125,49 @@ class Inbox:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._large: memoryview | None = None
+        """Room for the whole of a large message of which `_filled` bytes are there: it is not copied again."""
+        self._filled = 0
 
-    def feed(self, data: bytes) -> None:
+    def read(self, source: socket.socket) -> bool:
+        """Take what the other side has sent; False if it has closed.
+
+        Raises
+        ------
+        OSError
+            As `socket.recv`.
+        """
+        if self._large is not None:
+            count = source.recv_into(self._large[self._filled :])
+            self._filled += count
+            return count > 0
+        data = source.recv(_CHUNK)
         self._buffer += data
+        return bool(data)
 
     def messages(self) -> Iterator[Message]:
         """The messages that are complete."""
+        if self._large is not None and self._filled == len(self._large):
+            large, self._large = self._large, None
+            yield self._message(large)
         position, size = 0, len(self._buffer)
         while size - position >= _HEAD.size:
             text, body = _HEAD.unpack_from(self._buffer, position)
-            start = position + _HEAD.size
-            end = start + text + body
-            if end > size:
+            length = _HEAD.size + text + body
+            if length > size - position:
+                if length >= _LARGE:
+                    self._large, self._filled = memoryview(bytearray(length)), size - position
+                    self._large[: self._filled] = self._buffer[position:]
+                    position = size
                 break
-            with memoryview(self._buffer) as view:
-                message = _decode(bytes(view[start : start + text]), view[start + text : end])
-            position = end
+            message = self._message(memoryview(self._buffer[position : position + length]))
+            position += length
             yield message
         del self._buffer[:position]
+
+    def _message(self, data: memoryview) -> Message:
+        text, _ = _HEAD.unpack_from(data)
+        return _decode(bytes(data[_HEAD.size : _HEAD.size + text]), data[_HEAD.size + text :])
 
 
 def send(to: socket.socket, message: Message) -> None:
@@ -149,10 +180,8 @@ def receive(source: socket.socket, inbox: Inbox) -> Iterator[Message]:
     """Messages, blocking, until the other side closes."""
     while True:
         yield from inbox.messages()
-        data = source.recv(1 << 18)
-        if not data:
+        if not inbox.read(source):
             return
-        inbox.feed(data)
 
 
 class Page:

@@ -27,6 +27,7 @@ import functools
 import hashlib
 import hmac
 import io
+import itertools
 import linecache
 import pickle
 import struct
@@ -52,11 +53,19 @@ _DIGEST, _SIGNATURE = 16, 32
 _OUTCOME = struct.Struct("<BBdB")
 _IMMUTABLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
 
+Blob = bytes | memoryview
+Pieces = list[Blob]
+"""What is joined once only, at the end: copies of what is large cost more than pickling it."""
 Call = tuple[bytes, tuple[Any, ...], dict[str, Any]]
 """A call: the digest of its function, positional and keyword arguments."""
 
 
 # Signing -------------------------------------------------------------------------------------------------------------
+
+
+def size_of(pieces: Pieces) -> int:
+    """Bytes of what is kept in pieces."""
+    return sum(map(len, pieces))
 
 
 class Seal:
@@ -78,16 +87,17 @@ class Seal:
         """What a function is stored under, 16 bytes: who has another key stores it elsewhere."""
         return hmac.digest(self._key, b"digest\0" + self._namespace + pickled, "sha256")[:_DIGEST]
 
-    def sign(self, kind: bytes, batch: str, first: int, header: bytes, body: bytes | bytearray) -> bytes:
+    def sign(self, kind: bytes, batch: str, first: int, header: bytes, body: Pieces) -> bytes:
         """The signature of a payload at its place, 32 bytes."""
         place = b"%s\0%s%s\0%d\0" % (kind, self._namespace, batch.encode(), first)
-        if len(body) < 4096:
-            return hmac.digest(self._key, place + header + body, "sha256")
+        if size_of(body) < 4096:
+            return hmac.digest(self._key, b"".join((place, header, *body)), "sha256")
         code = hmac.new(self._key, place + header, "sha256")  # no copy of what is large
-        code.update(body)
+        for piece in body:
+            code.update(piece)
         return code.digest()
 
-    def open(self, kind: bytes, batch: str, first: int, record: bytes) -> Record:
+    def open(self, kind: bytes, batch: str, first: int, record: Blob) -> Record:
         """Verify a record and take it apart.
 
         Raises
@@ -106,9 +116,9 @@ class Seal:
             raise errors.CorruptPayload(f"{what}: not written by this version of nbqueue (format {version})")
         end = _HEADER.size + functions * _DIGEST
         body = memoryview(record)[end + _SIGNATURE :]
-        header = record[:end]
-        signature = record[end : end + _SIGNATURE]
-        if not hmac.compare_digest(signature, self.sign(kind, batch, first, header, body)):  # type: ignore[arg-type]
+        header = bytes(record[:end])
+        signature = bytes(record[end : end + _SIGNATURE])
+        if not hmac.compare_digest(signature, self.sign(kind, batch, first, header, [body])):
             raise errors.SignatureError(
                 f"{what}: the signature does not hold, nothing was unpickled. Clients and workers need the same "
                 "NBQUEUE_KEY; or somebody changed the record"
@@ -124,11 +134,11 @@ class Seal:
         layout: int,
         count: int,
         digests: Sequence[bytes],
-        body: bytes | bytearray,
+        body: Pieces,
     ) -> bytes:
         """Header, signature and body as one record."""
         header = _HEADER.pack(_VERSION, layout, count, len(digests)) + b"".join(digests)
-        return b"".join((header, self.sign(kind, batch, first, header, body), body))
+        return b"".join((header, self.sign(kind, batch, first, header, body), *body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +151,10 @@ class Record:
     body: memoryview
 
 
-def functions_of(record: bytes) -> list[bytes]:
+def functions_of(record: Blob) -> list[bytes]:
     """The digests of the functions that a record of calls needs, without verifying or unpickling it."""
     count = record[4]
-    return [record[i : i + _DIGEST] for i in range(_HEADER.size, _HEADER.size + count * _DIGEST, _DIGEST)]
+    return [bytes(record[i : i + _DIGEST]) for i in range(_HEADER.size, _HEADER.size + count * _DIGEST, _DIGEST)]
 
 
 # Pickling ------------------------------------------------------------------------------------------------------------
@@ -197,16 +207,15 @@ def _shell() -> Any:
     return InteractiveShell.instance()
 
 
-def _frames(obj: Any) -> list[bytes | memoryview]:
+def _frames(obj: Any) -> Pieces:
     """The pickle of an object, followed by its big buffers."""
     file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(file, buffers.append).dump(obj)
     return [file.getbuffer(), *(buffer.raw() for buffer in buffers)]
 
 
-def _join(frames: Sequence[bytes | memoryview]) -> bytes:
-    sizes = struct.pack(f"<H{len(frames)}Q", len(frames), *(len(frame) for frame in frames))
-    return b"".join((sizes, *frames))
+def _with_sizes(frames: Pieces) -> Pieces:
+    return [struct.pack(f"<H{len(frames)}Q", len(frames), *map(len, frames)), *frames]
 
 
 def _split(data: memoryview) -> list[memoryview]:
@@ -219,8 +228,8 @@ def _split(data: memoryview) -> list[memoryview]:
     return frames
 
 
-def _dumps(obj: Any) -> bytes:
-    return _join(_frames(obj))
+def _dumps(obj: Any) -> Pieces:
+    return _with_sizes(_frames(obj))
 
 
 def _loads(data: memoryview) -> Any:
@@ -229,21 +238,21 @@ def _loads(data: memoryview) -> Any:
     return pickle.loads(first, buffers=[bytearray(buffer) for buffer in buffers])
 
 
-def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, bytes]:
+def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, Pieces]:
     """Layout and body for objects of which none may see another."""
     if set(widths) <= _IMMUTABLE:
-        return ATOMS, pickle.dumps(objects, 5)
+        return ATOMS, [pickle.dumps(objects, 5)]
     return SEPARATE, _entries([_dumps(obj) for obj in objects])
 
 
-def _entries(entries: Sequence[bytes]) -> bytes:
+def _entries(entries: Sequence[Pieces]) -> Pieces:
     offsets, position = array.array("Q", [0]), 0
     for entry in entries:
-        position += len(entry)
+        position += size_of(entry)
         offsets.append(position)
     if sys.byteorder == "big":
         offsets.byteswap()
-    return b"".join((offsets.tobytes(), *entries))
+    return [offsets.tobytes(), *itertools.chain.from_iterable(entries)]
 
 
 def _entry(body: memoryview, count: int, index: int) -> memoryview:
@@ -267,7 +276,7 @@ class Code:
 
     def sealed(self, seal: Seal) -> bytes:
         """The signed record, which any batch of the namespace can use."""
-        return seal.close(b"code", "", 0, SEPARATE, 1, [self.digest], self.body)
+        return seal.close(b"code", "", 0, SEPARATE, 1, [self.digest], [self.body])
 
 
 def name_of(function: Any) -> str:
@@ -292,10 +301,10 @@ def pack_code(seal: Seal, function: Any) -> Code:
         pickler.dump(function)
     except Exception as error:
         raise _cannot_pickle(f"{name_of(function)}()", function, error) from error
-    pickled = _join([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
+    pickled = b"".join(_with_sizes([file.getbuffer(), *(buffer.raw() for buffer in buffers)]))
     sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
     digest = seal.digest(pickled)
-    body = _join([pickle.dumps(sources, 5), pickled])
+    body = b"".join(_with_sizes([pickle.dumps(sources, 5), pickled]))
     _check_size(f"the function {name_of(function)}()", len(body))
     return Code(digest, body, name_of(function))
 
@@ -357,17 +366,17 @@ def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequenc
     pickled = pickle.dumps(items, 5)
     if len(items) == 1:
         _check_size("the arguments of a call", len(pickled))
-    return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], pickled)
+    return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], [pickled])
 
 
 def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[tuple[Any, ...]]) -> bytes | None:
     """The same for calls with several arguments."""
     if not all(set(map(type, item)) <= _IMMUTABLE for item in items):
         return None
-    return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], pickle.dumps(items, 5))
+    return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickle.dumps(items, 5)])
 
 
-def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pieces:
     """One call as an entry of its own; `function` is the position of its digest in the record's header.
 
     Raises
@@ -378,18 +387,24 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
         Above 512 MB.
     """
     try:
-        entry = bytes([function | _KWARGS]) + _dumps((args, kwargs)) if kwargs else bytes([function]) + _dumps(args)
+        flags, both = (_KWARGS, (args, kwargs)) if kwargs else (0, args)
+        entry = [bytes([function | flags]), *_dumps(both)]
     except Exception as error:
         for name, value in [*enumerate(args), *kwargs.items()]:
             what = f"argument {name}" if isinstance(name, int) else f"argument {name!r}"
             if not _can_pickle(value):
                 raise _cannot_pickle(what, value, error) from error
         raise _cannot_pickle("the arguments", args, error) from error
-    _check_size("the arguments of a call", len(entry))
+    _check_size("the arguments of a call", size_of(entry))
     return entry
 
 
-def pack_entries(seal: Seal, batch: str, first: int, digests: Sequence[bytes], entries: Sequence[bytes]) -> bytes:
+def alone(entry: Pieces) -> Pieces:
+    """The entry of a call for a record of its own, whose header names its function only."""
+    return [bytes([entry[0][0] & _KWARGS]), *entry[1:]]
+
+
+def pack_entries(seal: Seal, batch: str, first: int, digests: Sequence[bytes], entries: Sequence[Pieces]) -> bytes:
     """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
     return seal.close(b"calls", batch, first, SEPARATE, len(entries), digests, _entries(entries))
 
@@ -403,7 +418,7 @@ class Calls:
         See `Seal.open`.
     """
 
-    def __init__(self, seal: Seal, batch: str, first: int, record: bytes) -> None:
+    def __init__(self, seal: Seal, batch: str, first: int, record: Blob) -> None:
         self.first = first
         self._record = record_ = seal.open(b"calls", batch, first, record)
         self.count = record_.count
@@ -505,8 +520,8 @@ def pack_outcomes(
         layout, packed = _many(values, map(type, values))
     except Exception as error:
         raise _cannot_pickle("the result", values[0], error) from error
-    _check_size("the result", len(packed))
-    body = b"".join((_outcome_meta(FINISHED, attempt, started, worker, durations, holes), packed))
+    _check_size("the result", size_of(packed))
+    body = [_outcome_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
     return seal.close(b"outcomes", batch, first, layout, len(values), (), body)
 
 
@@ -515,7 +530,7 @@ def pack_failure(
 ) -> bytes:
     """How one call failed, as a record."""
     packed = pickle.dumps((failure.type, failure.message, failure.traceback, failure.pickled), 5)
-    body = _outcome_meta(FAILED, attempt, started, worker, [duration], ()) + packed
+    body: Pieces = [_outcome_meta(FAILED, attempt, started, worker, [duration], ()), packed]
     return seal.close(b"outcomes", batch, index, FAILURE, 1, (), body)
 
 
@@ -536,7 +551,7 @@ class Outcomes:
         See `Seal.open`.
     """
 
-    def __init__(self, seal: Seal, batch: str, first: int, record: bytes) -> None:
+    def __init__(self, seal: Seal, batch: str, first: int, record: Blob) -> None:
         opened = seal.open(b"outcomes", batch, first, record)
         self.first, self.count = first, opened.count
         self._layout = opened.layout

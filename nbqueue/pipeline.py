@@ -13,13 +13,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.store import Store
+from nbqueue.store import Store, answer
 from nbqueue.transitions import Request
-from nbqueue.wire import Reply, Wire
+from nbqueue.wire import Command, Reply, Wire
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -28,9 +28,11 @@ Callback = Callable[[Any], None]
 
 @dataclass
 class _Sent:
-    command: list[bytes]
+    commands: list[Command]
     request: Request[Any] | None
     callback: Callback
+    replies: list[Any] = field(default_factory=list)
+    """Those that have come on this connection."""
 
 
 class Pipeline:
@@ -73,12 +75,12 @@ class Pipeline:
 
     def send(self, request: Request[Any], callback: Callback) -> None:
         """Queue a request; the callback gets what it reads as, or the error that the server answered with."""
-        self._append(_Sent(self._store.command(request), request, callback))
+        self._append(_Sent(self._store.commands(request), request, callback))
 
     def run(self, *command: bytes | str | float, callback: Callback) -> None:
         """The same for a plain command."""
         parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-        self._append(_Sent(parts, None, callback))
+        self._append(_Sent([parts], None, callback))
 
     def subscribe(self, channel: bytes, callback: Callback) -> None:
         """Listen to a channel; the connection serves nothing else then."""
@@ -104,9 +106,11 @@ class Pipeline:
         self._waker.close()
 
     def _append(self, sent: _Sent) -> None:
+        sent.replies.clear()
         self._sent.append(sent)
         if self._wire is not None:
-            self._wire.send(sent.command)
+            for command in sent.commands:
+                self._wire.send(command)
 
     def _flush(self) -> None:
         assert self._wire is not None
@@ -134,13 +138,19 @@ class Pipeline:
         if self._pushed is not None:
             self._pushed(reply)
             return
-        sent = self._sent.popleft()
+        sent = self._sent[0]
+        sent.replies.append(reply)
+        if len(sent.replies) < len(sent.commands):
+            return
+        self._sent.popleft()
+        reply = answer(sent.replies)
         if isinstance(reply, Reply):
             if reply.code == "NOSCRIPT" and sent.request is not None:
-                sent.command = self._store.command(sent.request, whole=True)
+                sent.commands = self._store.commands(sent.request, whole=True)
                 self._append(sent)
                 return
-            sent.callback(self._store.refused(reply, sent.request.script if sent.request else str(sent.command[0])))
+            what = sent.request.script if sent.request else bytes(sent.commands[0][0]).decode()
+            sent.callback(self._store.refused(reply, what))
             return
         sent.callback(sent.request.read(reply) if sent.request else reply)
 

@@ -163,8 +163,7 @@ class ChildProcess:
         """What it has said since the last time."""
         done: list[Done] = []
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            while data := self.link.recv(1 << 18):
-                self._inbox.feed(data)
+            while self._inbox.read(self.link):
                 done += [message for message in self._inbox.messages() if isinstance(message, Done)]
         return done
 

@@ -11,7 +11,9 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | 1,000 jobs have all finished                                                |
 | `batch:<id>:queued`              | list   | runs that wait, in order: `10-40`; `s10-40` are suspect                     |
 | `batch:<id>:outcomes`            | hash   | `b<block>` and `<index>`: signed outcomes, the job's own wins; `!...` are   |
-|                                  |        | plain words, never unpickled                                                |
+|                                  |        | plain words, never unpickled; `@...` is the name of a field of the next one |
+| `batch:<id>:calls:bulk`,         | hash   | records of 64 KB and more, which no script touches: written and read by     |
+|   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`)              |
 | `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
 | `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
@@ -46,11 +48,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nbqueue import errors
-from nbqueue.transitions import BatchState, Request, batch_state
+from nbqueue import errors, transitions
+from nbqueue.transitions import POINTER, BatchState, Blob, JobState, OutcomeRecords, Request, batch_state
 from nbqueue.wire import Address, Command, Reply, Wire, unreachable
 
 if TYPE_CHECKING:
@@ -60,6 +63,16 @@ T = TypeVar("T")
 
 _PATIENCE = 10.0
 """Seconds during which a call tries to reach the server again before it gives up."""
+
+
+def answer(replies: Sequence[Any]) -> Any:
+    """What a request's script answered, from the replies to all its commands."""
+    last = replies[-1]
+    if len(replies) == 1:
+        return last
+    if isinstance(last, Reply):  # the transaction was refused, because of one of its commands
+        return next(reply for reply in replies if isinstance(reply, Reply))
+    return last[-1]
 
 
 class Script:
@@ -129,11 +142,15 @@ class Store:
     def key(self, name: str) -> bytes:
         return self.prefix + name.encode()
 
-    def command(self, request: Request[Any], *, whole: bool = False) -> list[bytes]:
-        """The command that sends a request; `whole` sends the text of its script with it."""
+    def commands(self, request: Request[Any], *, whole: bool = False) -> list[Command]:
+        """The commands that send a request; `whole` sends the text of its script with it."""
         script = Script.named(request.script)
         head = [b"EVAL", script.text] if whole else [b"EVALSHA", script.sha]
-        return [*head, b"1", self.prefix, *request.arguments]
+        command = [*head, b"1", self.prefix, *request.arguments]
+        if request.bulk is None:
+            return [command]
+        fields: list[Blob] = [part for name, record in request.bulk.fields for part in (name.encode(), record)]
+        return [[b"MULTI"], [b"HSET", self.key(request.bulk.key), *fields], command, [b"EXEC"]]
 
     def call(self, request: Request[T], timeout: float = 30.0) -> T:
         """Send a request and wait for what it answers.
@@ -154,9 +171,9 @@ class Store:
         ServerError
             The server refused the request; the message says why.
         """
-        (reply,) = self._answers([self.command(request)], timeout)
+        reply = answer(self._answers(self.commands(request), timeout))
         if isinstance(reply, Reply) and reply.code == "NOSCRIPT":
-            (reply,) = self._answers([self.command(request, whole=True)], timeout)
+            reply = answer(self._answers(self.commands(request, whole=True), timeout))
         if isinstance(reply, Reply):
             raise self.refused(reply, request.script)
         return request.read(reply)
@@ -172,6 +189,46 @@ class Store:
     def batch(self, id: str) -> BatchState | None:
         """The state of a batch; None if there is none of this id."""
         return batch_state(id, self.run("HGETALL", self.key(f"batch:{id}")))
+
+    def outcomes(self, batch: str, start: int, stop: int) -> OutcomeRecords | None:
+        """The records of the outcomes of neighbouring jobs, of some 4 MB at most; None if there is no such batch."""
+        found = self.call(transitions.outcomes(batch, start, stop))
+        if found is None:
+            return None
+        pointers = {name: record for name, record in found.records.items() if record[:1] == POINTER}
+        if not pointers:
+            return found
+        records = found.records | self._followed(batch, pointers)
+        return replace(found, records={name: record for name, record in records.items() if record})
+
+    def job(self, batch: str, index: int) -> JobState | None:
+        """One job; None if there is no such batch."""
+        state = self.call(transitions.job(batch, index))
+        if state is None:
+            return None
+        if state.own[:1] == POINTER:
+            return replace(state, own=self._followed(batch, {"own": state.own})["own"])
+        if state.block[:1] == POINTER:
+            return replace(state, block=self._followed(batch, {"block": state.block})["block"])
+        return state
+
+    def _followed(self, batch: str, pointers: dict[str, bytes]) -> dict[str, bytes]:
+        """The records that pointers stand for; empty where they are not there any more."""
+        fields = (pointer[len(POINTER) :] for pointer in pointers.values())
+        records = self.run("HMGET", self.key(f"batch:{batch}:outcomes:bulk"), *fields)
+        return {name: record or b"" for name, record in zip(pointers, records, strict=True)}
+
+    def calls(self, batch: str, index: int) -> tuple[int, bytes, bytes] | None:
+        """Calls per block, the record of the job's block or b'', its own or b''; None if there is no such batch."""
+        found = self.call(transitions.calls(batch, index))
+        if found is None:
+            return None
+        per_block, block, own, token = found
+        if token and not own:
+            names = f"{token}:b{index // per_block}", f"{token}:{index}"
+            records = self.run("HMGET", self.key(f"batch:{batch}:calls:bulk"), *names)
+            block, own = block or records[0] or b"", records[1] or b""
+        return per_block, block, own
 
     def refused(self, reply: Reply, what: str) -> errors.ServerError:
         """The error that stands for the server's answer."""

@@ -325,12 +325,12 @@ class _Packer:
         sizes = []
         for position, item in enumerate(items):
             _, args, kwargs = self.call(item)
-            sizes.append(len(self._entry(position, 0, args, kwargs)))
+            sizes.append(payload.size_of(self._entry(position, 0, args, kwargs)))
         if not sizes:
             return _MOST_CALLS
         return max(1, min(_MOST_CALLS, _BLOCK_BYTES * len(sizes) // sum(sizes)))
 
-    def _entry(self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes:
+    def _entry(self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> payload.Pieces:
         try:
             return payload.pack_arguments(function, args, kwargs)
         except errors.PayloadError as error:
@@ -351,9 +351,9 @@ class _Packer:
             functions.setdefault(digest, b"")
             number = digests.setdefault(digest, len(digests))
             entry = self._entry(index, number, args, kwargs)
-            if len(entry) > _LARGE and len(items) > 1:
-                yield str(index), payload.pack_entries(self._seal, batch, index, [digest], [b"\0" + entry[1:]])
-                entry = b""
+            if len(items) > 1 and payload.size_of(entry) > _LARGE:
+                yield str(index), payload.pack_entries(self._seal, batch, index, [digest], [payload.alone(entry)])
+                entry = []
             entries.append(entry)
         yield f"b{block}", payload.pack_entries(self._seal, batch, first, list(digests), entries)
 

@@ -15,8 +15,21 @@ from typing import Any, Generic, TypeVar
 from nbqueue import errors
 
 T = TypeVar("T")
+Blob = bytes | memoryview
 Run = tuple[int, int]
 """First index, and the index after the last one."""
+
+
+BULK = 64 * 1024
+"""Bytes of a record that a script does not touch, because Lua would copy it several times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """Fields of a hash that a plain command writes, in one transaction with the script that makes them count."""
+
+    key: str
+    fields: Sequence[tuple[str, Blob]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +39,20 @@ class Request(Generic[T]):
     script: str
     arguments: list[bytes]
     read: Callable[[Any], T]
+    bulk: Bulk | None = None
 
 
-def _request(script: str, read: Callable[[Any], T], *arguments: bytes | str | float) -> Request[T]:
-    return Request(script, [_bytes(argument) for argument in arguments], read)
+def _request(
+    script: str, read: Callable[[Any], T], *arguments: Blob | str | float, bulk: Bulk | None = None
+) -> Request[T]:
+    return Request(script, [_bytes(argument) for argument in arguments], read, bulk)
 
 
-def _bytes(value: bytes | str | float) -> bytes:
+def _bytes(value: Blob | str | float) -> bytes:
     if isinstance(value, bytes):
         return value
+    if isinstance(value, memoryview):
+        return bytes(value)
     return str(value).encode()
 
 
@@ -73,21 +91,28 @@ def submit(
     *,
     is_last: bool = False,
     at_front: bool = False,
+    bulk_from: int = BULK,
 ) -> Request[Submitted]:
     """`functions` maps digests to signed records, empty where Redis is known to have them."""
+    small = [(name, record) for name, record in fields if len(record) < bulk_from]
+    large = [(name, record) for name, record in fields if len(record) >= bulk_from]
     arguments: list[bytes | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
-        opening.per_block, opening.weight, opening.result_ttl, opening.about, len(functions), len(fields),
+        opening.per_block, opening.weight, opening.result_ttl, opening.about, len(functions), len(small), len(large),
     ]  # fmt: skip
     for digest, record in functions.items():
         arguments += (digest.hex(), record)
-    for name, record in fields:
+    for name, record in small:
         arguments += (name, record)
+    arguments += (name for name, _ in large)
+    # A token in the name: whoever has the same idea of an id overwrites nothing.
+    bulk = [(f"{opening.token}:{name}", record) for name, record in large]
 
     def read(reply: list[Any]) -> Submitted:
         return Submitted(reply[0].decode(), _text(reply[1]) if len(reply) > 1 else "")
 
-    return _request("submit", read, *arguments)
+    keep = Bulk(f"batch:{opening.batch}:calls:bulk", bulk) if bulk else None
+    return _request("submit", read, *arguments, bulk=keep)
 
 
 def touch(batch: str) -> Request[bool]:
@@ -117,6 +142,8 @@ class Claimed:
     """Some jobs of the batch ran before: outcomes are recorded job by job."""
     attempts: dict[int, int]
     calls: list[tuple[str, bytes]]
+    bulk: list[tuple[str, str]]
+    """Further records, and the fields of `batch:<id>:calls:bulk` that hold them."""
 
 
 GONE = "gone"
@@ -140,11 +167,12 @@ def claim(
             return None
         if reply[0] == b"gone":
             return GONE
-        attempts, calls = reply[8], reply[9]
+        attempts, calls, bulk = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
             dict(zip(attempts[::2], attempts[1::2], strict=True)),
             [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
+            [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
         )  # fmt: skip
 
     return _request(
@@ -161,24 +189,45 @@ class FailureNote:
     summary: str
 
 
+POINTER = b"@"
+"""Begins the record of an outcome that says which field of `batch:<id>:outcomes:bulk` holds it."""
+
+
 def finish(
     worker: str,
     number: int,
     batch: str,
     run: Run,
     busy: float,
-    records: Sequence[tuple[str, bytes]],
+    records: Sequence[tuple[str, Blob]],
     failures: Sequence[FailureNote] = (),
+    *,
+    bulk_from: int | None = BULK,
 ) -> Request[str]:
-    """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone' (no such batch). `busy` is in seconds."""
-    arguments: list[bytes | str | float] = [
+    """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone' (no such batch). `busy` is in seconds.
+
+    Without `bulk_from` the script writes everything, which passes when memory is full: it begins with deleting.
+    """
+    bulk = []
+    if bulk_from is not None:
+        failed = {str(note.index) for note in failures}
+        # The names tell the lease: what a worker writes that has lost it is nobody's.
+        bulk = [
+            (f"{worker}:{number}:{name}", record)
+            for name, record in records
+            if len(record) >= bulk_from and name not in failed
+        ]
+        pointers = {field.rpartition(":")[2]: POINTER + field.encode() for field, _ in bulk}
+        records = [(name, pointers.get(name, record)) for name, record in records]
+    arguments: list[Blob | str | float] = [
         worker, number, batch, run[0], run[1], int(busy * 1e6), len(records), len(failures),
     ]  # fmt: skip
     for name, record in records:
         arguments += (name, record)
     for note in failures:
         arguments += (note.index, note.digest, note.summary)
-    return _request("finish", _text, *arguments)
+    keep = Bulk(f"batch:{batch}:outcomes:bulk", bulk) if bulk else None
+    return _request("finish", _text, *arguments, bulk=keep)
 
 
 def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]:
@@ -300,9 +349,13 @@ def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None
     return _request("outcomes", read, batch, start, stop)
 
 
-def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes] | None]:
-    """Calls per block, the record of the job's block, its own record."""
-    return _request("calls", lambda reply: (reply[0], reply[1], reply[2]) if reply else None, batch, index)
+def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | None]:
+    """Calls per block, the record of the job's block, its own record, and the token of records in bulk."""
+
+    def read(reply: list[Any]) -> tuple[int, bytes, bytes, str] | None:
+        return (reply[0], reply[1], reply[2], reply[3].decode()) if reply else None
+
+    return _request("calls", read, batch, index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nbqueue import errors, machine, messages, payload, server, transitions
@@ -303,6 +303,9 @@ class Worker:
                 self._hand(child, claimed)
 
     def _hand(self, child: ChildProcess, claimed: Claimed, absent: Sequence[bytes] = ()) -> None:
+        if claimed.bulk:
+            self._fetch_bulk(child, claimed)
+            return
         needed = functions_needed(claimed)
         missing = [digest for digest in needed if digest not in self._functions and digest not in absent]
         if not missing:
@@ -312,26 +315,48 @@ class Worker:
             if child.has_output:
                 self._selector.modify(child.link, selectors.EVENT_READ | selectors.EVENT_WRITE, _Reader(self, child))
             return
-        # A place in the child's order is held while the functions are on their way: nothing else is claimed.
-        self._claiming = child
 
-        def on_functions(records: Any) -> None:
-            self._claiming = None
-            if isinstance(records, errors.NbqueueError):
-                log.error("%s", records)
-                records = [None] * len(missing)
+        def on_functions(records: list[bytes | None]) -> None:
             while len(self._functions) > 1000:
                 self._functions.pop(next(iter(self._functions)))
             self._functions.update(
                 {digest: record for digest, record in zip(missing, records, strict=True) if record is not None}
             )
-            if self._stopping:
-                self._release(claimed.number, claimed.start, claimed.stop)
-            else:
-                self._hand(child if child in self._children else self._children[0], claimed, missing)
+            self._hand(child, claimed, missing)
 
         keys = [self._store.key(f"code:{digest.hex()}") for digest in missing]
-        self._requests.run("MGET", *keys, callback=on_functions)
+        self._fetch(child, claimed, ["MGET", *keys], on_functions)
+
+    def _fetch_bulk(self, child: ChildProcess, claimed: Claimed) -> None:
+        def on_records(records: list[bytes | None]) -> None:
+            found = zip((name for name, _ in claimed.bulk), records, strict=True)
+            calls = claimed.calls + [(name, record) for name, record in found if record is not None]
+            self._hand(child, replace(claimed, calls=calls, bulk=[]))
+
+        key = self._store.key(f"batch:{claimed.batch}:calls:bulk")
+        self._fetch(child, claimed, ["HMGET", key, *(field for _, field in claimed.bulk)], on_records)
+
+    def _fetch(
+        self,
+        child: ChildProcess,
+        claimed: Claimed,
+        command: list[bytes | str],
+        then: Callable[[list[bytes | None]], None],
+    ) -> None:
+        """Get what a run needs. Its place in the child's order is held meanwhile: nothing else is claimed."""
+        self._claiming = child
+
+        def on_records(records: Any) -> None:
+            self._claiming = None
+            if self._stopping or child not in self._children:
+                self._release(claimed.number, claimed.start, claimed.stop)
+                return
+            if isinstance(records, errors.NbqueueError):
+                log.error("%s", records)
+                records = [None] * (len(command) - 1 if command[0] == "MGET" else len(command) - 2)
+            then(records)
+
+        self._requests.run(*command, callback=on_records)
 
     def _about(self, claimed: Claimed) -> dict[str, Any]:
         about = self._options_of.get(claimed.batch)
@@ -389,14 +414,14 @@ class Worker:
             if isinstance(answer, errors.ServerFull):
                 # It begins with deleting, so that it passes; a server that refuses it all the same is asked again.
                 log.warning("%s", answer)
-                self._requests.send(request, on_answer)
+                self._requests.send(transitions.finish(*arguments, bulk_from=None), on_answer)
             elif isinstance(answer, errors.NbqueueError):
                 log.error("jobs %s:%d to %d could not be recorded: %s", run.batch, start, stop, answer)
             elif answer == "lost":
                 log.warning("jobs %s:%d to %d were taken over by another worker", run.batch, start, stop)
 
-        request = transitions.finish(self.id, run.number, run.batch, (start, stop), busy, records, failures)
-        self._requests.send(request, on_answer)
+        arguments = (self.id, run.number, run.batch, (start, stop), busy, records, failures)
+        self._requests.send(transitions.finish(*arguments), on_answer)
 
     def _release(self, number: int, start: int, stop: int, death: str = "") -> None:
         def on_answer(answer: Any) -> None:

@@ -321,18 +321,18 @@ def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_job
     workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
     queue = Queue(connection=own.url, key="k", progress=False)
 
-    def work():
+    def work(size):
         while not go.exists():
             time.sleep(0.01)
-        return "done"
+        return "done" * size
 
-    job = queue.enqueue(work)
-    wait_until(lambda: job.is_started)
+    jobs = [queue.enqueue(work, size) for size in (1, 100_000)]
+    wait_until(lambda: all(job.is_started for job in jobs))
     with pytest.raises(errors.ServerFull, match="maxmemory"):
         for i in range(100):
             queue.enqueue(len, bytes([i]) * 1_000_000)
     go.touch()
-    assert job.result(timeout=20) == "done"
+    assert [job.result(timeout=20) for job in jobs] == ["done", "done" * 100_000]
     queue.close()
 
 

@@ -27,7 +27,7 @@ def test_calls_come_back_as_they_were_packed():
     record = payload.pack_items(SEAL, "batch", 8, digest, [1, "a", None])
     calls = Calls(SEAL, "batch", 8, record)
     assert [calls[i] for i in (8, 9, 10)] == [(digest, (1,), {}), (digest, ("a",), {}), (digest, (None,), {})]
-    entries = [payload.pack_arguments(0, (1, [2]), {}), payload.pack_arguments(1, (), {"k": {3}}), b""]
+    entries = [payload.pack_arguments(0, (1, [2]), {}), payload.pack_arguments(1, (), {"k": {3}}), []]
     record = payload.pack_entries(SEAL, "batch", 0, [digest, b"e" * 16], entries)
     calls = Calls(SEAL, "batch", 0, record)
     assert calls[0] == (digest, (1, [2]), {})
@@ -41,6 +41,12 @@ def test_a_pair_of_a_tuple_and_a_dict_is_not_taken_for_arguments_and_keywords():
     entry = payload.pack_arguments(0, ((1,), {"a": 2}), {})
     calls = Calls(SEAL, "b", 0, payload.pack_entries(SEAL, "b", 0, [b"d" * 16], [entry]))
     assert calls[0][1:] == (((1,), {"a": 2}), {})
+
+
+def test_a_large_call_with_keyword_arguments_can_stand_alone():
+    entry = payload.alone(payload.pack_arguments(1, (2,), {"k": 3}))
+    calls = Calls(SEAL, "b", 5, payload.pack_entries(SEAL, "b", 5, [b"e" * 16], [entry]))
+    assert calls[5] == (b"e" * 16, (2,), {"k": 3})
 
 
 @pytest.mark.parametrize("place", [("other", 8), ("batch", 0)])

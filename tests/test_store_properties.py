@@ -177,6 +177,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.acknowledged: Counter[str] = Counter()
         self.submitted = 0
         self.outcome_count = 0
+        self.bulk_from = 1 << 16
         self.stored: dict[str, tuple[Any, int]] = {}
 
     def teardown(self) -> None:
@@ -217,9 +218,13 @@ class StoreMachine(RuleBasedStateMachine):
     # Rules: submitting
 
     @initialize(
-        workers=st.integers(1, 3), counts=st.lists(st.integers(1, 24), max_size=2), per_block=st.sampled_from([1, 4])
+        workers=st.integers(1, 3),
+        counts=st.lists(st.integers(1, 24), max_size=2),
+        per_block=st.sampled_from([1, 4]),
+        bulk_from=st.sampled_from([1 << 16, 7, 1]),
     )
-    def begin(self, workers: int, counts: list[int], per_block: int) -> None:
+    def begin(self, workers: int, counts: list[int], per_block: int, bulk_from: int) -> None:
+        self.bulk_from = bulk_from  # some of the records, or all, are not touched by scripts
         for name in ("ann", "bob", "cid")[:workers]:
             self.numbers[name] = 0
             self.register_one(name)
@@ -285,8 +290,9 @@ class StoreMachine(RuleBasedStateMachine):
 
         def request(record: bytes) -> transitions.Request[transitions.Submitted]:
             return transitions.submit(
-                batch.opening, first, count, {function: record}, fields, is_last=is_last, at_front=at_front
-            )
+                batch.opening, first, count, {function: record}, fields,
+                is_last=is_last, at_front=at_front, bulk_from=self.bulk_from,
+            )  # fmt: skip
 
         if known:
             answer = self.store.call(request(b""))
@@ -313,11 +319,15 @@ class StoreMachine(RuleBasedStateMachine):
     def another_client_has_the_same_idea_of_an_id(self, place: int) -> None:
         batch = self.pick(place)
         opening = Opening(batch.id, new_token(), QUEUES[0], ENVIRONMENT, 1, "{}")
-        assert self.store.call(transitions.submit(opening, 0, 1, {}, [("b0", b"x")])).answer == "taken"
+        assert (
+            self.store.call(transitions.submit(opening, 0, 1, {}, [("b0", b"x")], bulk_from=self.bulk_from)).answer
+            == "taken"
+        )
 
     def submit_behind_a_gap(self, place: int, gap: int) -> None:
         batch = self.pick(place)
-        answer = self.store.call(transitions.submit(batch.opening, batch.total + gap, 1, {}, [("b0", b"x")]))
+        request = transitions.submit(batch.opening, batch.total + gap, 1, {}, [("b99", b"x")], bulk_from=self.bulk_from)
+        answer = self.store.call(request)
         assert answer.answer == ("canceled" if batch.is_canceled else "gap")
 
     def the_last_submission_is_sent_again_after_the_batch_was_deleted(self, place: int) -> None:
@@ -325,7 +335,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert batch.last is not None
         first, count, is_last = batch.last
         fields = batch.call_fields(first, count)
-        answer = self.store.call(transitions.submit(batch.opening, first, count, {}, fields, is_last=is_last))
+        request = transitions.submit(batch.opening, first, count, {}, fields, is_last=is_last, bulk_from=self.bulk_from)
+        answer = self.store.call(request)
         assert answer.answer == "gone"
         assert not self.store.call(transitions.touch(batch.id))
 
@@ -455,7 +466,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert claimed.kind != "x" or not held, "a suspect is not alone"
         assert not claimed.kind or claimed.stop == claimed.start + 1
         assert claimed.per_block == batch.opening.per_block
-        records = dict(claimed.calls)
+        bulk = self.read().get(f"batch:{batch.id}:calls:bulk", ({}, 0))[0]
+        records = dict(claimed.calls) | {name: bulk[field] for name, field in claimed.bulk}
         for index in range(claimed.start, claimed.stop):
             block = index // claimed.per_block
             own = records.get(str(index))
@@ -474,7 +486,10 @@ class StoreMachine(RuleBasedStateMachine):
         records = self.records(lease, start, stop, batch)
         notes = [FailureNote(index, f"digest{index % 2}", json.dumps({"type": "ValueError"})) for index in failed]
         busy = microseconds * (stop - start)
-        request = transitions.finish(lease.worker, lease.number, lease.batch, (start, stop), busy / 1e6, records, notes)
+        request = transitions.finish(
+            lease.worker, lease.number, lease.batch, (start, stop), busy / 1e6, records, notes,
+            bulk_from=self.bulk_from if self.outcome_count % 2 else None,
+        )  # fmt: skip
         answer, again = self.twice(request)
         assert again == "done"
         self.shrink(lease, stop, lease.stop)
@@ -566,7 +581,9 @@ class StoreMachine(RuleBasedStateMachine):
         lease = late[place % len(late)]
         before = self.snapshot()
         run = (lease.start, max(lease.stop, lease.start + 1))
-        request = transitions.finish(lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")])
+        request = transitions.finish(
+            lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")], bulk_from=self.bulk_from
+        )
         assert self.store.call(request) == "lost"
         assert self.store.call(transitions.release(lease.worker, lease.number, run)) == "lost"
         assert self.store.call(transitions.release(lease.worker, lease.number, run, "killed")) == "lost"
@@ -578,7 +595,9 @@ class StoreMachine(RuleBasedStateMachine):
         lease = self.former[place % len(self.former)]
         before = self.snapshot()
         run = (lease.start, max(lease.stop, lease.start + 1))
-        request = transitions.finish(lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")])
+        request = transitions.finish(
+            lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")], bulk_from=self.bulk_from
+        )
         assert self.store.call(request) in ("lost", "done")
         assert self.store.call(transitions.release(lease.worker, lease.number, run)) == "lost"
         assert self.snapshot() == before
@@ -779,7 +798,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     def check_outcomes(self, batch: BatchModel) -> None:
         key = f"batch:{batch.id}"
-        outcomes = self.value(f"{key}:outcomes", {})
+        outcomes, bulk = self.value(f"{key}:outcomes", {}), self.value(f"{key}:outcomes:bulk", {})
+        pointers = {name: text[1:].decode() for name, text in outcomes.items() if text[:1] == b"@"}
+        assert set(pointers.values()) == set(bulk), "something in bulk is nobody's"
+        outcomes = outcomes | {name: bulk[field] for name, field in pointers.items()}
         assert {name: b"!" if text[:1] == b"!" else text for name, text in outcomes.items()} == batch.outcomes
         ended = [index for state in (FINISHED, FAILED) for index in batch.of(state)]
         for index in ended:

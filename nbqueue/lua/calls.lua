@@ -2,10 +2,12 @@
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  index
--- Returns  {} if there is no such batch, or {per_block, record of its block or '', its own record or ''}
+-- Returns  {} if there is no such batch, or {per_block, record of its block or '', its own record or '',
+--          token if some calls are in bulk, else ''}
 local key = batch_key(ARGV[1])
-local per_block = tonumber(redis.call('HGET', key, 'per_block'))
+local h = redis.call('HMGET', key, 'per_block', 'has_bulk', 'token')
+local per_block = tonumber(h[1])
 if not per_block then return {} end
 local index = tonumber(ARGV[2])
 local records = redis.call('HMGET', key .. ':calls', 'b' .. math.floor(index / per_block), index)
-return { per_block, records[1] or '', records[2] or '' }
+return { per_block, records[1] or '', records[2] or '', h[2] and h[3] or '' }

@@ -11,7 +11,7 @@
 -- ARGV[8...] queues
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do; or
 --          {'run', batch, start, stop, kind, per_block, about, has_attempts, {index, attempts, ...},
---          {field, record, ...}}
+--          {field, record, ...}, {field, name in calls:bulk, ...}}
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -19,7 +19,7 @@ local leases = worker_key(worker) .. ':leases'
 
 local function answer(lease)
   local key = batch_key(lease.batch)
-  local h = redis.call('HMGET', key, 'per_block', 'about', 'has_large', 'has_attempts')
+  local h = redis.call('HMGET', key, 'per_block', 'about', 'has_large', 'has_attempts', 'has_bulk', 'token')
   local per_block = tonumber(h[1])
   local fields = {}
   for block = math.floor(lease.start / per_block), math.floor((lease.stop - 1) / per_block) do
@@ -28,11 +28,17 @@ local function answer(lease)
   if h[3] then
     for i = lease.start, lease.stop - 1 do fields[#fields + 1] = i end
   end
-  local calls = {}
+  local calls, bulk = {}, {}
   for i, record in ipairs(redis.call('HMGET', key .. ':calls', unpack(fields))) do
     if record then
       calls[#calls + 1] = tostring(fields[i])
       calls[#calls + 1] = record
+    elseif h[5] then
+      local name = h[6] .. ':' .. fields[i]
+      if redis.call('HEXISTS', key .. ':calls:bulk', name) == 1 then
+        bulk[#bulk + 1] = tostring(fields[i])
+        bulk[#bulk + 1] = name
+      end
     end
   end
   local attempts = {}
@@ -46,7 +52,8 @@ local function answer(lease)
       end
     end
   end
-  return { 'run', lease.batch, lease.start, lease.stop, lease.kind, per_block, h[2], h[4] and 1 or 0, attempts, calls }
+  return { 'run', lease.batch, lease.start, lease.stop, lease.kind, per_block, h[2], h[4] and 1 or 0, attempts, calls,
+    bulk }
 end
 
 local function keep(lease)
@@ -77,13 +84,18 @@ local function stop_of(key, start, stop, h)
   if h[8] then last = math.min(last, start + 256) end
   if h[9] then last = math.min(last, start + 1000) end
   local bytes = 0
+  local function size_of(field)
+    local size = redis.call('HSTRLEN', key .. ':calls', field)
+    if size == 0 and h[11] then size = redis.call('HSTRLEN', key .. ':calls:bulk', h[12] .. ':' .. field) end
+    return size
+  end
   for block = math.floor(start / per_block), math.floor((last - 1) / per_block) do
-    bytes = bytes + redis.call('HSTRLEN', key .. ':calls', 'b' .. block)
+    bytes = bytes + size_of('b' .. block)
     if bytes > most_bytes and block * per_block > start then return block * per_block end
   end
   if h[8] then
     for i = start, last - 1 do
-      bytes = bytes + redis.call('HSTRLEN', key .. ':calls', i)
+      bytes = bytes + size_of(i)
       if bytes > most_bytes and i > start then return i end
     end
   end
@@ -98,7 +110,7 @@ local function take(queue, id, tag)
     return nil
   end
   local h = redis.call('HMGET', key, 'per_block', 'cost', 'total', 'started', 'finished', 'failed', 'canceled',
-    'has_large', 'has_attempts', 'weight')
+    'has_large', 'has_attempts', 'weight', 'has_bulk', 'token')
   if not h[1] then
     redis.call('ZREM', queue .. ':ready', id)
     redis.call('DEL', key .. ':queued')

@@ -6,10 +6,17 @@
 -- Returns  1, or -1 if there is no such batch
 local key = batch_key(ARGV[1])
 if redis.call('EXISTS', key) == 0 then return -1 end
+local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
+if pointer then redis.call('HDEL', key .. ':outcomes:bulk', pointer) end
 redis.call('HSET', key .. ':outcomes', ARGV[2], ARGV[3])
 local ttl = redis.call('TTL', key)
 if ttl > 0 then redis.call('EXPIRE', key .. ':outcomes', ttl) end
 redis.call('HDEL', key .. ':failed', ARGV[2])
-redis.call('HDEL', key .. ':calls', ARGV[2])
-if tonumber(redis.call('HGET', key, 'per_block')) == 1 then redis.call('HDEL', key .. ':calls', 'b' .. ARGV[2]) end
+local h = redis.call('HMGET', key, 'per_block', 'token')
+local fields = { ARGV[2] }
+if tonumber(h[1]) == 1 then fields[2] = 'b' .. ARGV[2] end
+for _, field in ipairs(fields) do
+  redis.call('HDEL', key .. ':calls', field)
+  redis.call('HDEL', key .. ':calls:bulk', h[2] .. ':' .. field)
+end
 return 1

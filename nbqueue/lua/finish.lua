@@ -9,7 +9,8 @@
 -- ARGV[6]  microseconds that the jobs took
 -- ARGV[7]  number of records
 -- ARGV[8]  number of failures
--- ARGV[9...] field and record of each block or job, then index, digest and summary (JSON) of each failure
+-- ARGV[9...] field and record of each block or job, then index, digest and summary (JSON) of each failure; a record
+--          that begins with '@' is the name of a field of outcomes:bulk, which the same transaction has written
 -- Returns  'ok' | 'gone': no such batch | and where nothing was written 'lost': the lease is not this worker's, or
 --          'done': this worker has finished or given back these jobs before
 local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
@@ -18,22 +19,34 @@ local records, failures = tonumber(ARGV[7]), tonumber(ARGV[8])
 local leases = worker_key(worker) .. ':leases'
 local held = redis.call('HGET', leases, number)
 redis.call('HDEL', leases, number)
+local key = batch_key(id)
+
+-- What was written in bulk goes, unless it was recorded before: then this is the same request once more.
+local function refuse(answer)
+  for i = 9, 8 + 2 * records, 2 do
+    local name = string.match(ARGV[i + 1], '^@(.+)')
+    if name and redis.call('HGET', key .. ':outcomes', ARGV[i]) ~= ARGV[i + 1] then
+      redis.call('HDEL', key .. ':outcomes:bulk', name)
+    end
+  end
+  return answer
+end
+
 if not held then
   local claimed = tonumber(redis.call('HGET', worker_key(worker), 'claimed') or '0')
-  return tonumber(number) <= claimed and 'done' or 'lost'
+  return refuse(tonumber(number) <= claimed and 'done' or 'lost')
 end
 local lease = read_lease(held)
 if lease.batch ~= id or lease.start ~= from or upto > lease.stop then
   redis.call('HSET', leases, number, held)
-  return lease.start > from and 'done' or 'lost'
+  return refuse(lease.start > from and 'done' or 'lost')
 end
 if upto < lease.stop then
   lease.start = upto
   redis.call('HSET', leases, number, write_lease(lease))
 end
-local key = batch_key(id)
 local h = redis.call('HMGET', key, 'queue', 'cost')
-if not h[1] then return 'gone' end
+if not h[1] then return refuse('gone') end
 
 local position = 9
 for i = position, position + 2 * records - 1, 2 do
@@ -55,7 +68,7 @@ local cost = h[2] and 0.7 * tonumber(h[2]) + 0.3 * mean or mean
 redis.call('HSET', key, 'cost', string.format('%.3f', cost))
 charge(id, busy - n * lease.cost)
 redis.call('RPUSH', key .. ':ended', n == 1 and tostring(from) or write_run(from, upto))
-if records == 1 and n == 1 and #ARGV[10] < 1024 then
+if records == 1 and n == 1 and #ARGV[10] < 1024 and string.sub(ARGV[10], 1, 1) ~= '@' then
   tell(id, 'outcome ' .. from .. ' ' .. ARGV[10])
 else
   tell(id, 'changed')

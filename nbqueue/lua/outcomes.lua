@@ -1,4 +1,5 @@
--- Reads the outcomes of neighbouring jobs: those of their blocks, and their own, which win. Some 4 MB at most.
+-- Reads the outcomes of neighbouring jobs: those of their blocks, and their own, which win. Some 4 MB at most, with
+-- what they point to.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  index of the first job
@@ -10,6 +11,12 @@ local per_block = tonumber(redis.call('HGET', key, 'per_block'))
 if not per_block then return {} end
 local found, bytes = { stop, per_block }, 0
 local outcomes = key .. ':outcomes'
+
+local function size_of(record)
+  if string.sub(record, 1, 1) ~= '@' then return #record end
+  return redis.call('HSTRLEN', outcomes .. ':bulk', string.sub(record, 2))
+end
+
 local position = start
 while position < stop do
   local block = math.floor(position / per_block)
@@ -18,7 +25,7 @@ while position < stop do
   if record then
     found[#found + 1] = 'b' .. block
     found[#found + 1] = record
-    bytes = bytes + #record
+    bytes = bytes + size_of(record)
   end
   local fields = {}
   for i = position, last - 1 do fields[#fields + 1] = i end
@@ -26,7 +33,7 @@ while position < stop do
     if own then
       found[#found + 1] = tostring(fields[i])
       found[#found + 1] = own
-      bytes = bytes + #own
+      bytes = bytes + size_of(own)
       if bytes > 4000000 then
         found[1] = fields[i] + 1
         return found

@@ -118,8 +118,8 @@ local function charge(id, microseconds)
   end
 end
 
-local batch_parts = { '', ':calls', ':queued', ':canceled', ':cancels', ':outcomes', ':ended', ':failed', ':errors',
-  ':attempts', ':deaths', ':output' }
+local batch_parts = { '', ':calls', ':calls:bulk', ':queued', ':canceled', ':cancels', ':outcomes', ':outcomes:bulk',
+  ':ended', ':failed', ':errors', ':attempts', ':deaths', ':output' }
 
 local function link_code(id, functions)
   for digest in string.gmatch(functions, '%x+') do
@@ -158,7 +158,7 @@ local function check_end(id)
   if finished + failed + canceled < tonumber(h[1]) then return end
   redis.call('HSET', key, 'ended_at', string.format('%.6f', now()))
   redis.call('DEL', key .. ':cancels', key .. ':deaths')
-  if failed + canceled == 0 and finished > 1000 then redis.call('UNLINK', key .. ':calls') end
+  if failed + canceled == 0 and finished > 1000 then redis.call('UNLINK', key .. ':calls', key .. ':calls:bulk') end
   local ttl = tonumber(h[6])
   for _, part in ipairs(batch_parts) do redis.call('EXPIRE', key .. part, ttl) end
   unlink_code(id, h[7] or '', ttl)

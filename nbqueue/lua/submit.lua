@@ -15,29 +15,40 @@
 -- ARGV[12] description, JSON
 -- ARGV[13] number of functions
 -- ARGV[14] number of fields of calls
--- ARGV[15...] digest and record of each function (the record empty where it is known to be stored),
---          then field and record of each block or large call
+-- ARGV[15] number of fields that the same transaction has written in bulk
+-- ARGV[16...] digest and record of each function (the record empty where it is known to be stored),
+--          then field and record of each block or large call, then the names of those in bulk
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
 --          {'code', digest}: send its record
 local id, token, first, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local is_last, at_front = ARGV[5] == '1', ARGV[6] == '1'
-local functions, fields = tonumber(ARGV[13]), tonumber(ARGV[14])
+local functions, fields, bulk = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
 local key = batch_key(id)
 
 local h = redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'ended_at', 'functions', 'reason', 'is_submitting')
 local total = tonumber(h[1])
-if total and h[2] ~= token then return { 'taken' } end
-if h[3] then return { 'canceled', h[6] or '' } end
-if not total and (first > 0 or redis.call('GET', key .. ':deleted') == token) then return { 'gone' } end
-if total and (total > first or (count == 0 and not (is_last and h[7]))) then
-  if total >= first + count then return { 'ok', total } end
-  return { 'gap', total }
+
+local function refuse(answer, detail)
+  for i = 16 + 2 * (functions + fields), #ARGV do
+    redis.call('HDEL', key .. ':calls:bulk', token .. ':' .. ARGV[i])
+  end
+  return { answer, detail }
 end
-if total and total < first then return { 'gap', total } end
+
+if total and h[2] ~= token then return refuse('taken') end
+if h[3] then return refuse('canceled', h[6] or '') end
+if not total and (first > 0 or redis.call('GET', key .. ':deleted') == token) then return refuse('gone') end
+if total and (total > first or (count == 0 and not (is_last and h[7]))) then
+  if total < first + count then return refuse('gap', total) end
+  local ttl = redis.call('TTL', key)
+  if bulk > 0 and ttl > 0 then redis.call('EXPIRE', key .. ':calls:bulk', ttl) end
+  return { 'ok', total }
+end
+if total and total < first then return refuse('gap', total) end
 
 for i = 0, functions - 1 do
-  local digest, record = ARGV[15 + 2 * i], ARGV[16 + 2 * i]
-  if record == '' and redis.call('EXISTS', prefix .. 'code:' .. digest) == 0 then return { 'code', digest } end
+  local digest, record = ARGV[16 + 2 * i], ARGV[17 + 2 * i]
+  if record == '' and redis.call('EXISTS', prefix .. 'code:' .. digest) == 0 then return refuse('code', digest) end
 end
 
 if not total then
@@ -52,7 +63,7 @@ end
 
 local known, added = h[5] or '', {}
 for i = 0, functions - 1 do
-  local digest, record = ARGV[15 + 2 * i], ARGV[16 + 2 * i]
+  local digest, record = ARGV[16 + 2 * i], ARGV[17 + 2 * i]
   if record ~= '' then redis.call('SETNX', prefix .. 'code:' .. digest, record) end
   if not string.find(known, digest, 1, true) then
     known = known .. digest .. ' '
@@ -64,10 +75,14 @@ if #added > 0 then
   link_code(id, table.concat(added, ' '))
 end
 
-local position = 15 + 2 * functions
+local position = 16 + 2 * functions
 for i = position, position + 2 * fields - 1, 2 do
   if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
   redis.call('HSET', key .. ':calls', ARGV[i], ARGV[i + 1])
+end
+if bulk > 0 then redis.call('HSET', key, 'has_bulk', 1) end
+for i = position + 2 * fields, #ARGV do
+  if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
 end
 
 if count > 0 then
