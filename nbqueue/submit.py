@@ -467,7 +467,13 @@ class OpenBatch:
             entry = payload.pack_arguments(0, args, kwargs)
             record = payload.pack_entries(self._seal, self.id, index, [code.digest], [entry])
         try:
-            body = b"" if code.digest in self._stored else self._codes.record(code.digest)
+            is_known = code.digest in self._stored
+            if is_known and not at_front and len(record) < transitions.BULK:
+                request = transitions.append(self.id, self._opening.token, index, code.digest, record)
+                if self._store.call(request):
+                    self._count += 1
+                    return index
+            body = b"" if is_known else self._codes.record(code.digest)
             answer = self._submit(index, code.digest, body, record, at_front)
             if answer == "code":
                 answer = self._submit(index, code.digest, self._codes.record(code.digest), record, at_front)

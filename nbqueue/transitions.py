@@ -115,6 +115,11 @@ def submit(
     return _request("submit", read, *arguments, bulk=keep)
 
 
+def append(batch: str, token: str, index: int, digest: bytes, record: bytes) -> Request[bool]:
+    """Whether the call was accepted; if not, `submit` does it or tells why not."""
+    return _request("append", bool, batch, token, index, digest.hex(), record)
+
+
 def touch(batch: str) -> Request[bool]:
     return _request("touch", bool, batch)
 

@@ -316,6 +316,22 @@ class StoreMachine(RuleBasedStateMachine):
         if is_last:
             batch.is_submitting = False
 
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES, function=st.sampled_from(sorted(FUNCTIONS)))
+    def append(self, place: int, function: bytes) -> None:
+        batch = self.pick(place)
+        if batch.is_submitting or batch.opening.per_block > 1:
+            return
+        index = batch.total
+        [(_, record)] = batch.call_fields(index, 1)
+        accepted, again = self.twice(transitions.append(batch.id, batch.opening.token, index, function, record))
+        assert accepted == again == (not batch.is_canceled and function in batch.functions)
+        assert not self.store.call(transitions.append(batch.id, "another", index, function, record))
+        assert not self.store.call(transitions.append(batch.id, batch.opening.token, index + 7, function, record))
+        if accepted:
+            batch.last = (index, 1, True)
+            batch.states.append(WAITING)
+
     def another_client_has_the_same_idea_of_an_id(self, place: int) -> None:
         batch = self.pick(place)
         opening = Opening(batch.id, new_token(), QUEUES[0], ENVIRONMENT, 1, "{}")

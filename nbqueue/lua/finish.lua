@@ -51,6 +51,7 @@ if not h[1] then return refuse('gone') end
 local position = 9
 for i = position, position + 2 * records - 1, 2 do
   redis.call('HSET', key .. ':outcomes', ARGV[i], ARGV[i + 1])
+  if string.sub(ARGV[i + 1], 1, 1) == '@' then redis.call('HSET', key, 'has_bulk_outcomes', 1) end
 end
 position = position + 2 * records
 for i = position, position + 3 * failures - 1, 3 do

@@ -90,7 +90,7 @@ local function make_ready(id, at_front)
   else
     redis.call('ZADD', queue .. ':ready', 'NX', math.max(tonumber(h[4] or '0'), clock), id)
   end
-  wake(queue)
+  if redis.call('EXISTS', prefix .. 'queue:' .. h[1] .. ':paused') == 0 then wake(queue) end
 end
 
 local function not_ready(id)
@@ -120,6 +120,16 @@ end
 
 local batch_parts = { '', ':calls', ':calls:bulk', ':queued', ':canceled', ':cancels', ':outcomes', ':outcomes:bulk',
   ':ended', ':failed', ':errors', ':attempts', ':deaths', ':output' }
+
+-- The keys of a batch in which all went well.
+local plain_parts = { '', ':calls', ':outcomes', ':ended' }
+
+local function parts_at_end(key)
+  local h = redis.call('HMGET', key, 'failed', 'canceled', 'is_retried', 'has_attempts', 'has_bulk',
+    'has_bulk_outcomes')
+  if h[1] == '0' and h[2] == '0' and not (h[3] or h[4] or h[5] or h[6]) then return plain_parts end
+  return batch_parts
+end
 
 local function link_code(id, functions)
   for digest in string.gmatch(functions, '%x+') do
@@ -160,7 +170,7 @@ local function check_end(id)
   redis.call('DEL', key .. ':cancels', key .. ':deaths')
   if failed + canceled == 0 and finished > 1000 then redis.call('UNLINK', key .. ':calls', key .. ':calls:bulk') end
   local ttl = tonumber(h[6])
-  for _, part in ipairs(batch_parts) do redis.call('EXPIRE', key .. part, ttl) end
+  for _, part in ipairs(parts_at_end(key)) do redis.call('EXPIRE', key .. part, ttl) end
   unlink_code(id, h[7] or '', ttl)
   tell(id, 'ended')
 end
@@ -169,7 +179,7 @@ end
 local function revive(id)
   local key = batch_key(id)
   if redis.call('HDEL', key, 'ended_at') == 1 then
-    for _, part in ipairs(batch_parts) do redis.call('PERSIST', key .. part) end
+    for _, part in ipairs(parts_at_end(key)) do redis.call('PERSIST', key .. part) end
     link_code(id, redis.call('HGET', key, 'functions') or '')
   end
 end
