@@ -546,6 +546,7 @@ class Queue:
     def close(self) -> None:
         """Close what is open; it opens again when it is used."""
         if self._made is not None:
+            self._listener.close()
             self._made.store.close()
 
 

@@ -1,6 +1,9 @@
-"""Hearing of what happens to batches: one thread per process and store, subscribed to what somebody waits for.
+"""Hearing of what happens to batches: one subscribed connection per store, read by whoever waits.
 
-What it hears are hints. Who waits reads the state when it begins, after each hint, and every two seconds: a lost hint
+Of the threads that wait, one reads and tells the others; when it leaves, another takes its place. A thread of its own
+would be woken first, for each hint, and then wake the one that waits.
+
+What is heard are hints. Who waits reads the state when it begins, after each hint, and every two seconds: a lost hint
 delays and never hangs.
 """
 
@@ -8,10 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from nbqueue import errors
 from nbqueue.store import Store
@@ -19,184 +21,183 @@ from nbqueue.wire import Wire
 
 _LINGER = 30.0
 """Seconds for which a subscription stays after the last wait."""
+_CONFIRM = 2.0
+"""Seconds that the server's answer to a subscription is waited for."""
 _MOST_OUTCOMES = 2000
 
 
 class Watch:
     """What was heard of one batch."""
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
         self.version = 0
         self.users = 0
         self.used_at = time.monotonic()
-        self.subscribed = threading.Event()
         self.complete_since = float("inf")
         """By the monotonic clock: of what ended later, the outcome was heard unless it was too large for a hint."""
         self._outcomes: dict[int, bytes] = {}
 
     def wait(self, version: int, timeout: float) -> None:
         """Until something was heard after `version`, or the timeout (seconds) is over."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.version != version, timeout)
+        self._listener.listen(lambda: self.version != version, timeout)
 
     def outcome(self, index: int) -> bytes | None:
         """The record of a job that has ended, if it came with the hint."""
-        with self._changed:
-            return self._outcomes.get(index)
+        return self._outcomes.get(index)
 
     def hear(self, message: bytes) -> None:
-        with self._changed:
-            if message.startswith(b"outcome "):
-                _, index, record = message.split(b" ", 2)
-                if len(self._outcomes) >= _MOST_OUTCOMES:
-                    self._outcomes.pop(next(iter(self._outcomes)))
-                    self.complete_since = time.monotonic()
-                self._outcomes[int(index)] = record
-            elif message != b"ended":
-                self._forget()  # a retry may have made them old
+        if message.startswith(b"outcome "):
+            _, index, record = message.split(b" ", 2)
+            if len(self._outcomes) >= _MOST_OUTCOMES:
+                self._outcomes.pop(next(iter(self._outcomes)))
+                self.complete_since = time.monotonic()
+            self._outcomes[int(index)] = record
             self.version += 1
-            self._changed.notify_all()
-
-    def nudge(self) -> None:
-        with self._changed:
+        elif message == b"ended":
             self.version += 1
-            self._forget()
-            self._changed.notify_all()
+        else:
+            self.forget()  # a retry may have made them old
 
-    def confirm(self) -> None:
-        """The server has confirmed the subscription."""
-        self.complete_since = time.monotonic()
-        self.subscribed.set()
-
-    def _forget(self) -> None:
+    def forget(self, since: float | None = None) -> None:
+        """What was heard before does not count any more."""
         self._outcomes.clear()
-        self.complete_since = time.monotonic()
+        self.complete_since = time.monotonic() if since is None else since
+        self.version += 1
 
 
 class Listener:
-    """Subscribes to batches; its thread starts with the first watch and ends when nothing is watched any more."""
+    """Subscribes to batches. Threads may share it."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._lock = threading.Lock()
-        self._watches: dict[str, Watch] = {}
+        self._reset()
+
+    def _reset(self) -> None:
         self._pid = os.getpid()
-        self._thread: threading.Thread | None = None
-        self._news: tuple[int, int] | None = None
+        self._changed = threading.Condition()
+        """Held while a watch changes or is added; told after each reading."""
+        self._is_read = False
+        self._sending = threading.Lock()
+        self._wire: Wire | None = None
+        self._watches: dict[str, Watch] = {}
+        self._retiring: threading.Timer | None = None
 
     @contextlib.contextmanager
     def watch(self, batch: str) -> Iterator[Watch]:
         """Hear of a batch while the block runs, from its beginning on."""
-        with self._lock:
-            if self._pid != os.getpid():
-                self._watches, self._thread, self._pid = {}, None, os.getpid()
+        if self._pid != os.getpid():  # a fork shares the connection: it stays the parent's
+            self._reset()
+        with self._changed:
             watch = self._watches.get(batch)
+            is_new = watch is None
             if watch is None:
-                watch = self._watches[batch] = Watch()
-                self._start_or_tell()
+                watch = self._watches[batch] = Watch(self)
             watch.users += 1
         try:
-            watch.subscribed.wait(2.0)
+            if is_new and self._wire is not None:
+                self._subscribe(self._wire, [batch])
+            if watch.complete_since == float("inf"):
+                self.listen(lambda: watch.complete_since < float("inf"), _CONFIRM)
             yield watch
         finally:
-            with self._lock:
+            with self._changed:
                 watch.users -= 1
                 watch.used_at = time.monotonic()
+                if self._retiring is None:
+                    self._retire_later()
+
+    def listen(self, is_over: Callable[[], bool], timeout: float) -> None:
+        """Read, or have another thread read, until something is true or the timeout (seconds) is over."""
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._changed:
+                while not is_over():
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        return
+                    if not self._is_read:
+                        self._is_read = True
+                        break
+                    self._changed.wait(left)
+                else:
+                    return
+            try:
+                self._read(left)
+            finally:
+                with self._changed:
+                    self._is_read = False
+                    self._changed.notify_all()
 
     def forget(self, batch: str) -> None:
         """What was heard of a batch does not count any more: its jobs were deleted."""
         watch = self._watches.get(batch)
         if watch is not None:
-            watch.nudge()
+            watch.forget()
 
-    def _start_or_tell(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            self._news = os.pipe()
-            self._thread = threading.Thread(
-                target=self._listen, args=(self._news[0],), name="nbqueue-listen", daemon=True
-            )
-            self._thread.start()
-        elif self._news is not None:
-            os.write(self._news[1], b"x")
+    def close(self) -> None:
+        """Hear of nothing any more; the next watch subscribes anew."""
+        with self._changed:
+            wire, self._wire = self._wire, None
+            self._watches = {}
+        if self._retiring is not None:
+            self._retiring.cancel()
+        if wire is not None:
+            wire.close()
 
-    def _listen(self, news: int) -> None:
-        wire: Wire | None = None
-        subscribed: set[str] = set()
-        pause = 0.05
+    def _read(self, timeout: float) -> None:
+        """What comes within a time, and what has come with it. Only one thread is here."""
+        wire = self._wire
         try:
-            while True:
-                if wire is None:
-                    try:
-                        wire, subscribed, pause = self._store.open(), set(), 0.05
-                    except errors.ServerError:
-                        time.sleep(pause)
-                        pause = min(2 * pause, 2.0)
-                        self._nudge_all()
-                        if self._is_over():
-                            return
-                        continue
-                try:
-                    self._subscribe(wire, subscribed)
-                    self._hear(wire, news)
-                except OSError:
-                    wire.close()
-                    wire = None
-                    self._nudge_all()
-                if self._is_over():
-                    return
-        finally:
-            if wire is not None:
-                wire.close()
-            os.close(news)
+            if wire is None:
+                wire = self._store.open()
+                with self._changed:
+                    self._wire, batches = wire, list(self._watches)
+                self._subscribe(wire, batches)
+            for message in wire.pushed(timeout):
+                self._tell(message)
+        except errors.ServerError:
+            self._wire = None
+            for watch in list(self._watches.values()):
+                watch.forget(float("inf"))  # until it is subscribed again
+            time.sleep(min(0.05, timeout))
 
-    def _subscribe(self, wire: Wire, subscribed: set[str]) -> None:
-        with self._lock:
-            wanted = set(self._watches)
-        for batch in wanted - subscribed:
-            wire.send([b"SUBSCRIBE", self._store.key(f"batch:{batch}")])
-        for batch in subscribed - wanted:
-            wire.send([b"UNSUBSCRIBE", self._store.key(f"batch:{batch}")])
-        subscribed |= wanted
-        subscribed &= wanted
-        while not wire.flush():
-            time.sleep(0.001)
+    def _subscribe(self, wire: Wire, batches: list[str]) -> None:
+        if batches:
+            with self._sending:
+                wire.tell([b"SUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in batches)])
 
-    def _hear(self, wire: Wire, news: int) -> None:
-        poll = select.poll()
-        poll.register(wire.fileno(), select.POLLIN)
-        poll.register(news, select.POLLIN)
-        for fd, _ in poll.poll(2000):
-            if fd == news:
-                os.read(news, 4096)
-                continue
-            for reply in wire.replies():
-                kind, channel, message = reply
-                watch = self._watches.get(channel[len(self._store.prefix) + 6 :].decode())
-                if watch is None:
-                    continue
-                if kind == b"subscribe":
-                    watch.confirm()
-                elif kind == b"message":
-                    watch.hear(message)
+    def _tell(self, message: list[bytes]) -> None:
+        kind, channel, text = message
+        watch = self._watches.get(channel[len(self._store.prefix) + len("batch:") :].decode())
+        if watch is None:
+            return
+        if kind == b"subscribe":
+            watch.complete_since = time.monotonic()
+        elif kind == b"message":
+            watch.hear(text)
 
-    def _nudge_all(self) -> None:
-        with self._lock:
-            watches = list(self._watches.values())
-        for watch in watches:
-            watch.nudge()
+    def _retire_later(self) -> None:
+        self._retiring = threading.Timer(_LINGER, self._retire)
+        self._retiring.daemon = True
+        self._retiring.start()
 
-    def _is_over(self) -> bool:
-        """Forget what nobody waits for any more; without anything left, the thread ends."""
+    def _retire(self) -> None:
+        """Forget what nobody waits for any more, and close the connection if that was all."""
+        self._retiring = None
         now = time.monotonic()
-        with self._lock:
-            for batch, watch in list(self._watches.items()):
-                if watch.users == 0 and now - watch.used_at > _LINGER:
-                    del self._watches[batch]
-            if self._watches:
-                return False
-            self._thread = None
-            if self._news is not None:
-                os.close(self._news[1])
-                self._news = None
-            return True
+        with self._changed:
+            unused = [batch for batch, watch in self._watches.items() if not watch.users and now - watch.used_at > 1.0]
+            for batch in unused:
+                del self._watches[batch]
+            is_empty = not self._watches
+            wire = self._wire
+            if is_empty:
+                self._wire = None
+        if wire is not None and is_empty:
+            wire.close()
+        elif wire is not None and unused:
+            with contextlib.suppress(errors.ServerError), self._sending:
+                wire.tell([b"UNSUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in unused)])
+        if not is_empty:
+            self._retire_later()

@@ -149,6 +149,8 @@ class Claimed:
     calls: list[tuple[str, bytes]]
     bulk: list[tuple[str, str]]
     """Further records, and the fields of `batch:<id>:calls:bulk` that hold them."""
+    is_more: bool
+    """Further jobs of the batch wait."""
 
 
 GONE = "gone"
@@ -172,12 +174,13 @@ def claim(
             return None
         if reply[0] == b"gone":
             return GONE
-        attempts, calls, bulk = reply[8:]
+        attempts, calls, bulk, is_more = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
             dict(zip(attempts[::2], attempts[1::2], strict=True)),
             [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
             [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
+            bool(is_more),
         )  # fmt: skip
 
     return _request(

@@ -37,6 +37,8 @@ _LONG = 0.05
 """Seconds; behind a job that takes longer, nothing is kept waiting."""
 _GRACE = 0.5
 """Seconds between the exception inside a job and the kill."""
+_TRICKLE = 0.002
+"""Seconds between two claims while single quick jobs come one after the other: some are taken at once then."""
 _BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
 _GONE = 5.0
 """Seconds for which a worker that shall leave waits for a server that is gone."""
@@ -95,6 +97,8 @@ class Worker:
         self._jobs = 0
         self._failed = 0
         self._beat_at = self._sweep_at = self._claim_at = 0.0
+        self._trickled = 0
+        """Claims in a row that took all that waited, which was little."""
         self._idle_since = time.monotonic()
         self._acknowledged = 0
         self._sweeper = Sweeper()
@@ -292,9 +296,12 @@ class Worker:
             self._is_dry = True
         elif claimed is None:
             self._is_dry = True
+            self._trickled = 0
         elif claimed == GONE:
             self._taken_for_dead()
         elif isinstance(claimed, Claimed):
+            work = (claimed.stop - claimed.start) * self._costs.get(claimed.batch, _LONG)
+            self._trickled = self._trickled + 1 if work < _TRICKLE and not claimed.is_more else 0
             if child not in self._children:  # it died meanwhile
                 child = min(self._children, key=lambda other: len(other.runs))
             if self._stopping:
@@ -503,6 +510,8 @@ class Worker:
                 until.append(max(since + _LONG - now, 0.002))
         if self._is_dry and not self._is_waiting:
             until.append(self._claim_at + _BLOCKING - now)
+        elif self._is_holding(now):
+            until.append(self._claim_at + _TRICKLE - now)
         return max(0.0, min(until))
 
     def _has_more_behind(self, child: ChildProcess, run: Run) -> bool:
@@ -536,10 +545,13 @@ class Worker:
         if not wanting:
             return
         if not self._is_dry:
-            if self._claiming is None:
+            if self._claiming is None and not self._is_holding(now):
                 self._claim(wanting[0])
         elif not self._is_waiting and not wanting[0].runs and self._waits.is_connected and not self._options.burst:
             self._wait_for_work()
+
+    def _is_holding(self, now: float) -> bool:
+        return self._trickled > 2 and now - self._claim_at < _TRICKLE
 
     def _wants(self, child: ChildProcess) -> bool:
         """A free child wants a run; one whose present run is known to end soon wants the next one."""

@@ -11,7 +11,7 @@
 -- ARGV[8...] queues
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do; or
 --          {'run', batch, start, stop, kind, per_block, about, has_attempts, {index, attempts, ...},
---          {field, record, ...}, {field, name in calls:bulk, ...}}
+--          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits}
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -53,7 +53,7 @@ local function answer(lease)
     end
   end
   return { 'run', lease.batch, lease.start, lease.stop, lease.kind, per_block, h[2], h[4] and 1 or 0, attempts, calls,
-    bulk }
+    bulk, redis.call('EXISTS', key .. ':queued') }
 end
 
 local function keep(lease)
