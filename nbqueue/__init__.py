@@ -11,8 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbqueue.batch import Batch, Job
+    from nbqueue.batch import Batch
     from nbqueue.client import Queue, call
+    from nbqueue.job import Job
 
     q: Queue
 
@@ -29,7 +30,7 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Queue": "nbqueue.client", "call": "nbqueue.client", "Batch": "nbqueue.batch", "Job": "nbqueue.batch",
+    "Queue": "nbqueue.client", "call": "nbqueue.client", "Batch": "nbqueue.batch", "Job": "nbqueue.job",
 }  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from nbqueue import connection as connections
 from nbqueue import errors, launch, machine, payload, settings, transitions
-from nbqueue.batch import Batch, Job
+from nbqueue.batch import Batch
 from nbqueue.connection import Connection
+from nbqueue.job import Job
 from nbqueue.listen import Listener
 from nbqueue.payload import Code, Seal
 from nbqueue.progress import Progress

@@ -1,0 +1,212 @@
+"""Reading the outcomes of a batch as they come, in input order or in the order of ending, with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbqueue import errors, outcome, transitions
+from nbqueue.job import Job
+from nbqueue.outcome import Outcome
+from nbqueue.payload import Outcomes
+from nbqueue.transitions import BatchState
+from nbqueue.waiting import Waiting
+
+if TYPE_CHECKING:
+    from nbqueue.batch import Batch
+
+_CHUNK = 16384
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that did not finish, in the place of its result."""
+
+    job: Job
+    record: Outcome | None
+
+    def exception(self) -> BaseException:
+        return self.job._canceled() if self.record is None else self.record.exception(self.job.id)
+
+
+class Reader:
+    """Reads outcomes as they come, in input order or in the order of ending, with bounded memory."""
+
+    _WAITS, _RECORDED, _CANCELED = range(3)
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._store = batch.queue.store
+        self._seal = batch.queue.seal
+        self._ended_key = self._store.key(f"batch:{batch.id}:ended")
+        self._offset = 0
+        self._marks = bytearray()
+        self._position = 0
+        self._told: bytearray = bytearray()
+
+    def _follow(self, most: int) -> list[tuple[int, int, int]]:
+        """Further entries of the list of what ended: start, stop, and what became of these jobs."""
+        entries = self._store.run("LRANGE", self._ended_key, self._offset, self._offset + most - 1)
+        self._offset += len(entries)
+        runs = []
+        for entry in entries:
+            text = entry.decode()
+            mark = {"c": self._CANCELED, "r": self._WAITS}.get(text[0], self._RECORDED)
+            start, _, stop = text.lstrip("cr").partition("-")
+            runs.append((int(start), int(stop) if stop else int(start) + 1, mark))
+        return runs
+
+    def _mark(self, start: int, stop: int, mark: int) -> None:
+        if len(self._marks) < stop:
+            self._marks.extend(bytes(stop - len(self._marks)))
+        self._marks[start:stop] = bytes([mark]) * (stop - start)
+
+    def next_in_order(self, waiting: Waiting) -> list[Any] | None:
+        """Further results in input order: empty at the end, None if they are not there yet."""
+        while True:
+            found = self._recorded()
+            if found:
+                return found
+            runs = self._follow(5000)
+            if not runs:
+                break
+            for run in runs:
+                self._mark(*run)
+        state = waiting.refresh()
+        if state.done and self._position >= state.total:
+            return []
+        if state.done and self._is_settled(state):
+            raise errors.ResultExpired(
+                f"the outcome of job {self._batch.id}:{self._position} is not there any more (the job has ended)"
+            )
+        return None
+
+    def _is_settled(self, state: BatchState) -> bool:
+        """Nothing changed while we looked: no entry was added, nothing was queued again."""
+        return not self._follow_is_behind() and self._batch.state.ended == state.ended
+
+    def _follow_is_behind(self) -> bool:
+        return bool(self._store.run("LLEN", self._ended_key) > self._offset)
+
+    def _recorded(self) -> list[Any]:
+        position, marks = self._position, self._marks
+        if position >= len(marks) or marks[position] == self._WAITS:
+            return []
+        if marks[position] == self._CANCELED:
+            self._position += 1
+            return [Ended(Job(self._batch, position), None)]
+        stop = position
+        limit = min(len(marks), position + _CHUNK)
+        ends = [marks.find(bytes([mark]), position, limit) for mark in (self._WAITS, self._CANCELED)]
+        stop = min([end for end in ends if end >= 0], default=limit)
+        read = self._read(position, stop)
+        values: list[Any] = []
+        for index, count, value in read:
+            if count == 0:  # it was queued again after it had ended
+                self._marks[index] = self._WAITS
+                break
+            values += value
+            self._position = index + count
+        return values
+
+    def _read(self, start: int, stop: int) -> Iterator[tuple[int, int, list[Any]]]:
+        """Index, number and values of neighbouring jobs; number 0 where there is no outcome."""
+        position = start
+        while position < stop:
+            found = self._store.outcomes(self._batch.id, position, stop)
+            if found is None:
+                self._batch.state  # noqa: B018 - raises NotFound
+                return
+            while position < found.stop:
+                block = position // found.per_block
+                last = min(found.stop, (block + 1) * found.per_block)
+                yield from self._read_block(found, block, position, last)
+                position = last
+
+    def _read_block(
+        self, found: transitions.OutcomeRecords, block: int, start: int, stop: int
+    ) -> Iterator[tuple[int, int, list[Any]]]:
+        record = found.records.get(f"b{block}")
+        first = block * found.per_block
+        outcomes = Outcomes(self._seal, self._batch.id, first, record) if record is not None else None
+        if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
+            has_own = (
+                any(str(index) in found.records for index in range(start, stop)) if len(found.records) > 1 else False
+            )
+            if not has_own:
+                yield start, stop - start, atoms[start - first : stop - first]
+                return
+        for index in range(start, stop):
+            own = found.records.get(str(index))
+            if own is not None:
+                if own[:1] == b"!":
+                    ended = Outcome(None, outcome.words(self._batch.id, index, own))
+                else:
+                    ended = Outcome(Outcomes(self._seal, self._batch.id, index, own))
+            elif outcomes is not None and index in outcomes:
+                ended = Outcome(outcomes)
+            else:
+                yield index, 0, []
+                return
+            if ended.is_failed:
+                yield index, 1, [Ended(Job(self._batch, index), ended)]
+            else:
+                assert ended.outcomes is not None
+                yield index, 1, [ended.outcomes.value(index)]
+
+    def next_ended(self, waiting: Waiting) -> list[Job] | None:
+        """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""
+        ended: dict[int, Job] = {}
+        for start, stop, mark in self._follow(200):
+            if len(self._told) < stop:
+                self._told.extend(bytes(stop - len(self._told)))
+            for index in range(start, stop):
+                if mark == self._WAITS:  # it runs again, and will end again
+                    self._told[index] = 0
+                    ended.pop(index, None)
+                elif not self._told[index]:
+                    self._told[index] = 1
+                    ended[index] = Job(self._batch, index)
+        if ended:
+            jobs = list(ended.values())
+            self._attach(jobs)
+            return jobs
+        state = waiting.refresh()
+        return [] if state.done and not self._follow_is_behind() else None
+
+    def _attach(self, jobs: list[Job]) -> None:
+        """Read the outcomes of jobs in few calls, so that asking each for its result costs nothing."""
+        by_index = {job.index: job for job in jobs}
+        ordered = sorted(by_index)
+        start = 0
+        while start < len(ordered):
+            end = start
+            while end + 1 < len(ordered) and ordered[end + 1] - ordered[start] < _CHUNK:
+                end += 1
+            position, stop = ordered[start], ordered[end] + 1
+            while position < stop:
+                found = self._store.outcomes(self._batch.id, position, stop)
+                if found is None or found.stop <= position:
+                    return
+                opened: dict[int, Outcomes] = {}
+                for index in range(position, found.stop):
+                    if index in by_index:
+                        self._attach_one(by_index[index], found, opened)
+                position = found.stop
+            start = end + 1
+
+    def _attach_one(self, job: Job, found: transitions.OutcomeRecords, opened: dict[int, Outcomes]) -> None:
+        own = found.records.get(str(job.index))
+        if own is not None:
+            record = outcome.read(self._batch, job.index, own, None)
+            if record is not None:
+                job._remember(record)
+            return
+        block = job.index // found.per_block
+        text = found.records.get(f"b{block}")
+        if text is not None:
+            if block not in opened:
+                opened[block] = Outcomes(self._seal, self._batch.id, block * found.per_block, text)
+            if job.index in opened[block]:
+                job._remember(Outcome(opened[block]))
