@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,16 +122,22 @@ def measure_trip(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
 
 
 def measure_enqueue(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
-    """The loop alone, while jobs already run; checked then."""
+    """The loop alone, to a paused queue and while jobs already run; checked then."""
 
-    def one_round() -> tuple[float, Any]:
+    def one_round(*, paused: bool) -> tuple[float, Any]:
+        if paused:
+            queue.pause()
         start = time.perf_counter()
         jobs = [queue.enqueue(plus_one, i) for i in range(sizes.singles)]
         took = time.perf_counter() - start
+        if paused:
+            queue.resume()
         check((job.result(LIMIT) for job in jobs), range(1, sizes.singles + 1))
         return took, jobs
 
-    yield Figure.median(OURS, Measure.ENQUEUE, figures.rates(one_round, sizes.singles, 3), sizes.singles)
+    for measure, paused in ((Measure.ENQUEUE, True), (Measure.ENQUEUE_RUNNING, False)):
+        rates = figures.rates(partial(one_round, paused=paused), sizes.singles, 3)
+        yield Figure.median(OURS, measure, rates, sizes.singles)
 
 
 def measure_bytes(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
