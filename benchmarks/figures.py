@@ -26,6 +26,7 @@ class Measure(StrEnum):
     RECORDS = "small dicts in and out, end to end (jobs/s)"
     MANY = "a million no-op jobs, end to end (jobs/s)"
     SUBMIT = "submit alone, many at once (jobs/s)"
+    PING = "bare PING of the same server, median (ms)"
     ENQUEUE = "loop of single submits, nothing runs (jobs/s)"
     ENQUEUE_RUNNING = "loop of single submits, while they run (jobs/s)"
     TRIP = "round trip of one job, median (ms)"

@@ -117,7 +117,18 @@ def measure_submit(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     yield Figure.median(OURS, Measure.SUBMIT, figures.rates(one_round, sizes.jobs, sizes.rounds), sizes.jobs)
 
 
+def measure_ping(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """What a call to the server takes on this machine at least: it varies with how deep its CPUs sleep."""
+    took = []
+    for _ in range(2000):
+        start = time.perf_counter()
+        queue.store.run("PING")
+        took.append(time.perf_counter() - start)
+    yield Figure.median(OURS, Measure.PING, [seconds * 1000 for seconds in took], len(took))
+
+
 def measure_trip(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    yield from measure_ping(queue, sizes)
     yield from figures.trip_figures(OURS, lambda i: queue.enqueue(plus_one, i).result(LIMIT), sizes.trips)
 
 
