@@ -34,10 +34,22 @@ _HOMES = {
 }  # fmt: skip
 
 
+def _install_panels() -> None:
+    """In a kernel, batches are shown in panels."""
+    import sys
+
+    if "ipykernel" in sys.modules:
+        from nbqueue import panel
+
+        panel.install()
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: `import nbqueue` is fast, and `q` is made on first use."""
     import importlib
 
+    if name in ("q", "Queue"):
+        _install_panels()
     if name == "q":
         from nbqueue.client import Queue
 

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from nbqueue import errors, transitions
+from nbqueue import errors, progress, transitions
 from nbqueue.job import Job
 from nbqueue.progress import Progress
 from nbqueue.reading import Ended, Reader
@@ -26,6 +26,7 @@ Errors = Literal["raise", "skip", "return"]
 class FailureGroup:
     """Failures of the same type and message."""
 
+    digest: str
     type: str
     message: str
     count: int
@@ -64,6 +65,11 @@ class Batch:
     @property
     def id(self) -> str:
         return self._id
+
+    @property
+    def shows(self) -> Progress:
+        """How its progress is shown."""
+        return self._progress
 
     @property
     def queue(self) -> Queue:
@@ -248,7 +254,9 @@ class Batch:
             summary = json.loads(text)
             count = int(h.get(b"n:" + digest, b"0"))
             job = Job(self, int(summary["example"]))
-            groups.append(FailureGroup(summary["type"], summary["message"], count, job, summary["traceback"]))
+            groups.append(
+                FailureGroup(digest.decode(), summary["type"], summary["message"], count, job, summary["traceback"])
+            )
         return sorted(groups, key=lambda group: (-group.count, group.job.index))
 
     def cancel(self) -> int:
@@ -275,7 +283,24 @@ class Batch:
             total += n
         if total:
             self._queue.attend(self.state)
+            panels = progress.panels()
+            if panels is not None:
+                panels.revive(self)
         return total
+
+    def show(self) -> None:
+        """Show it: its panel in a notebook, elsewhere its counts in a line.
+
+        Examples
+        --------
+        >>> q.batch("k3f9x2").show()  # doctest: +SKIP
+        """
+        panels = progress.panels()
+        if panels is not None:
+            panels.show(self)
+        else:
+            counts = ", ".join(f"{n:,} {state}" for state, n in self.counts.items() if n)
+            print(f"{self.label}: {counts} (batch {self._id})")
 
     def delete(self) -> None:
         """Forget it: its jobs, calls and results. What of it runs ends unrecorded."""

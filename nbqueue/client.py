@@ -7,11 +7,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import connection as connections
 from nbqueue import errors, launch, machine, payload, settings, transitions
+from nbqueue import progress as progress_
 from nbqueue.batch import Batch
 from nbqueue.connection import Connection
 from nbqueue.job import Job
@@ -83,6 +84,8 @@ class Queue:
         self._pid = os.getpid()
         self._open: dict[JobOptions, OpenBatch] = {}
         self._attended_at = float("-inf")
+        self.launched_at: float | None = None
+        """When `attend` last started a worker, by the monotonic clock."""
         self._per_block: dict[str, int] = {}
         self._sweeper = Sweeper()
         self._swept_at = time.monotonic()
@@ -128,6 +131,16 @@ class Queue:
     def connection(self) -> redis.Redis:
         """A `redis.Redis` on the same server, for own uses."""
         return self.store.address.client
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether its server is the embedded one."""
+        return self._connection.embedded is not None
+
+    @property
+    def is_default_server(self) -> bool:
+        """Whether `from nbqueue import q` reaches the same batches."""
+        return self._where is None and self.namespace == "default"
 
     def now(self) -> float:
         """The server's time, seconds since the epoch: that of the first time asked, and this host's clock since."""
@@ -267,8 +280,10 @@ class Queue:
         digest = self._codes.pack(func).digest
         if len(iterables) == 1:
             return self._run(iterables[0], ItemPacker(self._connection, self._codes, digest), options, func, progress)
-        pairs = _zipped(iterables)
-        return self._run(pairs, TuplePacker(self._connection, self._codes, digest), options, func, progress)
+        packer = TuplePacker(self._connection, self._codes, digest)
+        lengths = [len(items) for items in iterables if isinstance(items, Sized)]
+        expected = min(lengths) if len(lengths) == len(iterables) else None
+        return self._run(_zipped(iterables), packer, options, func, progress, expected)
 
     def starmap(
         self,
@@ -327,13 +342,29 @@ class Queue:
         return self._run(calls, packer, options, name, progress)
 
     def _run(
-        self, items: Iterable[Any], packer: Any, options: JobOptions, func: Any, progress: Progress | None
+        self,
+        items: Iterable[Any],
+        packer: Any,
+        options: JobOptions,
+        func: Any,
+        progress: Progress | None,
+        expected: int | None = None,
     ) -> Batch:
         name = func if isinstance(func, str) else payload.name_of(func)
         submission = Submission(self._connection, self._codes, self.name, options, name)
+        batch = Batch(self, submission.batch, progress=self.default_progress if progress is None else progress)
+        panels = progress_.panels(batch.shows)
+        if panels is not None:
+            expected = len(items) if isinstance(items, Sized) else expected
+            panels.begin(batch, options.label or name, expected)
         self.attend()
-        id = submission.run(items, packer)
-        return Batch(self, id, progress=self.default_progress if progress is None else progress)
+        try:
+            submission.run(items, packer)
+        except BaseException:
+            if panels is not None:
+                panels.fail(batch)
+            raise
+        return batch
 
     # Finding
 
@@ -541,6 +572,7 @@ class Queue:
             lock = self.store.key(f"queue:{queue}:{environment}:starting")
             if self.store.run("SET", lock, "1", "NX", "EX", 10):
                 self._launch(queue, machine.cpus(), launch.IDLE_TIME)
+                self.launched_at = now
             return None
         return nobody_serves(queue, environment, workers)
 

@@ -1,16 +1,49 @@
-"""Progress without a notebook: a `tqdm` bar on a terminal while something waits."""
+"""How progress is shown: by panels in a notebook, by a `tqdm` bar on a terminal while something waits."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nbqueue import errors
 
 if TYPE_CHECKING:
+    from nbqueue.batch import Batch
     from nbqueue.transitions import BatchState
 
 Progress = Literal["auto", "bar", False]
+
+
+class Panels(Protocol):
+    """What shows batches in a notebook: panel.py, which only a notebook loads."""
+
+    def begin(self, batch: Batch, label: str, expected: int | None) -> None:
+        """Show a batch whose first jobs are about to be submitted; `expected` is their number, where it is known."""
+
+    def fail(self, batch: Batch) -> None:
+        """Its submission raised."""
+
+    def show(self, batch: Batch) -> None:
+        """Show a batch in the cell that runs."""
+
+    def revive(self, batch: Batch) -> None:
+        """Jobs of it run again: its panel goes on."""
+
+
+class _Shown:
+    """Where panels are shown in this process."""
+
+    panels: Panels | None = None
+
+
+def use(panels: Panels) -> None:
+    """Show batches in panels from now on."""
+    _Shown.panels = panels
+
+
+def panels(progress: Progress = "auto") -> Panels | None:
+    """What shows batches here; None without a notebook, or where no progress is wanted."""
+    return _Shown.panels if progress == "auto" else None
 
 
 class Bar:

@@ -30,37 +30,55 @@ class Ended:
         return self.job._canceled() if self.record is None else self.record.exception(self.job.id)
 
 
+WAITS, RECORDED, CANCELED = range(3)
+
+
+class Marks:
+    """What became of each job, from the list of what ended; a byte for each."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._store = batch.queue.store
+        self._key = self._store.key(f"batch:{batch.id}:ended")
+        self._offset = 0
+        self.marks = bytearray()
+
+    def follow(self, most: int) -> bool:
+        """Read some further entries and mark their jobs; False if there were none."""
+        runs = self.read(most)
+        for start, stop, mark in runs:
+            if len(self.marks) < stop:
+                self.marks.extend(bytes(stop - len(self.marks)))
+            self.marks[start:stop] = bytes([mark]) * (stop - start)
+        return bool(runs)
+
+    def read(self, most: int) -> list[tuple[int, int, int]]:
+        """Some further entries: start, stop, and what became of these jobs."""
+        entries = self._store.run("LRANGE", self._key, self._offset, self._offset + most - 1)
+        self._offset += len(entries)
+        runs = []
+        for entry in entries:
+            text = entry.decode()
+            mark = {"c": CANCELED, "r": WAITS}.get(text[0], RECORDED)
+            start, _, stop = text.lstrip("cr").partition("-")
+            runs.append((int(start), int(stop) if stop else int(start) + 1, mark))
+        return runs
+
+    def is_behind(self) -> bool:
+        """Whether there are entries that were not read."""
+        return bool(self._store.run("LLEN", self._key) > self._offset)
+
+
 class Reader:
     """Reads outcomes as they come, in input order or in the order of ending, with bounded memory."""
-
-    _WAITS, _RECORDED, _CANCELED = range(3)
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._store = batch.queue.store
         self._seal = batch.queue.seal
-        self._ended_key = self._store.key(f"batch:{batch.id}:ended")
-        self._offset = 0
-        self._marks = bytearray()
+        self._ended = Marks(batch)
+        self._marks = self._ended.marks
         self._position = 0
         self._told: bytearray = bytearray()
-
-    def _follow(self, most: int) -> list[tuple[int, int, int]]:
-        """Further entries of the list of what ended: start, stop, and what became of these jobs."""
-        entries = self._store.run("LRANGE", self._ended_key, self._offset, self._offset + most - 1)
-        self._offset += len(entries)
-        runs = []
-        for entry in entries:
-            text = entry.decode()
-            mark = {"c": self._CANCELED, "r": self._WAITS}.get(text[0], self._RECORDED)
-            start, _, stop = text.lstrip("cr").partition("-")
-            runs.append((int(start), int(stop) if stop else int(start) + 1, mark))
-        return runs
-
-    def _mark(self, start: int, stop: int, mark: int) -> None:
-        if len(self._marks) < stop:
-            self._marks.extend(bytes(stop - len(self._marks)))
-        self._marks[start:stop] = bytes([mark]) * (stop - start)
 
     def next_in_order(self, waiting: Waiting) -> list[Any] | None:
         """Further results in input order: empty at the end, None if they are not there yet."""
@@ -68,11 +86,8 @@ class Reader:
             found = self._recorded()
             if found:
                 return found
-            runs = self._follow(5000)
-            if not runs:
+            if not self._ended.follow(5000):
                 break
-            for run in runs:
-                self._mark(*run)
         state = waiting.refresh()
         if state.done and self._position >= state.total:
             return []
@@ -84,27 +99,24 @@ class Reader:
 
     def _is_settled(self, state: BatchState) -> bool:
         """Nothing changed while we looked: no entry was added, nothing was queued again."""
-        return not self._follow_is_behind() and self._batch.state.ended == state.ended
-
-    def _follow_is_behind(self) -> bool:
-        return bool(self._store.run("LLEN", self._ended_key) > self._offset)
+        return not self._ended.is_behind() and self._batch.state.ended == state.ended
 
     def _recorded(self) -> list[Any]:
         position, marks = self._position, self._marks
-        if position >= len(marks) or marks[position] == self._WAITS:
+        if position >= len(marks) or marks[position] == WAITS:
             return []
-        if marks[position] == self._CANCELED:
+        if marks[position] == CANCELED:
             self._position += 1
             return [Ended(Job(self._batch, position), None)]
         stop = position
         limit = min(len(marks), position + _CHUNK)
-        ends = [marks.find(bytes([mark]), position, limit) for mark in (self._WAITS, self._CANCELED)]
+        ends = [marks.find(bytes([mark]), position, limit) for mark in (WAITS, CANCELED)]
         stop = min([end for end in ends if end >= 0], default=limit)
         read = self._read(position, stop)
         values: list[Any] = []
         for index, count, value in read:
             if count == 0:  # it was queued again after it had ended
-                self._marks[index] = self._WAITS
+                self._marks[index] = WAITS
                 break
             values += value
             self._position = index + count
@@ -158,11 +170,11 @@ class Reader:
     def next_ended(self, waiting: Waiting) -> list[Job] | None:
         """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""
         ended: dict[int, Job] = {}
-        for start, stop, mark in self._follow(200):
+        for start, stop, mark in self._ended.read(200):
             if len(self._told) < stop:
                 self._told.extend(bytes(stop - len(self._told)))
             for index in range(start, stop):
-                if mark == self._WAITS:  # it runs again, and will end again
+                if mark == WAITS:  # it runs again, and will end again
                     self._told[index] = 0
                     ended.pop(index, None)
                 elif not self._told[index]:
@@ -173,7 +185,7 @@ class Reader:
             self._attach(jobs)
             return jobs
         state = waiting.refresh()
-        return [] if state.done and not self._follow_is_behind() else None
+        return [] if state.done and not self._ended.is_behind() else None
 
     def _attach(self, jobs: list[Job]) -> None:
         """Read the outcomes of jobs in few calls, so that asking each for its result costs nothing."""

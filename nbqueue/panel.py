@@ -1,0 +1,511 @@
+"""Panels: what a notebook shows of batches, jobs, queues and workers. Loaded in kernels only.
+
+A panel is two outputs: a caption of plain HTML, which survives whatever happens to the page and the kernel, and the
+live part. That is made of ipywidgets, which one thread per kernel writes, four or five times a second, where something
+has changed; when the batch has ended, plain HTML takes their place, and is what the saved notebook holds.
+
+Nothing blocks: a click starts a thread of its own. Where nobody is at the keyboard (nbclient, papermill) there are no
+widgets, and a cell waits at its end for what it submitted.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import ipywidgets
+from IPython import display as ipython_display
+from IPython.core.getipython import get_ipython
+
+from nbqueue import errors, machine, markup, overview, progress
+from nbqueue.batch import Batch
+from nbqueue.client import Queue
+from nbqueue.follow import Follower, workers_of
+from nbqueue.markup import BatchShown
+
+log = logging.getLogger("nbqueue.panel")
+display: Any = ipython_display.display
+
+_INTERVAL = 0.22
+"""Seconds between two looks at what is live."""
+_RELOAD = 1.5
+"""Seconds after which a request for a widget's whole state means that the page was loaded anew."""
+_KEPT = 100
+"""Ended panels whose widgets stay: a page that is loaded anew, and was not saved, still shows them."""
+_DID = 8.0
+"""Seconds for which a panel says what a click did."""
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+PAUSE, RESUME, CANCEL, RETRY, START = "Pause", "Resume", "Cancel", "Retry failed", "Start a worker"
+_TIPS = {
+    PAUSE: "Let what runs finish, and start nothing new",
+    RESUME: "Go on",
+    CANCEL: "Cancel what waits, and stop what runs",
+    RETRY: "Run the failed jobs again",
+    START: "On this machine, with as many processes as it has CPUs",
+}
+
+
+class _Box(ipywidgets.VBox):  # type: ignore[misc]
+    """Notices when a page that was loaded anew asks for it."""
+
+    made_at = float("inf")
+    on_reload: Callable[[], None] | None = None
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
+        if key is None and self.on_reload is not None and time.monotonic() - self.made_at > _RELOAD:
+            self.on_reload()
+        return super().get_state(key=key, drop_defaults=drop_defaults)
+
+
+class _Failure:
+    """A group of failures: its count changes, what can be opened is written once."""
+
+    def __init__(self, failure: markup.FailureShown) -> None:
+        self.count = ipywidgets.HTML(markup.failure_count(failure), layout=ipywidgets.Layout(flex="0 0 auto"))
+        details = ipywidgets.HTML(markup.failure_details(failure), layout=ipywidgets.Layout(flex="1 1 auto"))
+        self.row = ipywidgets.HBox([self.count, details])
+
+    def show(self, failure: markup.FailureShown) -> None:
+        _write(self.count, markup.failure_count(failure))
+
+
+class _Live:
+    """The widgets of one live panel."""
+
+    def __init__(self, click: Callable[[str], None], reloaded: Callable[[], None]) -> None:
+        grow = ipywidgets.Layout(flex="1 1 auto", min_width="0")
+        self._head = ipywidgets.HTML(layout=grow)
+        self._middle = ipywidgets.HTML()
+        self._strip = ipywidgets.HTML()
+        self._numbers = ipywidgets.HTML()
+        self._notices = ipywidgets.HTML()
+        self._output = ipywidgets.HTML()
+        layout, style = ipywidgets.Layout(), ipywidgets.ButtonStyle()
+        self._buttons: dict[str, Any] = {}
+        for name, tip in _TIPS.items():
+            button = ipywidgets.Button(description=name, tooltip=tip, layout=layout, style=style)
+            button.on_click(lambda _, name=name: click(name))
+            _answer_at_once(button)
+            self._buttons[name] = button
+        self._groups: dict[str, _Failure] = {}
+        self._failures = ipywidgets.VBox()
+        self._top = ipywidgets.HBox([self._head])
+        self.box = _Box(
+            [self._top, self._middle, self._strip, self._numbers, self._failures, self._notices, self._output]
+        )
+        self.box.add_class("nbq")
+        self.box.made_at = time.monotonic()
+        self.box.on_reload = reloaded
+
+    def show(self, shown: BatchShown, buttons: list[str]) -> None:
+        """Write what has changed."""
+        _write(self._head, markup.STYLE + markup.title(shown))
+        _write(self._middle, markup.bar(shown, live=True))
+        _write(self._strip, markup.strip(shown))
+        _write(self._numbers, markup.numbers(shown) + markup.now_line(shown))
+        _write(self._notices, markup.notices(shown))
+        _write(self._output, markup.output_lines(shown.output))
+        self._show_failures(shown)
+        children = (self._head, *(self._buttons[name] for name in buttons))
+        if self._top.children != children:
+            self._top.children = children
+
+    def _show_failures(self, shown: BatchShown) -> None:
+        for failure in shown.failures:
+            if failure.digest in self._groups:
+                self._groups[failure.digest].show(failure)
+            else:
+                self._groups[failure.digest] = _Failure(failure)
+        for digest in set(self._groups) - {failure.digest for failure in shown.failures}:
+            del self._groups[digest]
+        rows = tuple(group.row for group in self._groups.values())
+        if self._failures.children != rows:
+            self._failures.children = rows
+
+    def disable(self, name: str, disabled: bool) -> None:
+        self._buttons[name].disabled = disabled
+
+    def close(self) -> None:
+        self.box.on_reload = None
+        for group in self._groups.values():
+            for widget in (*group.row.children, group.row):
+                widget.close()
+        for widget in (*self._buttons.values(), *self.box.children, self._head, self.box):
+            widget.close()
+
+
+def _write(widget: Any, value: str) -> None:
+    if widget.value != value:  # an unchanged value rebuilds nothing: what is open or selected stays
+        widget.value = value
+
+
+def _answer_at_once(button: Any) -> None:
+    """Have clicks answered while a cell runs: ipykernel 7.4 sends them back to the subshell that published last.
+
+    See https://github.com/jupyterlab/jupyterlab/issues/19719; without this attribute there is nothing to do.
+    """
+    if hasattr(button.comm, "_reply_subshell_for"):
+        button.comm._reply_subshell_for = lambda data, default: default
+
+
+class Panel:
+    """What one cell shows of a batch."""
+
+    def __init__(self, batch: Batch, label: str, expected: int | None, *, is_headless: bool) -> None:
+        self.batch = batch
+        self.cell = _cell()
+        self.is_live = True
+        self._label = label
+        self._expected = expected
+        self._is_headless = is_headless
+        self._follower = Follower(batch, label, expected)
+        self._display_id = f"nbqueue-{uuid.uuid4().hex[:12]}"
+        self._lock = threading.RLock()
+        self._live: _Live | None = None
+        self._shown = self._follower.before(batch.queue.now())
+        self._did = ""
+        self._did_at = 0.0
+        self._is_reloaded = False
+        self._is_restartable = batch.queue.is_embedded
+
+    def open(self) -> None:
+        """Draw it in the cell that runs."""
+        total = f"{_jobs(self._expected)} · " if self._expected is not None else ""
+        caption = markup.caption(self._label, self.batch.id, total, _variable(self.batch.queue))
+        text = f"{self._label}: batch {self.batch.id}"
+        display({"text/html": caption, "text/plain": text}, raw=True)
+        self.refresh(None, None)
+        if not self.is_live:
+            display(self._bundle(markup.ended(self._shown, "batch")), raw=True, display_id=self._display_id)
+        elif self._is_headless:
+            display(self._bundle(self._standing()), raw=True, display_id=self._display_id)
+        else:
+            self._go_live()
+            display(self._live_bundle(), raw=True, display_id=self._display_id)
+
+    def revive(self) -> None:
+        """Jobs of its batch run again."""
+        with self._lock:
+            if self.is_live:
+                return
+            self.is_live, self._did = True, ""
+            self._follower = Follower(self.batch, self._label)
+            if not self._is_headless:
+                self._go_live()
+                self._update(self._live_bundle())
+
+    def refresh(self, workers: Any, now: float | None) -> None:
+        """Look, and draw what has changed.
+
+        Raises
+        ------
+        ServerError
+        """
+        queue = self.batch.queue
+        now = queue.now() if now is None else now
+        shown = self._follower.look(workers_of(queue) if workers is None else workers, now)
+        with self._lock:
+            if shown is None:
+                shown = self._follower.before(now)
+            did = self._did if time.monotonic() - self._did_at < _DID else ""
+            self._shown = replace(shown, did=did, is_reloaded=self._is_reloaded)
+            if shown.batch.state in ("done", "canceled"):
+                self._end()
+            elif self._live is not None:
+                self._live.show(self._shown, self._offered())
+
+    def fail(self) -> None:
+        """Its submission raised: it has ended, or was never begun."""
+        try:
+            self.refresh(None, None)
+        except errors.ServerError as error:
+            log.warning("batch %s cannot be shown: %s", self.batch.id, error)
+        with self._lock:
+            if self.is_live:
+                self.is_live = False
+                self._update(self._bundle(markup.notice(f"{markup.esc(self._label)}: nothing was submitted", "failed")))
+
+    def unreachable(self, error: errors.ServerError) -> None:
+        """The server is gone, for now."""
+        with self._lock:
+            if self._live is not None:
+                self._live.show(replace(self._shown, problem=str(error)), [])
+
+    def leave(self) -> None:
+        """The kernel ends, and the batch goes on."""
+        with self._lock:
+            if self.is_live and not self._is_reloaded:
+                self._update(self._bundle(self._standing("the kernel was shut down; its jobs go on")))
+
+    def _standing(self, words: str = "it goes on") -> str:
+        return markup.interrupted(self._shown, f"q.batch({self.batch.id!r})", words)
+
+    def _go_live(self) -> None:
+        self._live = _Live(self._click, self._reloaded)
+        self._live.show(self._shown, self._offered())
+
+    def _end(self) -> None:
+        if not self.is_live:
+            return
+        self.is_live = False
+        if self._live is not None:
+            self._live.show(self._shown, [])
+            PANELS.keep(self._live)
+            self._live = None
+        if not self._is_reloaded:
+            self._update(self._bundle(markup.ended(self._shown, "batch")))
+
+    def _update(self, bundle: dict[str, Any]) -> None:
+        display(bundle, raw=True, display_id=self._display_id, update=True)
+
+    def _bundle(self, html: str) -> dict[str, Any]:
+        return {"text/html": html, "text/plain": markup.plain(self._shown)}
+
+    def _live_bundle(self) -> dict[str, Any]:
+        assert self._live is not None
+        view = {"version_major": 2, "version_minor": 0, "model_id": self._live.box.model_id}
+        return {_VIEW: view, **self._bundle(self._standing())}
+
+    # Clicks
+
+    def _offered(self) -> list[str]:
+        """The buttons that make sense now; those that stay longest come last, where they keep their place."""
+        batch = self._shown.batch
+        offered = []
+        if self._shown.problem and self._is_restartable:
+            offered.append(START)
+        if batch.failed and batch.state != "submitting":
+            offered.append(RETRY)
+        if batch.state == "paused":
+            offered.append(RESUME)
+        elif batch.state in ("running", "waiting"):
+            offered.append(PAUSE)
+        return [*offered, CANCEL]
+
+    def _click(self, name: str) -> None:
+        threading.Thread(target=self._act, args=(name,), name="nbqueue-click", daemon=True).start()
+
+    def _act(self, name: str) -> None:
+        with self._lock:
+            live = self._live
+            if live is None:
+                return
+            live.disable(name, True)
+        try:
+            did = self._do(name)
+        except errors.NbqueueError as error:
+            did = f"{name}: {error}"
+        finally:
+            live.disable(name, False)
+        with self._lock:
+            self._did, self._did_at = did, time.monotonic()
+        PANELS.wake()
+
+    def _do(self, name: str) -> str:
+        if name == CANCEL:
+            return f"Canceled {_jobs(self.batch.cancel())}."
+        if name == PAUSE:
+            self.batch.pause()
+            return "Paused: what runs goes on to its end."
+        if name == RESUME:
+            self.batch.resume()
+            return "Resumed."
+        if name == RETRY:
+            return f"Queued {_jobs(self.batch.retry())} again."
+        workers = self.batch.queue.start_workers()
+        return f"Started {sum(worker.children for worker in workers)} processes on this machine."
+
+    def _reloaded(self) -> None:
+        self._is_reloaded = True
+
+
+def _jobs(n: int) -> str:
+    return f"{n:,} job" + ("" if n == 1 else "s")
+
+
+def _variable(queue: Queue) -> str:
+    """How code reaches a queue of this server and namespace."""
+    return "q" if queue.is_default_server else "queue"
+
+
+class _Panels:
+    """All panels of this kernel, and the thread that refreshes those that are live."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: list[Panel] = []
+        self._latest: weakref.WeakValueDictionary[str, Panel] = weakref.WeakValueDictionary()
+        self._all: list[Panel] = []
+        self._kept: list[_Live] = []
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    # What nbqueue.progress asks for
+
+    def begin(self, batch: Batch, label: str, expected: int | None) -> None:
+        self._open(Panel(batch, label, expected, is_headless=_is_headless()))
+
+    def fail(self, batch: Batch) -> None:
+        panel = self._latest.get(batch.id)
+        if panel is not None:
+            panel.fail()
+
+    def show(self, batch: Batch) -> None:
+        state = batch.state
+        label = str(state.about.get("label") or "")
+        self._open(Panel(batch, label, None if state.is_submitting else state.total, is_headless=_is_headless()))
+
+    def revive(self, batch: Batch) -> None:
+        panel = self._latest.get(batch.id)
+        if panel is not None:
+            panel.revive()
+            self._refresh_soon(panel)
+
+    def display(self, batch: Batch) -> None:
+        """A batch is the last expression of a cell, which shows it once at most."""
+        panel = self._latest.get(batch.id)
+        if panel is None or panel.cell != _cell():
+            self.show(batch)
+
+    # Refreshing
+
+    def _open(self, panel: Panel) -> None:
+        self._latest[panel.batch.id] = panel
+        self._all.append(panel)
+        del self._all[:-1000]
+        panel.open()
+        if panel.is_live:
+            self._refresh_soon(panel)
+
+    def _refresh_soon(self, panel: Panel) -> None:
+        with self._lock:
+            if panel not in self._live:
+                self._live.append(panel)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._refresh, name="nbqueue-panels", daemon=True)
+                self._thread.start()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look again now."""
+        self._wake.set()
+
+    def keep(self, live: _Live) -> None:
+        """An ended panel's widgets stay for a while."""
+        self._kept.append(live)
+        if len(self._kept) > _KEPT:
+            self._kept.pop(0).close()
+
+    def _refresh(self) -> None:
+        while True:
+            with self._lock:
+                self._live = [panel for panel in self._live if panel.is_live]
+                if not self._live:
+                    self._thread = None
+                    return
+                live = list(self._live)
+            began = time.monotonic()
+            self.refresh(live)
+            self._wake.wait(max(0.05, _INTERVAL - (time.monotonic() - began)))
+            self._wake.clear()
+
+    def refresh(self, panels: list[Panel]) -> None:
+        """Look once at each of some panels; the workers of a server are read once."""
+        workers: dict[Any, Any] = {}
+        for panel in panels:
+            queue = panel.batch.queue
+            try:
+                if queue.store not in workers:
+                    workers[queue.store] = workers_of(queue)
+                panel.refresh(workers[queue.store], queue.now())
+            except errors.ServerError as error:
+                panel.unreachable(error)
+            except Exception:
+                # Whatever went wrong (a comm that is closed, a kernel that shuts down), the others go on.
+                log.exception("the panel of batch %s is not refreshed any more", panel.batch.id)
+                panel.is_live = False
+
+    # The kernel
+
+    def wait_for_cell(self, *_: object) -> None:
+        """At the end of a cell that nobody watches: wait for what it submitted."""
+        if not _is_headless():
+            return
+        cell = _cell()
+        mine = [panel for panel in self._all if panel.cell == cell]
+        told = False
+        while live := [panel for panel in mine if panel.is_live]:
+            self._wake.set()
+            time.sleep(0.05)
+            problems = {panel._shown.problem for panel in live} - {""}
+            if problems and not told:
+                told = True
+                print("; ".join(sorted(problems)))
+
+    def leave(self) -> None:
+        """The kernel ends."""
+        for panel in list(self._live):
+            panel.leave()
+
+
+PANELS = _Panels()
+
+
+def _cell() -> str:
+    """The cell that runs, by the id of the message that asked for it."""
+    shell = get_ipython()
+    parent = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
+    return str((parent or {}).get("header", {}).get("msg_id", ""))
+
+
+def _is_headless() -> bool:
+    """Whether nobody is at the keyboard, and nothing draws widgets: nbclient, papermill, nbconvert."""
+    kernel = getattr(get_ipython(), "kernel", None)
+    return not getattr(kernel, "_allow_stdin", True)
+
+
+def install() -> None:
+    """Show batches, jobs and queues in this kernel's notebook from now on; without a kernel it does nothing."""
+    shell: Any = get_ipython()
+    if shell is None or not hasattr(shell, "kernel") or progress.panels() is not None:
+        return
+    progress.use(PANELS)
+    shell.events.register("post_run_cell", PANELS.wait_for_cell)
+    atexit.register(PANELS.leave)
+    shell.display_formatter.ipython_display_formatter.for_type(Batch, PANELS.display)
+    html = shell.display_formatter.formatters["text/html"]
+    html.for_type(Queue, _queue_html)
+
+
+def _queue_html(queue: Queue) -> str:
+    seen = overview.look(queue.store)
+    mine = next((found for found in seen.queues if found.name == queue.name), None)
+    serving = [worker for worker in seen.workers if queue.name in worker.queues and not worker.is_dead]
+    words = [f"<b>{markup.esc(queue.name)}</b>", _serving(serving)]
+    if mine is not None:
+        words.append(f"{markup.number(mine.running)} jobs run, {markup.number(mine.waiting)} wait")
+    batches = [overview.see(batch.state, seen.at) for batch in queue.batches(overview.RECENT)]
+    if len(batches) > 1:
+        words.append("this notebook's batches first")
+    problem = markup.notice(markup.esc(mine.problem), "failed") if mine is not None and mine.problem else ""
+    return markup.batches_table(batches, " · ".join(words)) + problem
+
+
+def _serving(workers: list[overview.WorkerSeen]) -> str:
+    if not workers:
+        return "no workers"
+    children = sum(worker.children for worker in workers)
+    return f"{markup.many(len(workers), 'worker')}, {markup.many(children, 'child', 'children')}"
+
+
+def workers_html(workers: list[overview.WorkerSeen]) -> str:
+    """The workers of a server as a table."""
+    return markup.workers_table(workers, _serving(workers), machine.name())
