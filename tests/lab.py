@@ -54,7 +54,7 @@ class Lab:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={self.port}",
              "--allow-root", "--IdentityProvider.token=", f"--ServerApp.root_dir={self.notebooks}",
-             "--LabApp.news_url=None",
+             "--LabApp.news_url=None", "--LabApp.expose_app_in_browser=True",
              "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
              "--LabApp.extension_manager=readonly"],
             stdout=self._log, stderr=self._log,
@@ -112,6 +112,7 @@ class Page:
         """Load the page (anew), and wait for a kernel that is idle."""
         self.page.goto(f"{self.lab.url}/lab/tree/{self.name}?reset", wait_until="domcontentloaded")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.evaluate("() => window.jupyterapp.restored.then(() => null)")
         self.wait_idle()
 
     def wait_idle(self) -> None:
@@ -124,7 +125,7 @@ class Page:
         """Start a cell; does not wait for its end."""
         cell = self.cell(number)
         cell.locator(".jp-InputArea-editor").click()
-        self.page.keyboard.press("Control+Enter")
+        self.page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-cell'); }")
 
     def run_to_end(self, number: int) -> None:
         """Run a cell and wait until it has its number."""
@@ -158,3 +159,30 @@ class Page:
 
     def picture(self, path: Path) -> None:
         self.page.locator(".jp-Notebook").first.screenshot(path=str(path))
+
+    # The kernel
+
+    def _ask(self, method: str, path: str) -> Any:
+        """A request to the Jupyter server, as the page makes it."""
+        return self.page.evaluate(
+            """async ([method, path]) => {
+                const token = (document.cookie.match(/_xsrf=([^;]+)/) || [])[1];
+                const answer = await fetch(path, {method, headers: {'X-XSRFToken': token}});
+                return answer.status === 204 ? null : await answer.json();
+            }""",
+            [method, path],
+        )
+
+    def _session(self) -> Any:
+        return next(found for found in self._ask("GET", "/api/sessions") if found["path"] == self.name)
+
+    def restart_kernel(self) -> None:
+        self._ask("POST", f"/api/kernels/{self._session()['kernel']['id']}/restart")
+        self.wait_idle()
+
+    def shut_down_kernel(self) -> None:
+        self._ask("DELETE", f"/api/sessions/{self._session()['id']}")
+
+    def kill_kernel(self) -> None:
+        """At once: nothing of it can say goodbye."""
+        self._ask("DELETE", f"/api/kernels/{self._session()['kernel']['id']}")

@@ -1,0 +1,77 @@
+"""Notebooks that are executed with nobody at the keyboard: nbclient, as papermill, nbconvert and nbmake use it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lab import notebook
+
+nbformat = pytest.importorskip("nbformat", reason="nbclient is not installed")
+nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """An embedded server of its own, which starts workers by itself."""
+    directory = Path(tempfile.mkdtemp(prefix="nbq-"))
+    own = {"NBQUEUE_HOME": str(directory / "home"), "NBQUEUE_AUTOSTART": "1", "IPYTHONDIR": str(directory / "ipython"),
+           "JUPYTER_RUNTIME_DIR": str(directory / "runtime")}  # fmt: skip
+    yield own
+    stop = "from nbqueue import Queue, server; Queue().stop_workers(); server.stop()"
+    subprocess.run([sys.executable, "-c", stop], env={**os.environ, **own}, check=True, timeout=60)
+    shutil.rmtree(directory)
+
+
+@pytest.fixture
+def executed(environment, monkeypatch):
+    def execute(*cells: str, allow_errors: bool = False):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        found = nbformat.from_dict(notebook(*cells))
+        client = nbclient.NotebookClient(found, timeout=120, allow_errors=allow_errors)
+        client.execute()
+        return found
+
+    return execute
+
+
+def html(found, cell: int) -> str:
+    """The HTML that a cell holds, its tags removed."""
+    texts = [output["data"].get("text/html", "") for output in found.cells[cell].outputs if "data" in output]
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", " ".join(texts)))
+
+
+def test_the_end_result_of_each_batch_is_in_the_file_also_that_of_the_last_cell(executed):
+    found = executed(
+        "from nbqueue import q\nimport time\ndef score(x):\n    time.sleep(0.1)\n    return 10 // x",
+        "batch = q.map(score, range(8))",
+        "batch.results(errors='skip')",
+        "q.map(score, range(1, 9), label='the last one')",
+    )
+    assert "7 of 8 finished" in html(found, 1)
+    assert "ZeroDivisionError: integer division or modulo by zero" in html(found, 1)
+    assert "[10, 5, 3, 2, 2, 1, 1]" in str(found.cells[2].outputs)
+    assert "the last one · finished 8 of 8 finished" in html(found, 3)
+    assert len(found.cells[3].outputs) == 2, "it is not shown twice"
+    widgets = [output for cell in found.cells for output in cell.outputs if "widget" in str(output.get("data", {}))]
+    assert not widgets
+
+
+def test_a_cell_that_fails_waits_all_the_same_and_one_without_a_panel_does_not(executed):
+    found = executed(
+        "from nbqueue import q\nimport time",
+        "q.map(time.sleep, [0.3] * 4); 1 / 0",
+        "quiet = q.map(time.sleep, [0.1] * 4, progress=False)",
+        allow_errors=True,
+    )
+    assert "4 of 4 finished" in html(found, 1)
+    assert "ZeroDivisionError" in str(found.cells[1].outputs)
+    assert not found.cells[2].outputs
