@@ -18,6 +18,7 @@ from typing import Any
 
 from benchmarks import figures
 from benchmarks.figures import LIMIT, NAP, Figure, Measure, Sizes, System, check
+from benchmarks.panels import measure_panels
 from nbqueue import Queue
 
 OURS = System.NBQUEUE
@@ -222,6 +223,7 @@ PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "bytes": measure_bytes,
     "arrays": measure_arrays,
     "naps": measure_naps,
+    "panels": measure_panels,
 }
 
 

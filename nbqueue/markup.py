@@ -108,6 +108,8 @@ class BatchShown:
         if batch.state == "submitting":
             of = f" of {number(self.expected)}" if self.expected is not None else ""
             return f"submitting, {number(batch.total)}{of}"
+        if batch.reason and batch.ended_at is None and not batch.waiting:
+            return f"canceling, {number(batch.running)} still run"
         if batch.state == "waiting":
             if self.problem:
                 return "waiting, nobody serves it"
@@ -345,7 +347,7 @@ def notices(shown: BatchShown) -> str:
     """What is to be known about it while it is live."""
     found = []
     if shown.problem:
-        found.append(notice(esc(shown.problem), "failed"))
+        found.append(notice(_with_command(shown.problem), "failed"))
     elif shown.notice:
         found.append(notice(shown.notice, "running"))
     if shown.is_reloaded:
@@ -356,6 +358,14 @@ def notices(shown: BatchShown) -> str:
             )
         )
     return "".join(found)
+
+
+def _with_command(problem: str) -> str:
+    """A problem in words, the command that helps as code."""
+    what, run, rest = problem.partition(" Run: ")
+    command, _, where = rest.partition("   (")
+    words = esc(what[:1].upper() + what[1:])
+    return f"{words} Run {code(command)} {esc(where.rstrip(')'))}." if run else words
 
 
 def caption(label: str, id: str, total: str, variable: str = "q") -> str:

@@ -82,6 +82,7 @@ class _Live:
 
     def __init__(self, click: Callable[[str], None], reloaded: Callable[[], None]) -> None:
         grow = ipywidgets.Layout(flex="1 1 auto", min_width="0")
+        look = ipywidgets.HTML(markup.STYLE, layout=ipywidgets.Layout(display="none"))
         self._head = ipywidgets.HTML(layout=grow)
         self._middle = ipywidgets.HTML()
         self._strip = ipywidgets.HTML()
@@ -99,7 +100,7 @@ class _Live:
         self._failures = ipywidgets.VBox()
         self._top = ipywidgets.HBox([self._head])
         self.box = _Box(
-            [self._top, self._middle, self._strip, self._numbers, self._failures, self._notices, self._output]
+            [look, self._top, self._middle, self._strip, self._numbers, self._failures, self._notices, self._output]
         )
         self.box.add_class("nbq")
         self.box.made_at = time.monotonic()
@@ -107,7 +108,7 @@ class _Live:
 
     def show(self, shown: BatchShown, buttons: list[str]) -> None:
         """Write what has changed."""
-        _write(self._head, markup.STYLE + markup.title(shown))
+        _write(self._head, markup.title(shown))
         _write(self._middle, markup.bar(shown, live=True))
         _write(self._strip, markup.strip(shown))
         _write(self._numbers, markup.numbers(shown) + markup.now_line(shown))
