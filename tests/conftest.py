@@ -142,3 +142,21 @@ def workers(namespace: str, tmp_path: Path) -> Iterator[Workers]:
 def worker(workers: Workers) -> subprocess.Popen[bytes]:
     """A worker with two children."""
     return workers.start()
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own, in which nothing runs; nothing is left running."""
+    directory = Path(tempfile.mkdtemp(prefix="nbq-"))
+    monkeypatch.setenv("NBQUEUE_HOME", str(directory))
+    yield directory
+    from nbqueue import Queue, machine, server
+
+    if server.status().running:
+        queue = Queue()
+        pids = [int(worker.fields["pid"]) for worker in queue.workers()]
+        queue.stop_workers()
+        queue.close()
+        wait_until(lambda: not any(machine.is_alive(pid, "") for pid in pids))
+        server.stop()
+    shutil.rmtree(directory)
