@@ -11,13 +11,11 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, errors, payload, server, transitions
-from nbqueue.store import Store
 
 # Input
 
@@ -219,57 +217,6 @@ def test_a_corrupted_record_is_refused_and_the_worker_goes_on(q, workers):
 # The server
 
 
-class Private:
-    """A server of the test's own, with a proxy in front of it that loses answers."""
-
-    def __init__(self, *options: str) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="nbq-"))
-        self.socket = self.directory / "s"
-        self.options = options
-        self.start()
-
-    def start(self) -> None:
-        binary = os.environ.get("NBQUEUE_SERVER") or str(server._find_binary().path)  # type: ignore[union-attr]
-        self.process = subprocess.Popen(
-            [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
-             "--appendonly", "yes", "--appendfsync", "no", *self.options],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        store = Store(self.url)
-        wait_until(self.socket.exists)
-        store.run("PING")
-        store.close()
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}"
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
-
-    def close(self) -> None:
-        self.kill()
-        import shutil
-
-        shutil.rmtree(self.directory)
-
-
-@pytest.fixture
-def private():
-    servers: list[Private] = []
-
-    def make(*options: str) -> Private:
-        servers.append(Private(*options))
-        return servers[-1]
-
-    yield make
-    for made in servers:
-        made.close()
-
-
 def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
     monkeypatch.setattr("nbqueue.store._PATIENCE", 0.2)
     queue = Queue(connection="redis://me:secret@127.0.0.1:1/0")
@@ -337,11 +284,15 @@ def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_job
 
 
 class LossyProxy:
-    """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts."""
+    """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts.
 
-    def __init__(self, behind: str, every: int) -> None:
+    It loses the answer to each `every`th script, and pauses (seconds) after each 64 KB.
+    """
+
+    def __init__(self, behind: str, every: int, pause: float = 0.0) -> None:
         self._behind = behind
         self._every = every
+        self._pause = pause
         self._count = 0
         self.lost = 0
         self.directory = tempfile.TemporaryDirectory(prefix="nbq-")
@@ -384,6 +335,7 @@ class LossyProxy:
                                 self.lost += 1
                                 raise OSError("lost on the way")
                         client.sendall(data)
+                    time.sleep(self._pause)
         for side in (client, upstream):
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
@@ -424,6 +376,24 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
         queue.close()
     finally:
         workers.end()
+        proxy.close()
+
+
+def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, namespace, monkeypatch):
+    monkeypatch.setattr("nbqueue.wire.SILENCE", 0.5)
+    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize, pause=0.005)
+    try:
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=server.signing_key(),
+                      environment=q.environment, progress=False)  # fmt: skip
+        value = bytes(range(256)) * 65536
+        began = time.monotonic()
+        job = queue.enqueue(bytes, value)
+        assert time.monotonic() - began > 0.5
+        began = time.monotonic()
+        assert job.result(timeout=60) == value
+        assert time.monotonic() - began > 0.5
+        queue.close()
+    finally:
         proxy.close()
 
 
