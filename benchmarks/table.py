@@ -57,6 +57,8 @@ AIMS = (
     Aim(Measure.MANY_SUBMIT, 4),
     Aim(Measure.MANY_READ, 10),
     Aim(Measure.MEMORY, 150),
+    Aim(Measure.PANELS_CPU, 5),
+    Aim(Measure.PANELS_BYTES, 2000),
 )
 
 

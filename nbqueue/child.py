@@ -191,7 +191,10 @@ class Child:
         if function is None:
             record = self._records.get(digest)
             if not record:
-                raise errors.CorruptPayload("the function of this job is not in Redis any more")
+                raise errors.CorruptPayload(
+                    "the function of this job is not in Redis any more: it was deleted or evicted there. Submit the "
+                    "call again, and Redis has the function again, also for `retry`"
+                )
             function = self._functions[digest] = payload.unpack_code(self._seal, digest, record)
         return function
 

@@ -219,7 +219,9 @@ class Job:
 
     def _call(self) -> payload.Call:
         found = self._store.calls(self._batch.id, self.index)
-        if found is not None:
+        if found is None:
+            self._batch.state  # noqa: B018 - raises NotFound
+        else:
             per_block, block, own = found
             seal = self._batch.queue.seal
             if own:
@@ -256,6 +258,8 @@ class Job:
             return str(about["function"])
         digest = self._call()[0]
         record = self._store.run("GET", self._store.key(f"code:{digest.hex()}"))
+        if record is None:
+            raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
         return payload.name_of(payload.unpack_code(self._batch.queue.seal, digest, record))
 
     @property

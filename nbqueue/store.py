@@ -152,15 +152,13 @@ class Store:
         fields: list[Blob] = [part for name, record in request.bulk.fields for part in (name.encode(), record)]
         return [[b"MULTI"], [b"HSET", self.key(request.bulk.key), *fields], command, [b"EXEC"]]
 
-    def call(self, request: Request[T], timeout: float = 30.0) -> T:
+    def call(self, request: Request[T]) -> T:
         """Send a request and wait for what it answers.
 
         Parameters
         ----------
         request : Request
             From `nbqueue.transitions`.
-        timeout : float
-            Seconds that the answer may take.
 
         Raises
         ------
@@ -171,9 +169,9 @@ class Store:
         ServerError
             The server refused the request; the message says why.
         """
-        reply = answer(self._answers(self.commands(request), timeout))
+        reply = answer(self._answers(self.commands(request)))
         if isinstance(reply, Reply) and reply.code == "NOSCRIPT":
-            reply = answer(self._answers(self.commands(request, whole=True), timeout))
+            reply = answer(self._answers(self.commands(request, whole=True)))
         if isinstance(reply, Reply):
             raise self.refused(reply, request.script)
         return request.read(reply)
@@ -181,7 +179,7 @@ class Store:
     def run(self, *command: bytes | str | float) -> Any:
         """Send one plain command, which reads or may be sent twice."""
         parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-        (reply,) = self._answers([parts], 30.0)
+        (reply,) = self._answers([parts])
         if isinstance(reply, Reply):
             raise self.refused(reply, str(command[0]))
         return reply
@@ -255,12 +253,12 @@ class Store:
         for wire in wires:
             wire.close()
 
-    def _answers(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+    def _answers(self, commands: Sequence[Command]) -> list[Any]:
         deadline, pause = time.monotonic() + _PATIENCE, 0.02
         while True:
             try:
                 wire = self._take()
-                replies = wire.call(commands, timeout)
+                replies = wire.call(commands)
                 self._give(wire)
                 if not (isinstance(replies[0], Reply) and replies[0].code in ("LOADING", "BUSY", "MASTERDOWN")):
                     return replies

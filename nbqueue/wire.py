@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 Part = bytes | bytearray | memoryview
 Command = Sequence[Part]
 
+SILENCE = 30.0
+"""Seconds without a byte in either direction after which an answer that is due does not come any more."""
+
 _CHUNK = 256 * 1024
 _SPIN = 0.0001
 _SLICE = 0.25
@@ -149,14 +152,10 @@ class Wire:
 
     # For callers that block
 
-    def call(self, commands: Sequence[Command], timeout: float) -> list[Any]:
+    def call(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and read their answers; errors are among these as `Reply` objects.
 
-        Parameters
-        ----------
-        commands : sequence of sequences of bytes
-        timeout : float
-            Seconds that each answer may take.
+        However long a large value is on its way, time is up only when nothing moves.
 
         Raises
         ------
@@ -165,10 +164,10 @@ class Wire:
         """
         with held_interrupt() as interrupted:
             try:
-                self._socket.settimeout(timeout)
+                self._socket.settimeout(SILENCE)
                 for chunk in _packed(commands):
-                    self._socket.sendall(chunk)
-                return [self._read(timeout, interrupted) for _ in commands]
+                    self._send(chunk, interrupted)
+                return [self._read(interrupted) for _ in commands]
             except OSError as error:
                 self.close()
                 raise unreachable(self.url, error) from error
@@ -176,8 +175,18 @@ class Wire:
                 self.close()
                 raise
 
-    def _read(self, timeout: float, interrupted: Callable[[], bool]) -> Any:
-        deadline = time.monotonic() + timeout
+    def _send(self, chunk: Part, interrupted: Callable[[], bool]) -> None:
+        if len(chunk) <= _CHUNK:
+            self._socket.sendall(chunk)
+            return
+        view = memoryview(chunk)  # the socket's time limit is one for each call of `sendall`
+        for start in range(0, len(view), _CHUNK):
+            if interrupted():
+                raise KeyboardInterrupt
+            self._socket.sendall(view[start : start + _CHUNK])
+
+    def _read(self, interrupted: Callable[[], bool]) -> Any:
+        deadline = time.monotonic() + SILENCE
         while True:
             reply = self._reader.gets()
             if reply is not False:
@@ -187,8 +196,9 @@ class Wire:
                 if interrupted():
                     raise KeyboardInterrupt
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"no answer within {timeout:g} seconds")
+                    raise TimeoutError(f"no answer within {SILENCE:g} seconds")
             self._receive()
+            deadline = time.monotonic() + SILENCE
 
     # For subscriptions
 

@@ -30,6 +30,20 @@ def wait_until(look: Callable[[], T], seconds: float = 30.0) -> T:
         time.sleep(0.01)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked `large` where less memory is free than it says it needs."""
+    marker = item.get_closest_marker("large")
+    if marker is not None:
+        try:
+            lines = Path("/proc/meminfo").read_text().splitlines()
+        except OSError:
+            pytest.skip("how much memory is free is not told here")
+        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
+        needed = marker.kwargs["gigabytes"]
+        if free < needed:
+            pytest.skip(f"needs {needed} GB of free memory, and there are {free:.1f}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """An empty NBQUEUE_HOME for the whole run, with an embedded server that is stopped at the end."""
@@ -142,3 +156,74 @@ def workers(namespace: str, tmp_path: Path) -> Iterator[Workers]:
 def worker(workers: Workers) -> subprocess.Popen[bytes]:
     """A worker with two children."""
     return workers.start()
+
+
+class Private:
+    """A server of the test's own, which it may kill, fill up and start again."""
+
+    def __init__(self, *options: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="nbq-"))
+        self.socket = self.directory / "s"
+        self.options = options
+        self.start()
+
+    def start(self) -> None:
+        from nbqueue import server
+        from nbqueue.store import Store
+
+        binary = os.environ.get("NBQUEUE_SERVER") or str(server._find_binary().path)  # type: ignore[union-attr]
+        self.process = subprocess.Popen(
+            [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
+             "--appendonly", "yes", "--appendfsync", "no", *self.options],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        store = Store(self.url)
+        wait_until(self.socket.exists)
+        store.run("PING")
+        store.close()
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        with contextlib.suppress(FileNotFoundError):
+            self.socket.unlink()
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.directory)
+
+
+@pytest.fixture
+def private() -> Iterator[Callable[..., Private]]:
+    """Makes servers of the test's own, with the options that it gives; they are gone afterwards."""
+    servers: list[Private] = []
+
+    def make(*options: str) -> Private:
+        servers.append(Private(*options))
+        return servers[-1]
+
+    yield make
+    for made in servers:
+        made.close()
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of the test's own, in which nothing runs; nothing is left running."""
+    directory = Path(tempfile.mkdtemp(prefix="nbq-"))
+    monkeypatch.setenv("NBQUEUE_HOME", str(directory))
+    yield directory
+    from nbqueue import Queue, machine, server
+
+    if server.status().running:
+        queue = Queue()
+        pids = [int(worker.fields["pid"]) for worker in queue.workers()]
+        queue.stop_workers()
+        queue.close()
+        wait_until(lambda: not any(machine.is_alive(pid, "") for pid in pids))
+        server.stop()
+    shutil.rmtree(directory)

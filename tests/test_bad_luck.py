@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,13 +12,11 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, errors, payload, server, transitions
-from nbqueue.store import Store
 
 # Input
 
@@ -157,9 +156,78 @@ def test_the_arguments_of_a_large_finished_batch_are_gone_in_words(q, worker):
 
 def test_results_expire(q, worker):
     batch = q.map(abs, [1], result_ttl=1).wait(20)
-    wait_until(lambda: q.store.batch(batch.id) is None)
-    with pytest.raises(errors.NotFound, match="expired"):
-        batch.results()
+    reader = Queue(namespace=q.namespace, progress=False)  # which has not heard of the outcome
+    job = reader.fetch_job(q.enqueue(abs, 1, result_ttl=1).wait(20).id)
+    wait_until(lambda: q.store.batch(batch.id) is None and q.store.batch(job.batch.id) is None)
+    looks = [
+        batch.results, lambda: list(batch), lambda: list(batch.as_completed()), batch.wait, batch.failures, batch.retry,
+        batch.cancel, lambda: batch[0], job.result, job.wait, job.get_status, job.retry, lambda: job.args,
+        lambda: job.func_name, lambda: job.meta,
+    ]  # fmt: skip
+    for look in looks:
+        with pytest.raises(errors.NotFound, match="was deleted, or its results have expired"):
+            look()
+    reader.close()
+    wait_until(lambda: functions_in_redis(q) == [])
+    assert q.map(abs, [-1]).results(timeout=20) == [1], "the client does not count on the function being there"
+
+
+def test_an_outcome_that_is_gone_raises_and_is_not_waited_for(q, worker):
+    batch = q.map(str, range(300)).wait(20)
+    job = q.enqueue(len, "abc").wait(20)
+    for gone in (batch, job.batch):
+        q.store.run("DEL", q.store.key(f"batch:{gone.id}:outcomes"))
+    reader = Queue(namespace=q.namespace, progress=False)
+    seen = reader.batch(batch.id)
+    for look in (seen.results, seen[7].result, seen[7].return_value, seen[7].exception, seen[7].get_status,
+                 reader.fetch_job(job.id).result):  # fmt: skip
+        with pytest.raises(errors.ResultExpired, match="the outcome of job .* is not there any more"):
+            look()
+    reader.close()
+
+
+def functions_in_redis(q):
+    keys = q.store.run("KEYS", q.store.key("code:*"))
+    return [key for key in keys if re.search(rb"code:[0-9a-f]+$", key)]
+
+
+def test_a_job_whose_function_is_gone_fails_in_words_until_it_is_submitted_again(q, workers):
+    def invert(x):
+        return 1 / x
+
+    batch = q.map(invert, range(1, 300))
+    job = q.enqueue(invert, 4)
+    (key,) = functions_in_redis(q)
+    q.store.run("DEL", key)
+    with pytest.raises(errors.ResultExpired, match="the function of job"):
+        job.func_name  # noqa: B018
+    workers.start()
+    for _ in range(2):
+        assert batch.wait(20).counts["failed"] == 299
+        (group,) = batch.failures()
+        assert (group.type, group.count) == ("CorruptPayload", 299)
+        assert "the function of this job is not in Redis any more" in group.message
+        with pytest.raises(errors.CorruptPayload, match="Submit the call again"):
+            job.result(timeout=20)
+        assert (batch.retry(), job.retry()) == (299, True)
+    batch.wait(20)
+    job.wait(20)
+    assert q.enqueue(invert, 2).result(timeout=20) == 0.5
+    assert (batch.retry(), job.retry()) == (299, True)
+    assert batch.results(timeout=20) == [1 / x for x in range(1, 300)]
+    assert job.result(timeout=20) == 0.25
+    assert job.func_name.endswith("invert")
+
+
+def test_a_call_that_is_gone_fails_its_job_in_words(q, workers):
+    batch = q.map(abs, range(300))
+    q.store.run("HDEL", q.store.key(f"batch:{batch.id}:calls"), "b1")
+    workers.start()
+    assert batch.wait(20).counts == {
+        "total": 300, "queued": 0, "started": 0, "finished": 256, "failed": 44, "canceled": 0,
+    }  # fmt: skip
+    with pytest.raises(errors.CorruptPayload, match=f"the call of job {batch.id}:299 is not there any more"):
+        batch[299].result()
 
 
 def test_a_deleted_job_says_so(q, worker):
@@ -217,57 +285,6 @@ def test_a_corrupted_record_is_refused_and_the_worker_goes_on(q, workers):
 
 
 # The server
-
-
-class Private:
-    """A server of the test's own, with a proxy in front of it that loses answers."""
-
-    def __init__(self, *options: str) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="nbq-"))
-        self.socket = self.directory / "s"
-        self.options = options
-        self.start()
-
-    def start(self) -> None:
-        binary = os.environ.get("NBQUEUE_SERVER") or str(server._find_binary().path)  # type: ignore[union-attr]
-        self.process = subprocess.Popen(
-            [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
-             "--appendonly", "yes", "--appendfsync", "no", *self.options],
-            stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        store = Store(self.url)
-        wait_until(self.socket.exists)
-        store.run("PING")
-        store.close()
-
-    @property
-    def url(self) -> str:
-        return f"unix://{self.socket}"
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
-
-    def close(self) -> None:
-        self.kill()
-        import shutil
-
-        shutil.rmtree(self.directory)
-
-
-@pytest.fixture
-def private():
-    servers: list[Private] = []
-
-    def make(*options: str) -> Private:
-        servers.append(Private(*options))
-        return servers[-1]
-
-    yield make
-    for made in servers:
-        made.close()
 
 
 def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
@@ -337,11 +354,15 @@ def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_job
 
 
 class LossyProxy:
-    """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts."""
+    """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts.
 
-    def __init__(self, behind: str, every: int) -> None:
+    It loses the answer to each `every`th script, and pauses (seconds) after each 64 KB.
+    """
+
+    def __init__(self, behind: str, every: int, pause: float = 0.0) -> None:
         self._behind = behind
         self._every = every
+        self._pause = pause
         self._count = 0
         self.lost = 0
         self.directory = tempfile.TemporaryDirectory(prefix="nbq-")
@@ -384,6 +405,7 @@ class LossyProxy:
                                 self.lost += 1
                                 raise OSError("lost on the way")
                         client.sendall(data)
+                    time.sleep(self._pause)
         for side in (client, upstream):
             with contextlib.suppress(OSError):
                 side.shutdown(socket.SHUT_RDWR)
@@ -424,6 +446,24 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
         queue.close()
     finally:
         workers.end()
+        proxy.close()
+
+
+def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, namespace, monkeypatch):
+    monkeypatch.setattr("nbqueue.wire.SILENCE", 0.5)
+    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize, pause=0.005)
+    try:
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=server.signing_key(),
+                      environment=q.environment, progress=False)  # fmt: skip
+        value = bytes(range(256)) * 65536
+        began = time.monotonic()
+        job = queue.enqueue(bytes, value)
+        assert time.monotonic() - began > 0.5
+        began = time.monotonic()
+        assert job.result(timeout=60) == value
+        assert time.monotonic() - began > 0.5
+        queue.close()
+    finally:
         proxy.close()
 
 

@@ -4,32 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, machine, payload, server
-
-
-@pytest.fixture
-def fresh(monkeypatch):
-    """A home of the test's own, in which nothing runs; nothing is left running."""
-    directory = Path(tempfile.mkdtemp(prefix="nbq-demo-"))
-    monkeypatch.setenv("NBQUEUE_HOME", str(directory))
-    yield directory
-    if server.status().running:
-        queue = Queue()
-        pids = [int(worker.fields["pid"]) for worker in queue.workers()]
-        queue.stop_workers()
-        queue.close()
-        wait_until(lambda: not any(machine.is_alive(pid, "") for pid in pids))
-        server.stop()
-    shutil.rmtree(directory)
 
 
 def nbqueue(*arguments):
