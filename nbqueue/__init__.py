@@ -39,9 +39,9 @@ def _install_panels() -> None:
     import sys
 
     if "ipykernel" in sys.modules:
-        from nbqueue import panel
+        from nbqueue import notebook
 
-        panel.install()
+        notebook.install()
 
 
 def __getattr__(name: str) -> Any:

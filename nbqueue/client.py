@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 _WEEK = 7 * 86400
 
 
+class Workers(list[WorkerState]):
+    """Workers; a notebook shows them as a table."""
+
+
 class Queue:
     """A name that jobs wait under and workers listen to.
 
@@ -462,11 +466,11 @@ class Queue:
     def is_paused(self) -> bool:
         return bool(self.store.run("EXISTS", self.store.key(f"queue:{self.name}:paused")))
 
-    def workers(self) -> list[WorkerState]:
+    def workers(self) -> Workers:
         """The workers of this server and namespace, whatever they listen to."""
         workers = self.store.call(transitions.workers())
         here = machine.identity()
-        alive = []
+        alive = Workers()
         for worker in workers:
             if vanished(worker, here):
                 self.store.call(transitions.reap(worker.id, worker.beat, f"its worker {worker.id} died"))

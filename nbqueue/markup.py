@@ -432,6 +432,22 @@ def plain(shown: BatchShown) -> str:
 # A job ---------------------------------------------------------------------------------------------------------------
 
 
+def job_title(label: str, state: str, words: str, right: str) -> str:
+    """One job while it is live; `state` as that of a job."""
+    mark = {"queued": "waiting", "started": "running"}.get(state, state)
+    left = f"{glyph(mark)} <b>{esc(label)}</b> · {esc(words)}"
+    return _ends(left, f'<span style="{_SMALL}">{esc(right)}</span>')
+
+
+def traceback(text: str) -> str:
+    """A traceback, or another text as it is."""
+    style = (
+        f"{_MONO};line-height:17px;margin:4px 0px 4px 0px;padding:6px 9px 6px 9px;overflow:auto;white-space:pre;"
+        f"max-height:340px;background-color:{_FAINT};border-radius:4px"
+    )
+    return f'<pre style="{style}">{esc(text)}</pre>'
+
+
 def job_line(label: str, state: str, words: str, right: Sequence[str], below: str = "") -> str:
     """One job in a line; `state` as that of a job."""
     mark = {"queued": "waiting", "started": "running"}.get(state, state)

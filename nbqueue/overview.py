@@ -138,7 +138,7 @@ def look(store: Store) -> Overview:
         namespace=store.namespace,
         at=now,
         queues=[_queue(name, states, alive, name in paused) for name in names],
-        workers=[_worker(worker, worker.id in dead) for worker in workers],
+        workers=[see_worker(worker, is_dead=worker.id in dead) for worker in workers],
         batches=[see(state, now) for state in states[:RECENT]],
     )
 
@@ -164,7 +164,8 @@ def _queue(name: str, states: list[BatchState], workers: list[WorkerState], is_p
     )
 
 
-def _worker(worker: WorkerState, is_dead: bool) -> WorkerSeen:
+def see_worker(worker: WorkerState, *, is_dead: bool = False) -> WorkerSeen:
+    """A worker as it described itself."""
     import json
 
     fields = worker.fields

@@ -1,30 +1,26 @@
-"""Panels: what a notebook shows of batches, jobs, queues and workers. Loaded in kernels only.
+"""A panel: what one cell of a notebook shows of a batch.
 
 A panel is two outputs: a caption of plain HTML, which survives whatever happens to the page and the kernel, and the
 live part. That is made of ipywidgets, which one thread per kernel writes, four or five times a second, where something
 has changed; when the batch has ended, plain HTML takes their place, and is what the saved notebook holds.
 
-Nothing blocks: a click starts a thread of its own. Where nobody is at the keyboard (nbclient, papermill) there are no
-widgets, and a cell waits at its end for what it submitted.
+Nothing blocks: a click starts a thread of its own. Where nobody is at the keyboard there are no widgets.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import threading
 import time
 import uuid
-import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import ipywidgets
 from IPython import display as ipython_display
-from IPython.core.getipython import get_ipython
 
-from nbqueue import errors, machine, markup, overview, progress
+from nbqueue import errors, markup
 from nbqueue.batch import Batch
 from nbqueue.client import Queue
 from nbqueue.follow import Follower, workers_of
@@ -33,15 +29,11 @@ from nbqueue.markup import BatchShown
 log = logging.getLogger("nbqueue.panel")
 display: Any = ipython_display.display
 
-_INTERVAL = 0.22
-"""Seconds between two looks at what is live."""
 _RELOAD = 1.5
 """Seconds after which a request for a widget's whole state means that the page was loaded anew."""
-_KEPT = 100
-"""Ended panels whose widgets stay: a page that is loaded anew, and was not saved, still shows them."""
 _DID = 8.0
 """Seconds for which a panel says what a click did."""
-_VIEW = "application/vnd.jupyter.widget-view+json"
+VIEW = "application/vnd.jupyter.widget-view+json"
 
 PAUSE, RESUME, CANCEL, RETRY, START = "Pause", "Resume", "Cancel", "Retry failed", "Start a worker"
 _TIPS = {
@@ -65,6 +57,18 @@ class _Box(ipywidgets.VBox):  # type: ignore[misc]
         return super().get_state(key=key, drop_defaults=drop_defaults)
 
 
+class Button:
+    """A button whose click is answered at once, also while a cell runs."""
+
+    def __init__(self, name: str, tip: str, click: Callable[[str], None], **options: Any) -> None:
+        self.widget = ipywidgets.Button(description=name, tooltip=tip, **options)
+        self.widget.on_click(lambda _: click(name))
+        # ipykernel 7.4 answers on the subshell that published last on this comm, which may be busy. Where the attribute
+        # is not there, there is nothing to do. See https://github.com/jupyterlab/jupyterlab/issues/19719.
+        if hasattr(self.widget.comm, "_reply_subshell_for"):
+            self.widget.comm._reply_subshell_for = lambda data, default: default
+
+
 class _Failure:
     """A group of failures: its count changes, what can be opened is written once."""
 
@@ -74,10 +78,10 @@ class _Failure:
         self.row = ipywidgets.HBox([self.count, details])
 
     def show(self, failure: markup.FailureShown) -> None:
-        _write(self.count, markup.failure_count(failure))
+        write(self.count, markup.failure_count(failure))
 
 
-class _Live:
+class Live:
     """The widgets of one live panel."""
 
     def __init__(self, click: Callable[[str], None], reloaded: Callable[[], None]) -> None:
@@ -92,10 +96,7 @@ class _Live:
         layout, style = ipywidgets.Layout(), ipywidgets.ButtonStyle()
         self._buttons: dict[str, Any] = {}
         for name, tip in _TIPS.items():
-            button = ipywidgets.Button(description=name, tooltip=tip, layout=layout, style=style)
-            button.on_click(lambda _, name=name: click(name))
-            _answer_at_once(button)
-            self._buttons[name] = button
+            self._buttons[name] = Button(name, tip, click, layout=layout, style=style).widget
         self._groups: dict[str, _Failure] = {}
         self._failures = ipywidgets.VBox()
         self._top = ipywidgets.HBox([self._head])
@@ -108,12 +109,12 @@ class _Live:
 
     def show(self, shown: BatchShown, buttons: list[str]) -> None:
         """Write what has changed."""
-        _write(self._head, markup.title(shown))
-        _write(self._middle, markup.bar(shown, live=True))
-        _write(self._strip, markup.strip(shown))
-        _write(self._numbers, markup.numbers(shown) + markup.now_line(shown))
-        _write(self._notices, markup.notices(shown))
-        _write(self._output, markup.output_lines(shown.output))
+        write(self._head, markup.title(shown))
+        write(self._middle, markup.bar(shown, live=True))
+        write(self._strip, markup.strip(shown))
+        write(self._numbers, markup.numbers(shown) + markup.now_line(shown))
+        write(self._notices, markup.notices(shown))
+        write(self._output, markup.output_lines(shown.output))
         self._show_failures(shown)
         children = (self._head, *(self._buttons[name] for name in buttons))
         if self._top.children != children:
@@ -143,26 +144,48 @@ class _Live:
             widget.close()
 
 
-def _write(widget: Any, value: str) -> None:
+def write(widget: Any, value: str) -> None:
     if widget.value != value:  # an unchanged value rebuilds nothing: what is open or selected stays
         widget.value = value
 
 
-def _answer_at_once(button: Any) -> None:
-    """Have clicks answered while a cell runs: ipykernel 7.4 sends them back to the subshell that published last.
+def in_thread(act: Callable[[], Any]) -> None:
+    """Do what a click asks for beside everything else."""
+    threading.Thread(target=act, name="nbqueue-click", daemon=True).start()
 
-    See https://github.com/jupyterlab/jupyterlab/issues/19719; without this attribute there is nothing to do.
-    """
-    if hasattr(button.comm, "_reply_subshell_for"):
-        button.comm._reply_subshell_for = lambda data, default: default
+
+class Host(Protocol):
+    """What refreshes panels."""
+
+    def wake(self) -> None:
+        """Look again now."""
+
+    def keep(self, live: Live) -> None:
+        """The widgets of a panel that has ended: they may go."""
 
 
 class Panel:
-    """What one cell shows of a batch."""
+    """What one cell shows of a batch.
 
-    def __init__(self, batch: Batch, label: str, expected: int | None, *, is_headless: bool) -> None:
+    Parameters
+    ----------
+    host : Host
+    batch : Batch
+    label : str
+    expected : int, optional
+        How many jobs it will have, where that is known before all are submitted.
+    cell : str
+        The cell that shows it.
+    is_headless : bool
+        Nothing draws widgets.
+    """
+
+    def __init__(
+        self, host: Host, batch: Batch, label: str, expected: int | None, *, cell: str, is_headless: bool
+    ) -> None:
+        self._host = host
         self.batch = batch
-        self.cell = _cell()
+        self.cell = cell
         self.is_live = True
         self._label = label
         self._expected = expected
@@ -170,7 +193,7 @@ class Panel:
         self._follower = Follower(batch, label, expected)
         self._display_id = f"nbqueue-{uuid.uuid4().hex[:12]}"
         self._lock = threading.RLock()
-        self._live: _Live | None = None
+        self._live: Live | None = None
         self._shown = self._follower.before(batch.queue.now())
         self._did = ""
         self._did_at = 0.0
@@ -191,6 +214,11 @@ class Panel:
         else:
             self._go_live()
             display(self._live_bundle(), raw=True, display_id=self._display_id)
+
+    @property
+    def problem(self) -> str:
+        """Why nobody serves its batch, in words."""
+        return self._shown.problem
 
     def revive(self) -> None:
         """Jobs of its batch run again."""
@@ -250,7 +278,7 @@ class Panel:
         return markup.interrupted(self._shown, f"q.batch({self.batch.id!r})", words)
 
     def _go_live(self) -> None:
-        self._live = _Live(self._click, self._reloaded)
+        self._live = Live(self._click, self._reloaded)
         self._live.show(self._shown, self._offered())
 
     def _end(self) -> None:
@@ -259,7 +287,7 @@ class Panel:
         self.is_live = False
         if self._live is not None:
             self._live.show(self._shown, [])
-            PANELS.keep(self._live)
+            self._host.keep(self._live)
             self._live = None
         if not self._is_reloaded:
             self._update(self._bundle(markup.ended(self._shown, "batch")))
@@ -273,7 +301,7 @@ class Panel:
     def _live_bundle(self) -> dict[str, Any]:
         assert self._live is not None
         view = {"version_major": 2, "version_minor": 0, "model_id": self._live.box.model_id}
-        return {_VIEW: view, **self._bundle(self._standing())}
+        return {VIEW: view, **self._bundle(self._standing())}
 
     # Clicks
 
@@ -292,7 +320,7 @@ class Panel:
         return [*offered, CANCEL]
 
     def _click(self, name: str) -> None:
-        threading.Thread(target=self._act, args=(name,), name="nbqueue-click", daemon=True).start()
+        in_thread(lambda: self._act(name))
 
     def _act(self, name: str) -> None:
         with self._lock:
@@ -308,7 +336,7 @@ class Panel:
             live.disable(name, False)
         with self._lock:
             self._did, self._did_at = did, time.monotonic()
-        PANELS.wake()
+        self._host.wake()
 
     def _do(self, name: str) -> str:
         if name == CANCEL:
@@ -335,178 +363,3 @@ def _jobs(n: int) -> str:
 def _variable(queue: Queue) -> str:
     """How code reaches a queue of this server and namespace."""
     return "q" if queue.is_default_server else "queue"
-
-
-class _Panels:
-    """All panels of this kernel, and the thread that refreshes those that are live."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._live: list[Panel] = []
-        self._latest: weakref.WeakValueDictionary[str, Panel] = weakref.WeakValueDictionary()
-        self._all: list[Panel] = []
-        self._kept: list[_Live] = []
-        self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
-
-    # What nbqueue.progress asks for
-
-    def begin(self, batch: Batch, label: str, expected: int | None) -> None:
-        self._open(Panel(batch, label, expected, is_headless=_is_headless()))
-
-    def fail(self, batch: Batch) -> None:
-        panel = self._latest.get(batch.id)
-        if panel is not None:
-            panel.fail()
-
-    def show(self, batch: Batch) -> None:
-        state = batch.state
-        label = str(state.about.get("label") or "")
-        self._open(Panel(batch, label, None if state.is_submitting else state.total, is_headless=_is_headless()))
-
-    def revive(self, batch: Batch) -> None:
-        panel = self._latest.get(batch.id)
-        if panel is not None:
-            panel.revive()
-            self._refresh_soon(panel)
-
-    def display(self, batch: Batch) -> None:
-        """A batch is the last expression of a cell, which shows it once at most."""
-        panel = self._latest.get(batch.id)
-        if panel is None or panel.cell != _cell():
-            self.show(batch)
-
-    # Refreshing
-
-    def _open(self, panel: Panel) -> None:
-        self._latest[panel.batch.id] = panel
-        self._all.append(panel)
-        del self._all[:-1000]
-        panel.open()
-        if panel.is_live:
-            self._refresh_soon(panel)
-
-    def _refresh_soon(self, panel: Panel) -> None:
-        with self._lock:
-            if panel not in self._live:
-                self._live.append(panel)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._refresh, name="nbqueue-panels", daemon=True)
-                self._thread.start()
-        self._wake.set()
-
-    def wake(self) -> None:
-        """Look again now."""
-        self._wake.set()
-
-    def keep(self, live: _Live) -> None:
-        """An ended panel's widgets stay for a while."""
-        self._kept.append(live)
-        if len(self._kept) > _KEPT:
-            self._kept.pop(0).close()
-
-    def _refresh(self) -> None:
-        while True:
-            with self._lock:
-                self._live = [panel for panel in self._live if panel.is_live]
-                if not self._live:
-                    self._thread = None
-                    return
-                live = list(self._live)
-            began = time.monotonic()
-            self.refresh(live)
-            self._wake.wait(max(0.05, _INTERVAL - (time.monotonic() - began)))
-            self._wake.clear()
-
-    def refresh(self, panels: list[Panel]) -> None:
-        """Look once at each of some panels; the workers of a server are read once."""
-        workers: dict[Any, Any] = {}
-        for panel in panels:
-            queue = panel.batch.queue
-            try:
-                if queue.store not in workers:
-                    workers[queue.store] = workers_of(queue)
-                panel.refresh(workers[queue.store], queue.now())
-            except errors.ServerError as error:
-                panel.unreachable(error)
-            except Exception:
-                # Whatever went wrong (a comm that is closed, a kernel that shuts down), the others go on.
-                log.exception("the panel of batch %s is not refreshed any more", panel.batch.id)
-                panel.is_live = False
-
-    # The kernel
-
-    def wait_for_cell(self, *_: object) -> None:
-        """At the end of a cell that nobody watches: wait for what it submitted."""
-        if not _is_headless():
-            return
-        cell = _cell()
-        mine = [panel for panel in self._all if panel.cell == cell]
-        told = False
-        while live := [panel for panel in mine if panel.is_live]:
-            self._wake.set()
-            time.sleep(0.05)
-            problems = {panel._shown.problem for panel in live} - {""}
-            if problems and not told:
-                told = True
-                print("; ".join(sorted(problems)))
-
-    def leave(self) -> None:
-        """The kernel ends."""
-        for panel in list(self._live):
-            panel.leave()
-
-
-PANELS = _Panels()
-
-
-def _cell() -> str:
-    """The cell that runs, by the id of the message that asked for it."""
-    shell = get_ipython()
-    parent = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
-    return str((parent or {}).get("header", {}).get("msg_id", ""))
-
-
-def _is_headless() -> bool:
-    """Whether nobody is at the keyboard, and nothing draws widgets: nbclient, papermill, nbconvert."""
-    kernel = getattr(get_ipython(), "kernel", None)
-    return not getattr(kernel, "_allow_stdin", True)
-
-
-def install() -> None:
-    """Show batches, jobs and queues in this kernel's notebook from now on; without a kernel it does nothing."""
-    shell: Any = get_ipython()
-    if shell is None or not hasattr(shell, "kernel") or progress.panels() is not None:
-        return
-    progress.use(PANELS)
-    shell.events.register("post_run_cell", PANELS.wait_for_cell)
-    atexit.register(PANELS.leave)
-    shell.display_formatter.ipython_display_formatter.for_type(Batch, PANELS.display)
-    html = shell.display_formatter.formatters["text/html"]
-    html.for_type(Queue, _queue_html)
-
-
-def _queue_html(queue: Queue) -> str:
-    seen = overview.look(queue.store)
-    mine = next((found for found in seen.queues if found.name == queue.name), None)
-    serving = [worker for worker in seen.workers if queue.name in worker.queues and not worker.is_dead]
-    words = [f"<b>{markup.esc(queue.name)}</b>", _serving(serving)]
-    if mine is not None:
-        words.append(f"{markup.number(mine.running)} jobs run, {markup.number(mine.waiting)} wait")
-    batches = [overview.see(batch.state, seen.at) for batch in queue.batches(overview.RECENT)]
-    if len(batches) > 1:
-        words.append("this notebook's batches first")
-    problem = markup.notice(markup.esc(mine.problem), "failed") if mine is not None and mine.problem else ""
-    return markup.batches_table(batches, " · ".join(words)) + problem
-
-
-def _serving(workers: list[overview.WorkerSeen]) -> str:
-    if not workers:
-        return "no workers"
-    children = sum(worker.children for worker in workers)
-    return f"{markup.many(len(workers), 'worker')}, {markup.many(children, 'child', 'children')}"
-
-
-def workers_html(workers: list[overview.WorkerSeen]) -> str:
-    """The workers of a server as a table."""
-    return markup.workers_table(workers, _serving(workers), machine.name())

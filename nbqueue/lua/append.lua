@@ -6,13 +6,14 @@
 -- ARGV[3]  index of the job
 -- ARGV[4]  digest of the function
 -- ARGV[5]  record of the call
--- Returns  1, or 0 if only `submit` can tell or do it: another function, a batch that was canceled or is not there
+-- Returns  1, or 0 if only `submit` can tell or do it: a function that is not there, a batch that was canceled or is gone
 local id, index = ARGV[1], tonumber(ARGV[3])
 local key = batch_key(id)
 local h = redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'functions', 'ended_at', 'queue', 'environment')
 local total = tonumber(h[1])
 if h[2] ~= ARGV[2] or h[3] or not string.find(h[4] or '', ARGV[4], 1, true) then return 0 end
 if total ~= index then return total > index and 1 or 0 end
+if redis.call('EXISTS', prefix .. 'code:' .. ARGV[4]) == 0 then return 0 end
 
 if h[5] then revive(id) end
 redis.call('HSET', key .. ':calls', 'b' .. ARGV[3], ARGV[5])
