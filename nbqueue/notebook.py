@@ -188,6 +188,8 @@ def install() -> None:
     html = shell.display_formatter.formatters["text/html"]
     html.for_type(Queue, _queue_html)
     html.for_type(Workers, _workers_html)
+    plain = shell.display_formatter.formatters["text/plain"]
+    plain.for_type(Workers, lambda found, printer, _: printer.text(_serving([overview.see_worker(w) for w in found])))
 
 
 def _queue_html(queue: Queue) -> str:

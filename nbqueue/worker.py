@@ -40,6 +40,8 @@ _GRACE = 0.5
 _TRICKLE = 0.002
 """Seconds between two claims while single quick jobs come one after the other: some are taken at once then."""
 _BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
+_BEAT_SOON = 0.2
+"""Seconds after which a worker that has nothing more to do says so."""
 _GONE = 5.0
 """Seconds for which a worker that shall leave waits for a server that is gone."""
 _BLOCKING = 2.0
@@ -415,6 +417,8 @@ class Worker:
             child.runs.remove(run)
             child.lowered_at = None
             self._idle_since = time.monotonic()
+            if not any(other.runs for other in self._children):
+                self._beat_at = min(self._beat_at, self._idle_since + _BEAT_SOON)
 
     def _finish(self, run: Run, start: int, stop: int, busy: float, records: Any, failures: Any = ()) -> None:
         def on_answer(answer: Any) -> None:

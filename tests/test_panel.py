@@ -237,3 +237,31 @@ def test_when_the_page_was_loaded_anew_and_the_kernel_killed_the_caption_remains
     page.page.goto(f"{lab.url}/lab/tree/{page.name}?reset")
     says(page, 1, "hold · 6 jobs · batch", ".show()")
     go.touch()
+
+
+def test_a_job_the_workers_and_the_queue_show_themselves(opened, tmp_path):
+    go = tmp_path / "go"
+    page = opened(HOLD.format(go=str(go)), "job = q.enqueue(hold, 3)\njob", "q.enqueue(hold, 4).wait()", "job",
+                  "q.workers()", "q", "lost = q.enqueue(int, 'x').wait()", "lost")  # fmt: skip
+    page.run_to_end(0)
+    page.run_to_end(1)
+    says(page, 1, "hold · running for", "Cancel")
+    go.touch()
+    says(page, 1, "hold · finished in")
+    assert page.output(1).get_by_role("button", name="Cancel").count() == 0
+    for cell in range(2, 8):
+        page.run_to_end(cell)
+    says(page, 3, "hold · finished in", "3")
+    says(page, 4, "1 worker, 2 children", "this machine")
+    says(page, 5, "default · 1 worker, 2 children", "single calls")
+    says(page, 7, "int · failed", "ValueError: invalid literal for int() with base 10: 'x'")
+
+
+def test_a_submission_that_raises_leaves_a_panel_that_says_so(opened):
+    broken = "def items():\n    yield from range(40)\n    raise OSError('the disk is gone')\nq.map(score, items())"
+    page = opened(SCORE, broken, "q.map(open, [open('/dev/null')])")
+    page.run_to_end(0)
+    page.run_to_end(1)
+    says(page, 1, "canceled", "its submitter raised SubmitError", "OSError: the disk is gone")
+    page.run_to_end(2)
+    says(page, 2, "nothing was submitted", "CannotPickle", "TextIOWrapper")
