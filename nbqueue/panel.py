@@ -258,7 +258,7 @@ class Panel:
         except errors.ServerError as error:
             log.warning("batch %s cannot be shown: %s", self.batch.id, error)
         with self._lock:
-            if self.is_live:
+            if self.is_live and self._shown.batch.total == 0:  # else it is canceled, and ends soon
                 self.is_live = False
                 self._update(self._bundle(markup.notice(f"{markup.esc(self._label)}: nothing was submitted", "failed")))
 

@@ -258,7 +258,8 @@ def test_a_job_the_workers_and_the_queue_show_themselves(opened, tmp_path):
 
 
 def test_a_submission_that_raises_leaves_a_panel_that_says_so(opened):
-    broken = "def items():\n    yield from range(40)\n    raise OSError('the disk is gone')\nq.map(score, items())"
+    broken = "def items():\n    yield from range(40)\n    time.sleep(1)\n    raise OSError('the disk is gone')\n"
+    broken += "q.map(score, items())"
     page = opened(SCORE, broken, "q.map(open, [open('/dev/null')])")
     page.run_to_end(0)
     page.run_to_end(1)

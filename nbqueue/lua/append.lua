@@ -6,7 +6,7 @@
 -- ARGV[3]  index of the job
 -- ARGV[4]  digest of the function
 -- ARGV[5]  record of the call
--- Returns  1, or 0 if only `submit` can tell or do it: a function that is not there, a batch that was canceled or is gone
+-- Returns  1, or 0 if only `submit` can tell or do it: the function is not there, the batch was canceled or is gone
 local id, index = ARGV[1], tonumber(ARGV[3])
 local key = batch_key(id)
 local h = redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'functions', 'ended_at', 'queue', 'environment')
