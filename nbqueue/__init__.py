@@ -44,6 +44,14 @@ def _install_panels() -> None:
         notebook.install()
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """`%load_ext nbqueue`: the magics, and panels."""
+    from nbqueue import magics
+
+    _install_panels()
+    shell.register_magics(magics.NbqueueMagics)
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first used: `import nbqueue` is fast, and `q` is made on first use."""
     import importlib

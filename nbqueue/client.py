@@ -481,9 +481,7 @@ class Queue:
     def _serves(self, worker: WorkerState) -> bool:
         return self.name in worker.queues and worker.environment == self.environment
 
-    def start_workers(
-        self, n: int | None = None, *, max_idle_time: float | None = launch.IDLE_TIME
-    ) -> list[WorkerState]:
+    def start_workers(self, n: int | None = None, *, max_idle_time: float | None = launch.IDLE_TIME) -> Workers:
         """See to it that `n` children on this machine serve this queue; returns when they are there.
 
         They are detached: the kernel's interrupt, restart and shutdown do not touch them.
@@ -501,8 +499,8 @@ class Queue:
             raise errors.UsageError(f"start_workers({n}): at least 1 is needed")
         here = machine.identity()
 
-        def mine() -> list[WorkerState]:
-            return [w for w in self.workers() if self._serves(w) and w.fields.get("machine") == here]
+        def mine() -> Workers:
+            return Workers(w for w in self.workers() if self._serves(w) and w.fields.get("machine") == here)
 
         missing = wanted - sum(worker.children for worker in mine())
         if missing > 0:

@@ -65,6 +65,38 @@ def test_the_end_result_of_each_batch_is_in_the_file_also_that_of_the_last_cell(
     assert not widgets
 
 
+def printed(found, cell: int) -> str:
+    return "".join(output.get("text", "") for output in found.cells[cell].outputs)
+
+
+def test_the_command_line_from_a_cell(executed):
+    found = executed(
+        "%load_ext nbqueue",
+        "%nbqueue worker -n 2",
+        "from nbqueue import q\nbatch = q.map(int, ['1', 'x'])",
+        "%nbqueue batches",
+        "get_ipython().run_line_magic('nbqueue', f'batch {batch.id}')",
+        "%nbqueue cancel nosuch",
+        "%nbqueue worker -x",
+        "%nbqueue log",
+        "%nbqueue stop",
+        allow_errors=True,
+    )
+    assert "1 worker, 2 children" in html(found, 1)
+    assert "1 of 2 finished" in html(found, 2)
+    assert batch_id(found, 2) in html(found, 3)
+    assert "invalid literal for int()" in printed(found, 4) + html(found, 4)
+    assert "there is no batch nosuch" in printed(found, 5)
+    assert "UsageError" in str(found.cells[6].outputs)
+    assert "No such option" in str(found.cells[6].outputs)
+    assert "serves default" in printed(found, 7)
+    assert printed(found, 8) == "1 worker left\n"
+
+
+def batch_id(found, cell: int) -> str:
+    return re.search(r"batch (\w{6})", html(found, cell))[1]
+
+
 def test_a_cell_that_fails_waits_all_the_same_and_one_without_a_panel_does_not(executed):
     found = executed(
         "from nbqueue import q\nimport time",
