@@ -41,6 +41,7 @@ class Measure(StrEnum):
     START_COLD = "start to first result, nothing running (ms)"
     MANY_SUBMIT = "submit a million (s)"
     MANY_READ = "read back a million (s)"
+    PANELS_FIRST = "three lines in a fresh kernel, nothing running: to the first finished job in the panel (s)"
     PANELS_CPU = "ten live panels: share of a core (%)"
     PANELS_BYTES = "ten live panels: bytes per panel and update"
     MEMORY = "added to the client by a million (MB)"

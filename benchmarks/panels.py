@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +28,11 @@ def work(x):
 
 batches = [q.map(work, range({jobs})) for _ in range({panels})]
 """
+_FIRST = """
+from nbqueue import q
+def half(x): return x / 2
+q.map(half, range(100))
+"""
 _CLOCK = """
 clock = next(time.pthread_getcpuclockid(t.ident) for t in threading.enumerate() if t.name == "nbqueue-panels")
 time.clock_gettime(clock), time.process_time()
@@ -37,6 +44,14 @@ def measure_panels(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     """Two readings of the clocks of the refreshing thread and of the kernel, and what it sent in between."""
     from jupyter_client.manager import start_new_kernel
 
+    with tempfile.TemporaryDirectory(prefix="nbq-") as home:  # nothing runs there
+        manager, client = start_new_kernel(env={**os.environ, "NBQUEUE_HOME": home})
+        try:
+            yield Figure(System.NBQUEUE, Measure.PANELS_FIRST, _first_minute(client), 1)
+            _run(client, "from nbqueue import server\nq.stop_workers()\nserver.stop()")
+        finally:
+            client.stop_channels()
+            manager.shutdown_kernel()
     manager, client = start_new_kernel()
     try:
         _run(client, _SUBMIT.format(jobs=sizes.jobs // 2, panels=PANELS))
@@ -52,6 +67,20 @@ def measure_panels(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     rounds = took / 0.22
     yield Figure(System.NBQUEUE, Measure.PANELS_CPU, 100 * thread / took, PANELS)
     yield Figure(System.NBQUEUE, Measure.PANELS_BYTES, sum(updates) / rounds / PANELS, PANELS)
+
+
+def _first_minute(client: Any) -> float:
+    """Seconds until a panel shows a job that has finished; the kernel is ready, and has imported nothing."""
+    import re
+
+    began = time.perf_counter()
+    client.execute(_FIRST)
+    while True:
+        message = client.get_iopub_msg(timeout=60)
+        values = [str(message["content"].get("data", {}).get("state", {}).get("value", ""))]
+        values.append(str(message["content"].get("data", {}).get("text/html", "")))
+        if any(re.search(r"<b>[1-9]\d*</b> of 100 finished", value) for value in values):
+            return time.perf_counter() - began
 
 
 def _run(client: Any, code: str) -> Any:

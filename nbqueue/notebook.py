@@ -26,6 +26,8 @@ log = logging.getLogger("nbqueue.panel")
 
 _INTERVAL = 0.22
 """Seconds between two looks at what is live."""
+_MOST = 20
+"""Panels that the submissions of one cell open."""
 _KEPT = 100
 """Ended panels whose widgets stay: a page that is loaded anew, and was not saved, still shows them."""
 
@@ -41,11 +43,19 @@ class Notebook:
         self._kept: list[Live] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._full = ""
+        """The cell that has as many panels as it may have."""
 
     # What nbqueue.progress asks for
 
     def begin(self, batch: Batch, label: str, expected: int | None) -> None:
-        self._open(Panel(self, batch, label, expected, cell=_cell(), is_headless=_is_headless()))
+        cell = _cell()
+        shown = sum(panel.cell == cell for panel in self._all[-_MOST:])
+        if shown < _MOST:
+            self._open(Panel(self, batch, label, expected, cell=cell, is_headless=_is_headless()))
+        elif self._full != cell:
+            self._full = cell
+            print(f"nbqueue: {_MOST} panels are enough for a cell; `q` shows all batches, progress=False shows none")
 
     def fail(self, batch: Batch) -> None:
         panel = self._latest.get(batch.id)

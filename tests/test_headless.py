@@ -65,6 +65,13 @@ def test_the_end_result_of_each_batch_is_in_the_file_also_that_of_the_last_cell(
     assert not widgets
 
 
+def test_a_cell_that_submits_again_and_again_gets_twenty_panels(executed):
+    found = executed("from nbqueue import q", "for i in range(25): q.map(abs, [i])\nprint(len(q.batches()) >= 25)")
+    assert len([output for output in found.cells[1].outputs if "data" in output]) == 2 * 20
+    assert printed(found, 1).count("20 panels are enough") == 1
+    assert "True" in printed(found, 1)
+
+
 def printed(found, cell: int) -> str:
     return "".join(output.get("text", "") for output in found.cells[cell].outputs)
 
