@@ -19,6 +19,16 @@ jupyter_client = pytest.importorskip("jupyter_client", reason="jupyter_client is
 VERSIONS = ("6.31.0", "7.1.0", "7.3.0", "newest")
 
 
+@pytest.fixture
+def newest(environment, monkeypatch) -> Iterator[Kernel]:  # noqa: F811
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("NBQUEUE_AUTOSTART", "0")
+    kernel = Kernel()
+    yield kernel
+    kernel.close()
+
+
 @pytest.fixture(params=VERSIONS)
 def kernel(request: pytest.FixtureRequest, environment, monkeypatch, tmp_path) -> Iterator[Kernel]:  # noqa: F811
     for name, value in environment.items():
@@ -110,3 +120,21 @@ def test_clicks_are_heard_by_an_idle_kernel_and_at_the_latest_after_a_cell(kerne
     assert kernel.run("batch.counts['queued'], batch.counts['started']") == "(0, 0)"
     assert not [found for found in kernel.messages if found["msg_type"] == "error"]
     kernel.run("batch.delete()")
+
+
+def test_that_nobody_serves_a_batch_is_said_at_once_and_a_click_starts_a_worker(newest: Kernel) -> None:
+    newest.run("from nbqueue import Queue\nlonely = Queue('lonely')\nbatch = lonely.map(abs, range(4))")
+    newest.hear(has_text("No worker for queue lonely", "nbqueue worker lonely"), seconds=1.5)
+    newest.click("Start a worker")
+    newest.hear(lambda found: found["msg_type"] == "update_display_data" and has_text("4</b> of 4 finished")(found))
+    newest.run("batch.delete(); lonely.stop_workers()")
+
+
+def test_a_batch_behind_another_says_what_it_waits_for(newest: Kernel) -> None:
+    newest.run("from nbqueue import q\nimport time\nworkers = q.start_workers(1)\nlong = q.map(time.sleep, [30] * 2)")
+    newest.hear(has_text("comm_id", "1 running"))
+    newest.run("short = q.map(abs, range(3))")
+    newest.hear(has_text("waiting behind sleep ("))
+    newest.run("long.cancel()")
+    newest.hear(lambda found: found["msg_type"] == "update_display_data" and has_text("3</b> of 3 finished")(found))
+    newest.run("long.delete(); short.delete(); q.stop_workers()")
