@@ -64,7 +64,7 @@ def measure_panels(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     finally:
         client.stop_channels()
         manager.shutdown_kernel()
-    rounds = took / 0.22
+    rounds = took / 0.25
     yield Figure(System.NBQUEUE, Measure.PANELS_CPU, 100 * thread / took, PANELS)
     yield Figure(System.NBQUEUE, Measure.PANELS_BYTES, sum(updates) / rounds / PANELS, PANELS)
 

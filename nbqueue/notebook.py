@@ -24,7 +24,7 @@ from nbqueue.panel import Live, Panel
 
 log = logging.getLogger("nbqueue.panel")
 
-_INTERVAL = 0.22
+_INTERVAL = 0.25
 """Seconds between two looks at what is live."""
 _MOST = 20
 """Panels that the submissions of one cell open."""
