@@ -178,6 +178,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             # By reference it would be looked up in the worker's own __main__.
             parameters = obj.cache_parameters()
             return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
+        if kind is io.TextIOWrapper and obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+            # cloudpickle would send a copy of what it holds, without a word.
+            raise pickle.PicklingError("cannot pickle an open file")
         shell = sys.modules.get("IPython.core.interactiveshell")
         if shell is not None and isinstance(obj, shell.InteractiveShell):
             return _shell, ()

@@ -43,6 +43,17 @@ def test_a_function_that_cannot_be_pickled_names_the_variable(q):
         q.map(work, [1])
 
 
+def test_an_open_file_is_refused_and_not_sent_as_a_copy_of_what_it_holds(q, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("1,2")
+    with path.open() as rows:
+        with pytest.raises(errors.CannotPickle, match=r"TextIOWrapper.*Pass the file's path"):
+            q.map(len, [[rows]])
+        with pytest.raises(errors.CannotPickle, match="the variable 'rows'"):
+            q.enqueue(lambda: rows.read())
+    assert q.enqueue(lambda: print("to the log", file=sys.stdout)).id
+
+
 def test_an_argument_that_cannot_be_pickled_is_named_and_nothing_is_left(q):
     with pytest.raises(errors.CannotPickle, match="call 2: .*generator"):
         q.map(str, [1, "a", (i for i in range(3))])
