@@ -131,7 +131,8 @@ def test_that_nobody_serves_a_batch_is_said_at_once_and_a_click_starts_a_worker(
 
 
 def test_a_batch_behind_another_says_what_it_waits_for(newest: Kernel) -> None:
-    newest.run("from nbqueue import q\nimport time\nworkers = q.start_workers(1)\nlong = q.map(time.sleep, [30] * 2)")
+    newest.run("from nbqueue import Queue\nimport time\nq = Queue('behind')\nq.start_workers(1)")
+    newest.run("long = q.map(time.sleep, [30] * 2)")
     newest.hear(has_text("comm_id", "1 running"))
     newest.run("short = q.map(abs, range(3))")
     newest.hear(has_text("waiting behind sleep ("))
