@@ -368,6 +368,8 @@ class Queue:
             if panels is not None:
                 panels.fail(batch)
             raise
+        if panels is not None:
+            panels.accept(batch)
         return batch
 
     # Finding

@@ -95,8 +95,12 @@ class Listener:
                 watch = self._watches[batch] = Watch(self)
             watch.users += 1
         try:
-            if is_new and self._wire is not None:
-                self._subscribe(self._wire, [batch])
+            wire = self._wire
+            if is_new and wire is not None:
+                try:
+                    self._subscribe(wire, [batch])
+                except errors.ServerError:  # it broke while nobody read: whoever waits connects again
+                    self._lose(wire)
             if watch.complete_since == float("inf"):
                 self.listen(lambda: watch.complete_since < float("inf"), _CONFIRM)
             yield watch
@@ -157,10 +161,16 @@ class Listener:
             for message in wire.pushed(timeout):
                 self._tell(message)
         except errors.ServerError:
-            self._wire = None
-            for watch in list(self._watches.values()):
-                watch.forget(float("inf"))  # until it is subscribed again
+            self._lose(wire)
             time.sleep(min(0.05, timeout))
+
+    def _lose(self, wire: Wire | None) -> None:
+        """A connection broke: nothing is heard until the next one is subscribed."""
+        with self._changed:
+            if self._wire is wire:
+                self._wire = None
+                for watch in self._watches.values():
+                    watch.forget(float("inf"))
 
     def _subscribe(self, wire: Wire, batches: list[str]) -> None:
         if batches:

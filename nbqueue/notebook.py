@@ -57,6 +57,11 @@ class Notebook:
             self._full = cell
             print(f"nbqueue: {_MOST} panels are enough for a cell; `q` shows all batches, progress=False shows none")
 
+    def accept(self, batch: Batch) -> None:
+        panel = self._latest.get(batch.id)
+        if panel is not None:
+            panel.accept()
+
     def fail(self, batch: Batch) -> None:
         panel = self._latest.get(batch.id)
         if panel is not None:

@@ -198,6 +198,7 @@ class Panel:
         self._did = ""
         self._did_at = 0.0
         self._is_reloaded = False
+        self._was_there = False
         self._is_restartable = batch.queue.is_embedded
 
     def open(self) -> None:
@@ -242,6 +243,10 @@ class Panel:
         now = queue.now() if now is None else now
         shown = self._follower.look(workers_of(queue) if workers is None else workers, now)
         with self._lock:
+            if shown is None and self._was_there:
+                self._vanish()
+                return
+            self._was_there = self._was_there or shown is not None
             if shown is None:
                 shown = self._follower.before(now)
             did = self._did if time.monotonic() - self._did_at < _DID else ""
@@ -250,6 +255,17 @@ class Panel:
                 self._end()
             elif self._live is not None:
                 self._live.show(self._shown, self._offered())
+
+    def accept(self) -> None:
+        """All jobs are submitted: a batch that is not there from now on was deleted."""
+        self._was_there = True
+
+    def _vanish(self) -> None:
+        """Its batch was deleted, or has expired: there is nothing to follow any more."""
+        if self.is_live:
+            self.is_live = False
+            words = f"{self._label}: batch {self.batch.id} is not there any more, it was deleted or has expired"
+            self._update(self._bundle(markup.notice(markup.esc(words))))
 
     def fail(self) -> None:
         """Its submission raised: it has ended, or was never begun."""

@@ -20,6 +20,9 @@ class Panels(Protocol):
     def begin(self, batch: Batch, label: str, expected: int | None) -> None:
         """Show a batch whose first jobs are about to be submitted; `expected` is their number, where it is known."""
 
+    def accept(self, batch: Batch) -> None:
+        """All its jobs are submitted."""
+
     def fail(self, batch: Batch) -> None:
         """Its submission raised."""
 

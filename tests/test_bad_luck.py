@@ -319,6 +319,17 @@ def test_a_redis_that_goes_away_during_a_wait_is_told_and_comes_back(private, mo
     queue.close()
 
 
+def test_a_redis_that_was_away_between_two_waits_is_not_noticed(private, workers):
+    own = private()
+    workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+    assert queue.map(abs, [-1]).results(30) == [1]  # a connection listens from now on
+    own.kill()
+    own.start()
+    assert queue.map(abs, [-2]).results(30) == [2]
+    queue.close()
+
+
 def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(private, workers, tmp_path):
     own = private()
     began, go = tmp_path / "began", tmp_path / "go"

@@ -72,6 +72,12 @@ def test_a_cell_that_submits_again_and_again_gets_twenty_panels(executed):
     assert "True" in printed(found, 1)
 
 
+def test_a_cell_does_not_wait_for_a_batch_that_was_deleted(executed):
+    found = executed("from nbqueue import q\nimport time", "q.map(time.sleep, [60] * 4).delete()", "1 + 1")
+    assert "is not there any more" in html(found, 1)
+    assert "2" in str(found.cells[2].outputs)
+
+
 def printed(found, cell: int) -> str:
     return "".join(output.get("text", "") for output in found.cells[cell].outputs)
 
