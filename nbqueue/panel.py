@@ -31,6 +31,10 @@ display: Any = ipython_display.display
 
 _RELOAD = 1.5
 """Seconds after which a request for a widget's whole state means that the page was loaded anew."""
+_CATCH_UP = 10.0
+"""Seconds after such a request for which everything is sent once more: the page drops what comes until it has drawn."""
+_AGAIN = 1.0
+"""Seconds between two of these."""
 _DID = 8.0
 """Seconds for which a panel says what a click did."""
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -105,7 +109,14 @@ class Live:
         )
         self.box.add_class("nbq")
         self.box.made_at = time.monotonic()
-        self.box.on_reload = reloaded
+        self.box.on_reload = self._catch_up
+        self._reloaded = reloaded
+        self._catch_up_until = 0.0
+        self._sent_at = 0.0
+
+    def _catch_up(self) -> None:
+        self._catch_up_until = time.monotonic() + _CATCH_UP
+        self._reloaded()
 
     def show(self, shown: BatchShown, buttons: list[str]) -> None:
         """Write what has changed."""
@@ -119,6 +130,19 @@ class Live:
         children = (self._head, *(self._buttons[name] for name in buttons))
         if self._top.children != children:
             self._top.children = children
+        now = time.monotonic()
+        if now < self._catch_up_until and now - self._sent_at >= _AGAIN:
+            self._sent_at = now
+            self._send_again()
+
+    def _send_again(self) -> None:
+        """What the page has already changes nothing there."""
+        for group in self._groups.values():
+            group.count.send_state("value")
+        for text in (self._head, self._middle, self._strip, self._numbers, self._notices, self._output):
+            text.send_state("value")
+        for box in (self._failures, self._top):
+            box.send_state("children")
 
     def _show_failures(self, shown: BatchShown) -> None:
         for failure in shown.failures:

@@ -87,7 +87,10 @@ def opened(lab: Lab, browser: Any, request: pytest.FixtureRequest) -> Iterator[C
 
 def says(page: Page, cell: int, *words: str) -> None:
     """Wait until the output of a cell has all these words."""
-    wait_until(lambda: all(word in page.text(cell) for word in words))
+    try:
+        wait_until(lambda: all(word in page.text(cell) for word in words))
+    except AssertionError:
+        raise AssertionError(f"{words} did not come: {page.text(cell)}") from None
 
 
 def kinds(notebook: dict[str, Any], cell: int) -> list[set[str]]:
