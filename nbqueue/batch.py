@@ -13,6 +13,7 @@ from nbqueue.job import Job
 from nbqueue.progress import Progress
 from nbqueue.reading import Ended, Reader
 from nbqueue.store import new_token
+from nbqueue.transcript import Line, lines_of
 from nbqueue.transitions import BatchState
 from nbqueue.waiting import Waiting, in_thread
 
@@ -258,6 +259,43 @@ class Batch:
                 FailureGroup(digest.decode(), summary["type"], summary["message"], count, job, summary["traceback"])
             )
         return sorted(groups, key=lambda group: (-group.count, group.job.index))
+
+    def output(self, last: int = 20, after: str = "") -> list[Line]:
+        """The newest lines that jobs have printed, to `sys.stdout` and `sys.stderr`, the oldest of these first.
+
+        They are there a moment after they were printed. Of a batch the newest megabyte is kept, and somewhat less where
+        many jobs print little.
+
+        Parameters
+        ----------
+        last : int
+            How many lines at most.
+        after : str
+            The id of a line that was read before: if nothing was printed since, the list is empty, and that costs
+            little. Otherwise it has the newest lines, whether or not they were read before.
+
+        Raises
+        ------
+        NotFound
+            There is no such batch (any more).
+
+        Examples
+        --------
+        >>> batch = q.map(print, ["one", "two"]).wait()
+        >>> [(line.index, line.stream, line.text) for line in batch.output()]
+        [(0, 'stdout', 'one'), (1, 'stdout', 'two')]
+        """
+        if last < 1:
+            raise errors.UsageError(f"last={last}: how many lines, at least 1")
+        most = last
+        while entries := self._queue.store.output(self._id, most, after):
+            lines = lines_of(entries)
+            if len(lines) >= last or len(entries) < most:
+                return lines[-last:]
+            most, after = 4 * most, ""
+        if not after:
+            self.state  # noqa: B018 - raises if there is no such batch
+        return []
 
     def cancel(self) -> int:
         """Cancel all jobs that have not ended; those that run are stopped. Returns how many."""

@@ -23,6 +23,8 @@ from typing import Any
 from nbqueue import errors, messages, payload
 from nbqueue.messages import Do, Done, Page
 from nbqueue.payload import Failure, Seal
+from nbqueue.printing import Printing
+from nbqueue.tape import Writer
 from nbqueue.transitions import Blob, FailureNote
 
 _QUICK = 0.0005
@@ -47,9 +49,11 @@ def main() -> None:
     hello = next(incoming, None)
     if not isinstance(hello, messages.Hello):
         return
+    printing = Printing(Writer(page.tape))
+    printing.install()
     for module in preload:
         __import__(module)
-    child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker)
+    child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
     signal.signal(signal.SIGUSR1, child.on_signal)
     for message in incoming:
         if isinstance(message, Do):
@@ -60,9 +64,10 @@ def main() -> None:
 class Child:
     """Runs jobs, one after the other."""
 
-    def __init__(self, link: socket.socket, page: Page, seal: Seal, worker: str) -> None:
+    def __init__(self, link: socket.socket, page: Page, seal: Seal, worker: str, printing: Printing) -> None:
         self._link = link
         self._cells = page.cells
+        self._printing = printing
         self._seal = seal
         self._worker = worker
         self._records: dict[bytes, bytes] = {}
@@ -102,6 +107,8 @@ class Child:
         cells[Page.NUMBER] = run.number
         self._enter(json.loads(run.about).get("directory", ""))
         report = self._report = _Report(self._link, self._seal, self._worker, run)
+        self._printing.redirect()
+        self._printing.begin(run.number, report.running)
         calls = dict(run.calls)
         position = run.start
         while position < run.stop and not self._is_stopped(run.number, position):
@@ -114,6 +121,7 @@ class Child:
                 break
             position = stop
             report.close_block(block)
+        self._printing.end()
         report.end()
 
     def _is_stopped(self, number: int, index: int) -> bool:
@@ -293,6 +301,10 @@ class _Report:
         self._pack()
         self._is_canceled = True
         self._next = index + 1
+
+    def running(self) -> int | None:
+        """The index of the job that runs or is about to; None when the last one has run."""
+        return self._next if self._next < self._run.stop else None
 
     def before_running(self) -> None:
         """While a job runs: send what ended before it."""

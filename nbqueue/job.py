@@ -11,6 +11,7 @@ from nbqueue import errors, outcome, payload, transitions
 from nbqueue.outcome import Outcome
 from nbqueue.payload import Outcomes
 from nbqueue.store import new_token
+from nbqueue.transcript import text_of
 from nbqueue.transitions import JobState
 from nbqueue.waiting import Waiting, in_thread
 
@@ -216,6 +217,25 @@ class Job:
         """The traceback of what it raised, as text; None if it has not failed."""
         ended = self._ended()
         return ended.failure().traceback if isinstance(ended, Outcome) and ended.is_failed else None
+
+    @property
+    def output(self) -> str:
+        """What it printed when it was last started, to `sys.stdout` and `sys.stderr`, in order; '' if nothing.
+
+        While it runs, what it has printed up to a moment ago. Of a job the first and the last 32 KB are kept, of a
+        batch the newest megabyte; where something is left out, a line says how much. What C code and the processes of
+        a job write is in the worker's log.
+
+        Raises
+        ------
+        NotFound
+            There is no such job (any more).
+        """
+        state = self._state()
+        # A death is counted when it happens, a start by any other cause when the job is queued again.
+        has_started = state.state in ("started", "ended") and state.own[:1] != b"!"
+        entries = self._store.call(transitions.printed(self._batch.id, self.index))
+        return text_of(entries, state.attempts + 1 if has_started else state.attempts)
 
     def _call(self) -> payload.Call:
         found = self._store.calls(self._batch.id, self.index)

@@ -1,10 +1,11 @@
-"""What a worker and its children say to each other: small messages over a socket, and a page of shared memory.
+"""What a worker and its children say to each other: small messages over a socket, and memory that they share.
 
 Neither side unpickles what the other says: a message is JSON, followed by blobs that are passed on unseen.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -70,6 +71,23 @@ class Done:
 
 
 Message = Hello | Do | Done
+
+
+STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Child to worker, by the tape: what a job has printed."""
+
+    number: int
+    index: int
+    stream: str
+    """One of `STREAMS`."""
+    at: int
+    """How many bytes the job had printed before."""
+    text: bytes
+    """UTF-8 as a rule; a part of a character at either end, and anything from `sys.stdout.buffer`."""
 
 
 def encode(message: Message) -> list[Blob]:
@@ -185,32 +203,48 @@ def receive(source: socket.socket, inbox: Inbox) -> Iterator[Message]:
 
 
 class Page:
-    """Memory that a worker and a child share: what runs, and what shall stop.
+    """Memory that a worker and a child share: what runs, what shall stop, and room for the tape.
 
     The child writes `number`, `index` and `since`; the worker all others. `index` is -1 while no user code runs.
     """
 
+    TAPE = 516 * 1024
+    """Bytes of the tape (tape.py)."""
+
     NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON = range(9)
-    _SIZE = 4096
+    _CELLS = 4096
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        self._map = mmap.mmap(fd, self._SIZE)
-        self.cells = memoryview(self._map).cast("q")
+        self._map = mmap.mmap(fd, self._CELLS + self.TAPE)
+        self.cells = memoryview(self._map)[: self._CELLS].cast("q")
+        self.tape = memoryview(self._map)[self._CELLS :]
 
     @classmethod
     def create(cls) -> Page:
-        with tempfile.TemporaryFile() as file:
-            file.truncate(cls._SIZE)
-            page = cls(os.dup(file.fileno()))
+        page = cls(_shared(cls._CELLS + cls.TAPE))
         page.cells[cls.INDEX] = -1
         page.cells[cls.SOFT_INDEX] = -1
         return page
 
     def close(self) -> None:
         self.cells.release()
+        self.tape.release()
         self._map.close()
         os.close(self.fd)
+
+
+def _shared(size: int) -> int:
+    """The descriptor of memory that two processes can map, all of which can be written to however full disks are."""
+    if hasattr(os, "memfd_create"):
+        with contextlib.suppress(OSError):  # a sandbox may refuse it
+            fd = os.memfd_create("nbqueue-page")
+            os.ftruncate(fd, size)
+            return fd
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(size))
+        file.flush()
+        return os.dup(file.fileno())
 
 
 TIMEOUT, CANCEL = 1, 2

@@ -53,6 +53,8 @@ class Pipeline:
         self._selector = selector
         self._greeting = greeting
         self._wire: Wire | None = None
+        self._known: set[str] = set()
+        """Scripts that were sent on this connection: the server has their texts."""
         self._sent: deque[_Sent] = deque()
         self._pushed: Callback | None = None
         self._opened: list[Wire | errors.NbqueueError] = []
@@ -109,6 +111,11 @@ class Pipeline:
         sent.replies.clear()
         self._sent.append(sent)
         if self._wire is not None:
+            if sent.request is not None and sent.request.script not in self._known:
+                # Had the server to be told later, others would overtake it: a lease be finished before the output
+                # of its jobs is kept, which only the lease allows.
+                self._known.add(sent.request.script)
+                sent.commands = self._store.commands(sent.request, whole=True)
             for command in sent.commands:
                 self._wire.send(command)
 
@@ -196,6 +203,7 @@ class Pipeline:
             self._has_told = False
             log.warning("connected to %s again", self._store.url)
         self._wire = opened
+        self._known.clear()
         self._selector.register(opened, selectors.EVENT_READ, self._on_event)
         waiting, self._sent = list(self._sent), deque()
         self._greeting()

@@ -14,11 +14,14 @@ import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 from nbqueue import machine, messages
-from nbqueue.messages import Do, Done, Message, Page
+from nbqueue.messages import Do, Done, Message, Page, Printed
 from nbqueue.payload import functions_of
+from nbqueue.tape import Reader
+from nbqueue.transcript import Transcript
 from nbqueue.transitions import Claimed
 
 _MOST_FUNCTIONS = 500
@@ -36,6 +39,8 @@ class Run:
     timeout: float | None
     kind: str
     attempts: dict[int, int] = field(default_factory=dict)
+    transcript: Transcript | None = None
+    """What its jobs have printed, once they do."""
 
 
 class Guard:
@@ -89,6 +94,7 @@ class ChildProcess:
         self._guard = guard
         self._memory_kills = machine.memory_kills()
         self.page = Page.create()
+        self._tape = Reader(self.page.tape)
         self.link, theirs = socket.socketpair()
         with theirs:
             arguments = [str(theirs.fileno()), str(self.page.fd), *preload]
@@ -154,7 +160,7 @@ class ChildProcess:
         return True
 
     @property
-    def has_output(self) -> bool:
+    def has_unsent(self) -> bool:
         return bool(self._out)
 
     # What it does
@@ -166,6 +172,14 @@ class ChildProcess:
             while self._inbox.read(self.link):
                 done += [message for message in self._inbox.messages() if isinstance(message, Done)]
         return done
+
+    def printed(self) -> list[tuple[Run, list[Printed]]]:
+        """What the jobs of its runs have printed since the last time."""
+        if not self._tape.has_news and self.process.returncode is None:  # a kill may come before the news is told
+            return []
+        runs = {run.number: run for run in self.runs}
+        pieces = groupby(self._tape.read(), key=lambda piece: piece.number)
+        return [(runs[number], list(group)) for number, group in pieces if number in runs]
 
     def running(self) -> tuple[Run, int, float] | None:
         """The run, the index of the job that runs, and since when by the monotonic clock; None between jobs."""
@@ -237,6 +251,7 @@ class ChildProcess:
         self.kill()
         self.process.wait()
         self._guard.forget(self.pid)
+        self._tape.close()
         self.page.close()
 
 

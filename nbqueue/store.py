@@ -20,6 +20,9 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
 | `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
 | `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died        |
+| `batch:<id>:output`              | stream | what jobs printed, made when there is some: `job`: `<index> <attempt> <bytes |
+|                                  |        | before>`, then `stdout` or `stderr` and text, in turns. The newest 1,000    |
+|                                  |        | entries of up to 1,000 bytes; of a job its first and last 32 KB             |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
 |                                  |        | long as an ended batch may be run again with it                             |
@@ -29,7 +32,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
-| `worker:<id>`                    | hash   | its description                                                             |
+| `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output       |
 | `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
 | `worker:<id>:orders`             | zset   | orders by number: `cancel <batch>`, `cancel_job <batch> <index>`, `stop`    |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
@@ -53,7 +56,17 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nbqueue import errors, transitions
-from nbqueue.transitions import POINTER, BatchState, Blob, JobState, OutcomeRecords, Request, batch_state
+from nbqueue.transitions import (
+    POINTER,
+    BatchState,
+    Blob,
+    Entry,
+    JobState,
+    OutcomeRecords,
+    Request,
+    batch_state,
+    read_entries,
+)
 from nbqueue.wire import Address, Command, Reply, Wire, unreachable
 
 if TYPE_CHECKING:
@@ -227,6 +240,20 @@ class Store:
             records = self.run("HMGET", self.key(f"batch:{batch}:calls:bulk"), *names)
             block, own = block or records[0] or b"", records[1] or b""
         return per_block, block, own
+
+    def output(self, batch: str, most: int, after: str = "") -> list[Entry]:
+        """The newest entries of what the jobs of a batch have printed, the oldest of these first.
+
+        Parameters
+        ----------
+        most : int
+        after : str
+            The id of an entry: if there is none after it, nothing is read.
+        """
+        key = self.key(f"batch:{batch}:output")
+        if after and not self.run("XREVRANGE", key, "+", f"({after}", "COUNT", 1):
+            return []
+        return read_entries(self.run("XREVRANGE", key, "+", "-", "COUNT", most)[::-1])
 
     def refused(self, reply: Reply, what: str) -> errors.ServerError:
         """The error that stands for the server's answer."""

@@ -243,6 +243,57 @@ def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]
     return _request("release", _text, worker, number, run[0], run[1], death)
 
 
+@dataclass(slots=True)
+class Entry:
+    """Text that a job has printed, as one entry of the stream `batch:<id>:output`."""
+
+    index: int
+    attempt: int
+    at: int
+    """How many bytes this attempt had printed before."""
+    parts: list[tuple[str, bytes]]
+    """The streams ('stdout', 'stderr') and what was written to them, in order."""
+    id: str = ""
+    """What the stream calls it; '' before it is stored."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its text."""
+        return sum(len(text) for _, text in self.parts)
+
+
+MOST_ENTRIES = 1000
+"""Entries of the output of a batch; the oldest go."""
+
+
+def output(
+    worker: str,
+    number: int,
+    batch: str,
+    sequence: int,
+    replaced: Sequence[str],
+    entries: Sequence[Entry],
+    *,
+    most: int = MOST_ENTRIES,
+) -> Request[list[str] | str]:
+    """The ids of the entries, in their order; or 'done' before, 'lost' (the lease is not this worker's) or 'gone'.
+
+    `sequence` is greater than in all requests before. An id is '' where an entry's job is not in the lease (any more).
+    """
+    arguments: list[str | float | bytes] = [
+        worker, number, batch, sequence, most, len(replaced), len(entries), *replaced,
+    ]  # fmt: skip
+    for entry in entries:
+        arguments += (f"{entry.index} {entry.attempt} {entry.at}", len(entry.parts))
+        for part in entry.parts:
+            arguments += part
+
+    def read(reply: list[bytes]) -> list[str] | str:
+        return [id.decode() for id in reply[1:]] if reply[0] == b"ok" else reply[0].decode()
+
+    return _request("output", read, *arguments)
+
+
 def register(worker: str, description: Mapping[str, str | float]) -> Request[int]:
     return _request("register", int, worker, *(part for item in description.items() for part in item))
 
@@ -364,6 +415,21 @@ def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | Non
         return (reply[0], reply[1], reply[2], reply[3].decode()) if reply else None
 
     return _request("calls", read, batch, index)
+
+
+def printed(batch: str, index: int) -> Request[list[Entry]]:
+    """What a job has printed in all its attempts, the oldest entry first."""
+    return _request("printed", read_entries, batch, index)
+
+
+def read_entries(reply: Sequence[Sequence[Any]]) -> list[Entry]:
+    """Entries of the output of a batch from what XRANGE answers."""
+    found = []
+    for id, fields in reply:
+        index, attempt, at = map(int, fields[1].split())
+        parts = [(name.decode(), text) for name, text in zip(fields[2::2], fields[3::2], strict=True)]
+        found.append(Entry(index, attempt, at, parts, id.decode()))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,10 +23,11 @@ from typing import Any
 
 from nbqueue import errors, machine, messages, payload, server, transitions
 from nbqueue.connection import Connection
-from nbqueue.messages import Done
+from nbqueue.messages import Done, Printed
 from nbqueue.pipeline import Pipeline
 from nbqueue.pool import ChildProcess, Guard, Run, functions_needed
 from nbqueue.sweep import EVERY, Sweeper
+from nbqueue.transcript import Transcript
 from nbqueue.transitions import GONE, Claimed
 
 log = logging.getLogger("nbqueue.worker")
@@ -39,6 +40,10 @@ _GRACE = 0.5
 """Seconds between the exception inside a job and the kill."""
 _TRICKLE = 0.002
 """Seconds between two claims while single quick jobs come one after the other: some are taken at once then."""
+_LOOK = 0.25
+"""Seconds between two looks at what running jobs have printed."""
+_BEHIND = 20
+"""Requests without an answer at which what running jobs have printed is left where it is."""
 _BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
 _BEAT_SOON = 0.2
 """Seconds after which a worker that has nothing more to do says so."""
@@ -98,7 +103,9 @@ class Worker:
         self._stopping = 0
         self._jobs = 0
         self._failed = 0
-        self._beat_at = self._sweep_at = self._claim_at = 0.0
+        self._outputs = 0
+        self._is_output_kept = True
+        self._beat_at = self._sweep_at = self._claim_at = self._look_at = 0.0
         self._trickled = 0
         """Claims in a row that took all that waited, which was little."""
         self._idle_since = time.monotonic()
@@ -321,7 +328,7 @@ class Worker:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
             child.hand(claimed, self._about(claimed).get("timeout"), functions)
             self._idle_since = time.monotonic()
-            if child.has_output:
+            if child.has_unsent:
                 self._selector.modify(child.link, selectors.EVENT_READ | selectors.EVENT_WRITE, _Reader(self, child))
             return
 
@@ -381,7 +388,7 @@ class Worker:
         hello = messages.Hello(self.id, self._store.namespace, self._connection.key)
         child = ChildProcess(hello, self._guard, self._options.children, list(self._options.preload))
         self._children.append(child)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_output else 0)
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_unsent else 0)
         self._selector.register(child.link, events, _Reader(self, child))
 
     def on_child(self, child: ChildProcess) -> None:
@@ -392,10 +399,33 @@ class Worker:
         if child in self._children:
             self._selector.modify(child.link, events, _Reader(self, child))
 
+    def _pass_on_output(self, child: ChildProcess) -> None:
+        """Have Redis keep what its jobs have printed."""
+        for run, printed in child.printed():
+            if run.transcript is None:
+                run.transcript = Transcript(run.attempts)
+            self._keep(run, run.transcript, printed)
+
+    def _keep(self, run: Run, transcript: Transcript, printed: list[Printed]) -> None:
+        replaced, entries = transcript.add(printed)
+
+        def on_answer(answer: Any) -> None:
+            transcript.stored(entries, answer if isinstance(answer, list) else [])
+            is_refused = isinstance(answer, errors.NbqueueError)
+            if is_refused and self._is_output_kept:
+                log.warning("what jobs print is not kept: %s", answer)
+            self._is_output_kept = not is_refused
+
+        self._outputs += 1
+        self._requests.send(
+            transitions.output(self.id, run.number, run.batch, self._outputs, replaced, entries), on_answer
+        )
+
     def _on_done(self, child: ChildProcess, done: Done) -> None:
         run = next((run for run in child.runs if run.number == done.number), None)
         if run is None:  # it was taken back
             return
+        self._pass_on_output(child)  # while the jobs are still in the lease
         child.soft_at = None
         stop = done.stop - 1 if done.canceled else done.stop
         if stop > done.start:
@@ -447,6 +477,7 @@ class Worker:
         """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
         for done in child.received():
             self._on_done(child, done)
+        self._pass_on_output(child)
         self._selector.unregister(child.link)
         self._children.remove(child)
         for position, run in enumerate(list(child.runs)):
@@ -498,6 +529,8 @@ class Worker:
         now = time.monotonic()
         until = [self._sweep_at - now, self._beat_at - now, 1.0]
         for child in self._children:
+            if child.runs:  # also one that has not begun: that it does, nobody tells
+                until.append(self._look_at - now)
             current = child.running()
             if current is None:
                 continue
@@ -529,6 +562,12 @@ class Worker:
                 self._on_death(child, death)
             else:
                 self._enforce(child, now)
+        if now >= self._look_at:
+            self._look_at = now + _LOOK
+            if self._requests.unanswered < _BEHIND:
+                # Otherwise Redis is gone or slow, and it stays on the tape, whose oldest text is overwritten.
+                for child in self._children:
+                    self._pass_on_output(child)
         self._guard.check()
         if self._is_registered and not self._stopping:
             self._look_for_work(now)

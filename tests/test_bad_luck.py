@@ -337,10 +337,12 @@ def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(pri
     queue = Queue(connection=own.url, key="k", progress=False)
 
     def work():
+        print("before")
         with began.open("a") as file:
             file.write("x")
         while not go.exists():
             time.sleep(0.01)
+        print("meanwhile")
         return "kept"
 
     job = queue.enqueue(work)
@@ -351,18 +353,20 @@ def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(pri
     own.start()
     assert job.result(timeout=30) == "kept"
     assert began.read_text() == "x"
+    assert job.output == "before\nmeanwhile\n"
     queue.close()
 
 
 def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_jobs_end(private, workers, tmp_path):
     own = private("--maxmemory", "20mb", "--maxmemory-policy", "noeviction")
     go = tmp_path / "go"
-    workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
     queue = Queue(connection=own.url, key="k", progress=False)
 
     def work(size):
         while not go.exists():
             time.sleep(0.01)
+        print("not kept")
         return "done" * size
 
     jobs = [queue.enqueue(work, size) for size in (1, 100_000)]
@@ -370,8 +374,10 @@ def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_job
     with pytest.raises(errors.ServerFull, match="maxmemory"):
         for i in range(100):
             queue.enqueue(len, bytes([i]) * 1_000_000)
+    queue.connection.config_set("maxmemory", "1mb")  # not even a line more
     go.touch()
     assert [job.result(timeout=20) for job in jobs] == ["done", "done" * 100_000]
+    assert process.log.read_bytes().count(b"what jobs print is not kept: the server") == 1
     queue.close()
 
 
@@ -456,6 +462,7 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
         def work(x):
             with seen.open("a") as file:
                 file.write(f"{x}\n")
+            print("printed", x)
             return x
 
         jobs = [queue.enqueue(work, i) for i in range(20)]
@@ -464,6 +471,8 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
         assert batch.results(timeout=60) == list(range(20, 60))
         assert sorted(map(int, seen.read_text().split())) == list(range(60))
         assert sum(len(b) for b in q.batches()) == 60
+        assert [job.output for job in jobs + batch.jobs] == [f"printed {x}\n" for x in range(60)]
+        assert len(batch.output(100)) == 40
         assert proxy.lost > 10
         queue.close()
     finally:

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from nbqueue import server, transitions
 from nbqueue.store import Store, new_token
-from nbqueue.transitions import GONE, Claimed, FailureNote, Opening
+from nbqueue.transitions import GONE, Claimed, Entry, FailureNote, Opening
 
 _RANDOM = int(os.environ.get("NBQUEUE_TEST_RANDOM", "0"))
 SETTINGS = settings(
@@ -48,6 +48,7 @@ local read = {
   set = function(key) return redis.call('SMEMBERS', key) end,
   zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
   string = function(key) return redis.call('GET', key) end,
+  stream = function(key) return redis.call('XRANGE', key, '-', '+') end,
 }
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
@@ -60,6 +61,7 @@ return found
 QUEUES = ("first", "second")
 ENVIRONMENT = "here"
 FUNCTIONS = {hashlib.sha256(name).digest(): b"signed " + name for name in (b"score", b"render")}
+MOST_ENTRIES = 6
 WAITING, LEASED, FINISHED, FAILED, CANCELED = "waiting", "leased", "finished", "failed", "canceled"
 PLACES = st.integers(0, 30)
 DEATHS = st.sampled_from(["", "segmentation fault"])
@@ -97,6 +99,7 @@ class BatchModel:
     outcomes: dict[str, bytes] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     busy: int = 0
+    output: list[Entry] = field(default_factory=list)
     last: tuple[int, int, bool] | None = None
     """The submission that was sent last: first, count, is_last."""
 
@@ -177,6 +180,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.acknowledged: Counter[str] = Counter()
         self.submitted = 0
         self.outcome_count = 0
+        self.output_counts: Counter[str] = Counter()
         self.bulk_from = 1 << 16
         self.stored: dict[str, tuple[Any, int]] = {}
 
@@ -222,8 +226,9 @@ class StoreMachine(RuleBasedStateMachine):
         counts=st.lists(st.integers(1, 24), max_size=2),
         per_block=st.sampled_from([1, 4]),
         bulk_from=st.sampled_from([1 << 16, 7, 1]),
+        prints=st.booleans(),
     )
-    def begin(self, workers: int, counts: list[int], per_block: int, bulk_from: int) -> None:
+    def begin(self, workers: int, counts: list[int], per_block: int, bulk_from: int, prints: bool) -> None:
         self.bulk_from = bulk_from  # some of the records, or all, are not touched by scripts
         for name in ("ann", "bob", "cid")[:workers]:
             self.numbers[name] = 0
@@ -232,7 +237,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.submit(QUEUES[0], per_block, 1.0, count, True, False, min(FUNCTIONS), False)
             # How long its jobs take is known then, and more than one is claimed at once.
             self.claim("ann", 0.005, True)
-            self.finish_all(set())
+            self.finish_all(set(), prints)
 
     def register_one(self, name: str) -> None:
         assert self.twice(transitions.register(name, {"queues": " ".join(QUEUES), "children": 2})) == (1, 1)
@@ -453,9 +458,11 @@ class StoreMachine(RuleBasedStateMachine):
                 self.reap(sorted(self.registered).index(worker), "its worker died")
 
     @precondition(lambda self: self.leases)
-    @rule(failing=st.sets(st.integers(0, 25), max_size=3))
-    def finish_all(self, failing: set[int]) -> None:
+    @rule(failing=st.sets(st.integers(0, 25), max_size=3), prints=st.booleans())
+    def finish_all(self, failing: set[int], prints: bool) -> None:
         for lease in list(self.leases):
+            if prints:
+                self.output(self.leases.index(lease), [0, lease.stop - lease.start, 0], True)
             self.finish(self.leases.index(lease), lease.stop - lease.start - 1, failing, 100)
 
     def check_that_nothing_is_to_do(self, queues: tuple[str, ...], held: list[Lease]) -> None:
@@ -519,6 +526,40 @@ class StoreMachine(RuleBasedStateMachine):
             batch.states[index] = FAILED if index in failed else FINISHED
             batch.cancels.discard(index)
         batch.digests.update({note.index: note.digest for note in notes})
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, jobs=st.lists(st.integers(-1, 3), max_size=8), replaces=st.booleans())
+    def output(self, place: int, jobs: list[int], replaces: bool) -> None:
+        lease = self.leases[place % len(self.leases)]
+        batch = self.batches.get(lease.batch)
+        entries = [self.entry(lease, lease.start + job, batch) for job in jobs if lease.start + job >= 0]
+        old = batch.output[-1:] if batch and replaces else []
+        self.output_counts[lease.worker] += 1
+        request = transitions.output(
+            lease.worker, lease.number, lease.batch, self.output_counts[lease.worker],
+            [entry.id for entry in old], entries, most=MOST_ENTRIES,
+        )  # fmt: skip
+        for other in self.batches:
+            if other != lease.batch:
+                elsewhere = transitions.output(lease.worker, lease.number, other, 10**9, [], entries)
+                assert self.store.call(elsewhere) == "lost"
+        answer, again = self.twice(request)
+        if batch is None:
+            assert answer == again == "gone"
+            return
+        assert again == "done"
+        for entry in old:
+            batch.output.remove(entry)
+        for entry, id in zip(entries, answer, strict=True):
+            entry.id = id
+            assert bool(id) == (lease.start <= entry.index < lease.stop), "it is kept where the lease is held, only"
+        batch.output = (batch.output + [entry for entry in entries if entry.id])[-MOST_ENTRIES:]
+
+    def entry(self, lease: Lease, index: int, batch: BatchModel | None) -> Entry:
+        self.outcome_count += 1
+        text = b"line %d\n" % self.outcome_count
+        attempt = batch.attempts[index] + 1 if batch else 1
+        return Entry(index, attempt, self.outcome_count, [("stdout", text), ("stderr", b"\xff")][: 1 + index % 2])
 
     def records(self, lease: Lease, start: int, stop: int, batch: BatchModel | None) -> list[tuple[str, bytes]]:
         """Outcomes of whole blocks as blocks, others one by one; each is written once only."""
@@ -603,6 +644,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.call(request) == "lost"
         assert self.store.call(transitions.release(lease.worker, lease.number, run)) == "lost"
         assert self.store.call(transitions.release(lease.worker, lease.number, run, "killed")) == "lost"
+        assert self.store.call(self.late_output(lease)) == "lost"
         assert self.store.call(transitions.beat(lease.worker, 0, {"busy": 1})) is None
         assert not self.store.call(transitions.order(lease.worker, "stop"))
         assert self.snapshot() == before
@@ -616,7 +658,12 @@ class StoreMachine(RuleBasedStateMachine):
         )
         assert self.store.call(request) in ("lost", "done")
         assert self.store.call(transitions.release(lease.worker, lease.number, run)) == "lost"
+        assert self.store.call(self.late_output(lease)) == "lost"
         assert self.snapshot() == before
+
+    def late_output(self, lease: Lease) -> transitions.Request[Any]:
+        entry = Entry(lease.start, 1, 0, [("stdout", b"late")])
+        return transitions.output(lease.worker, lease.number, lease.batch, 10**9, [], [entry])
 
     @precondition(lambda self: self.registered)
     @rule(place=PLACES, stop=st.booleans())
@@ -745,6 +792,7 @@ class StoreMachine(RuleBasedStateMachine):
             (transitions.job(id, 0), None),
             (transitions.calls(id, 0), None),
             (transitions.outcomes(id, 0, 1), None),
+            (transitions.printed(id, 0), []),
         ]:
             assert self.store.call(request) == expected, request.script
         assert self.snapshot() == before
@@ -759,6 +807,8 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {WAITING: "queued", LEASED: "started", CANCELED: "canceled"}.get(batch.states[index], "ended")
         assert found.state == expected
         assert found.attempts == batch.attempts[index]
+        printed = self.store.call(transitions.printed(batch.id, index))
+        assert printed == [entry for entry in batch.output if entry.index == index]
 
     # What must be true after each step
 
@@ -786,6 +836,7 @@ class StoreMachine(RuleBasedStateMachine):
             batch.settle()
             self.check_places(batch)
             self.check_outcomes(batch)
+            self.check_output(batch)
             self.check_lifetime(batch)
         self.check_that_nothing_is_left_of_what_was_deleted()
 
@@ -839,6 +890,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(index for index, how in told.items() if how == "c") == batch.of(CANCELED)
         attempts = {int(index): int(n) for index, n in self.value(f"{key}:attempts", {}).items()}
         assert attempts == dict(+batch.attempts)
+
+    def check_output(self, batch: BatchModel) -> None:
+        assert self.store.output(batch.id, 10 * MOST_ENTRIES) == batch.output
+        if batch.output:
+            newest = batch.output[-1].id
+            assert self.store.output(batch.id, 1) == batch.output[-1:]
+            assert self.store.output(batch.id, 1, after=newest) == []
+            assert self.store.output(batch.id, 2, after="1-1") == batch.output[-2:]
 
     def check_lifetime(self, batch: BatchModel) -> None:
         key = f"batch:{batch.id}"
@@ -1010,6 +1069,22 @@ def test_a_job_that_is_deleted_after_its_batch_has_ended_leaves_nothing_behind(s
     store.call(transitions.delete_job("canceled", 1))
     for key in store.run("KEYS", store.key("batch:canceled*")):
         assert store.run("TTL", key) > 0, key
+
+
+def test_what_a_job_has_printed_goes_when_it_is_deleted(store: Store) -> None:
+    store.call(transitions.register("ann", {}))
+    _submit(store, "printing", 12)
+    for number in range(1, 100):
+        claimed = store.call(_claim(store, "ann", number))
+        if claimed is None:
+            break
+        assert isinstance(claimed, Claimed)
+        printed = [Entry(index, 1, 0, [("stdout", b"x")]) for index in range(claimed.start, claimed.stop)]
+        store.call(transitions.output("ann", number, "printing", number, [], printed))
+        _fail(store, "ann", claimed)
+    store.call(transitions.delete_job("printing", 1))
+    left = [entry.index for entry in store.output("printing", 100)]
+    assert left == [0, *range(2, 12)]
 
 
 def test_an_order_is_not_taken_for_one_before_it_when_the_clock_is_set_back(store: Store) -> None:

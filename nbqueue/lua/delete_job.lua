@@ -1,4 +1,4 @@
--- Forgets the call and the outcome of one job that has ended.
+-- Forgets the call and the outcome of one job that has ended, and what it printed.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  index
@@ -18,5 +18,10 @@ if tonumber(h[1]) == 1 then fields[2] = 'b' .. ARGV[2] end
 for _, field in ipairs(fields) do
   redis.call('HDEL', key .. ':calls', field)
   redis.call('HDEL', key .. ':calls:bulk', h[2] .. ':' .. field)
+end
+if redis.call('HEXISTS', key, 'has_output') == 1 then
+  for _, entry in ipairs(redis.call('XRANGE', key .. ':output', '-', '+')) do
+    if string.match(entry[2][2], '^%d+') == ARGV[2] then redis.call('XDEL', key .. ':output', entry[1]) end
+  end
 end
 return 1

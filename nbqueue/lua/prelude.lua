@@ -126,8 +126,8 @@ local plain_parts = { '', ':calls', ':outcomes', ':ended' }
 
 local function parts_at_end(key)
   local h = redis.call('HMGET', key, 'failed', 'canceled', 'is_retried', 'has_attempts', 'has_bulk',
-    'has_bulk_outcomes')
-  if h[1] == '0' and h[2] == '0' and not (h[3] or h[4] or h[5] or h[6]) then return plain_parts end
+    'has_bulk_outcomes', 'has_output')
+  if h[1] == '0' and h[2] == '0' and not (h[3] or h[4] or h[5] or h[6] or h[7]) then return plain_parts end
   return batch_parts
 end
 
