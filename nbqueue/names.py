@@ -186,7 +186,7 @@ class _Walker(ast.NodeVisitor):
         if frame.bound is not None:
             self._mentions |= set(_WORD.findall(text)) - frame.bound - frame.own
 
-    def _inside(self, frame: _Frame, walk: Callable[[], None]) -> set[str]:
+    def _inside(self, frame: _Frame, walk: Callable[[], object]) -> set[str]:
         """What is read in a scope of its own, of what is not its own."""
         self._frames.append(frame)
         walk()
@@ -393,14 +393,18 @@ class _Walker(ast.NodeVisitor):
         self.block(node.decorator_list)
         parameters: list[ast.AST] = getattr(node, "type_params", [])
         self._read_now(self._generic(parameters, [*parameters, *node.bases, *node.keywords]))
-        stored, to_module, to_outer = _stores(node.body)
-        known = {"__module__", "__qualname__", *_names_of_type_parameters(parameters)}
-        own = frozenset(stored - to_module - to_outer)
-        frame = _Frame("class", known, own, frozenset(to_module), frozenset(_deleted(node)))
         if self._frame.bound is None:
             return
-        self._inside(frame, lambda: self.block(node.body))
-        self._read_later(node.name, set[str]().union(*frame.later.values()))
+        stored, to_module, to_outer = _stores(node.body)
+        own = frozenset(stored - to_module - to_outer)
+        frame = _Frame("class", {"__module__", "__qualname__"}, own, frozenset(to_module), frozenset(_deleted(node)))
+        known = _names_of_type_parameters(parameters)
+        if known:
+            around = _Frame("function", set(), known)
+            self._read_now(self._inside(around, lambda: self._inside(frame, lambda: self.block(node.body))))
+        else:
+            self._inside(frame, lambda: self.block(node.body))
+        self._read_later(node.name, set[str]().union(*frame.later.values()) - known)
         self._store(node.name)
 
     def visit_TypeAlias(self, node: ast.AST) -> None:

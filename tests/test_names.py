@@ -170,6 +170,13 @@ MAGICS: list[Row] = [
     ("df.sql('select * from t')", "df", "", "select from t"),
 ]  # fmt: skip
 
+if sys.version_info >= (3, 12):
+    SCOPES += [
+        ("def f[T: C](p: T) -> T:\n    return p\nf(1)", "C", "f"),
+        ("class A[T](C):\n    def run(self) -> T: return x\nA().run()", "C x", "A"),
+        ("type A[T] = list[T] | C\nA.__value__", "list C", "A"),
+    ]
+
 TABLE = STATEMENTS + BRANCHES + SCOPES + MAGICS
 
 # Magics that are not there, or that need what is not installed.
