@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -69,6 +71,28 @@ def is_alive(pid: int, since: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return True
+
+
+def kill_tree(pid: int) -> None:
+    """Kill a process and, where these can be known, all that it started, directly or not."""
+    found: list[int] = []
+    new = [pid]
+    while new:
+        for one in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGSTOP)  # so that it starts no more while it is looked for
+        found += new
+        new = [one for one in _children(found) if one not in found]
+    for one in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(one, signal.SIGKILL)
+
+
+def _children(of: list[int]) -> Iterator[int]:
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            if int(path.read_text().rpartition(")")[2].split()[1]) in of:
+                yield int(path.parent.name)
 
 
 def memory_kills() -> int:
