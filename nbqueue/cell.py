@@ -164,8 +164,14 @@ class _Process:
     def __init__(self) -> None:
         self._streams = sys.stdout, sys.stderr, sys.stdin
         self._main = sys.modules["__main__"]
+        self._backend = os.environ.get("MPLBACKEND")
+        os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as kernels have it
 
     def restore(self) -> None:
+        if self._backend is None:
+            os.environ.pop("MPLBACKEND", None)
+        else:
+            os.environ["MPLBACKEND"] = self._backend
         sys.stdout, sys.stderr, sys.stdin = self._streams
         sys.modules["__main__"] = self._main
         # They hold the frames of the cell, and so its variables.
@@ -225,7 +231,7 @@ class _NoInput(io.TextIOBase):
 
 def _prepare_libraries(shell: InteractiveShell) -> None:
     """Make libraries behave as in a notebook that were imported before the shell was there, or set otherwise since."""
-    if "inline" in os.environ.get("MPLBACKEND", "") and "matplotlib" in sys.modules:
+    if "matplotlib" in sys.modules:
         shell.enable_matplotlib("inline")
     pandas = sys.modules.get("pandas")
     if pandas is not None and pandas.get_option("display.max_columns") == 0:  # as in a terminal

@@ -14,16 +14,20 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from nbqueue import errors, messages, payload
-from nbqueue.messages import Do, Done, Page
+from nbqueue import errors, messages, payload, running
+from nbqueue.messages import Do, Done, Page, Show
 from nbqueue.payload import Failure, Seal
 from nbqueue.printing import Printing
+from nbqueue.running import Running
+from nbqueue.shown import Keeper
 from nbqueue.tape import Writer
 from nbqueue.transitions import Blob, FailureNote
 
@@ -31,6 +35,10 @@ _QUICK = 0.0005
 """Seconds; outcomes of quicker jobs are recorded together."""
 _HOLD = 0.02
 """Seconds for which outcomes of quick jobs are kept back at most."""
+
+
+_OURS = {__file__, str(Path(__file__).with_name("background.py"))}
+"""Files whose frames stand above those of user code in tracebacks."""
 
 
 class _Stopped(BaseException):
@@ -55,6 +63,7 @@ def main() -> None:
         __import__(module)
     child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
     signal.signal(signal.SIGUSR1, child.on_signal)
+    running.use(Running(child.show, _Stopped))
     for message in incoming:
         if isinstance(message, Do):
             child.do(message)
@@ -76,6 +85,8 @@ class Child:
         self._directory = ""
         self._report: _Report | None = None
         self._is_reporting = False
+        self._sending = threading.Lock()
+        self._keeper = Keeper()
 
     def close(self) -> None:
         if self._runner is not None:
@@ -106,7 +117,8 @@ class Child:
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
         self._enter(json.loads(run.about).get("directory", ""))
-        report = self._report = _Report(self._link, self._seal, self._worker, run)
+        report = self._report = _Report(self._send, self._seal, self._worker, run)
+        self._keeper = Keeper()
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
         calls = dict(run.calls)
@@ -123,6 +135,14 @@ class Child:
             report.close_block(block)
         self._printing.end()
         report.end()
+
+    def _send(self, message: Done | Show) -> None:
+        with self._sending:  # what a cell puts out comes from a thread of its own
+            messages.send(self._link, message)
+
+    def show(self, kind: str, content: dict[str, Any]) -> None:
+        """Have Redis keep what the running job puts out; one thread at a time."""
+        self._send(Show(self._cells[Page.NUMBER], self._keeper.add(kind, content)))
 
     def _is_stopped(self, number: int, index: int) -> bool:
         cells = self._cells
@@ -236,7 +256,7 @@ class Child:
 def describe(error: BaseException) -> Failure:
     """An exception in words, and pickled where that can be undone."""
     frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+    while frames is not None and frames.tb_frame.f_code.co_filename in _OURS:
         frames = frames.tb_next
     try:
         text = "".join(traceback.format_exception(type(error), error, frames))
@@ -257,8 +277,8 @@ def describe(error: BaseException) -> Failure:
 class _Report:
     """Collects the outcomes of a run and sends them: quick ones by the block, others as they end."""
 
-    def __init__(self, link: socket.socket, seal: Seal, worker: str, run: Do) -> None:
-        self._link, self._seal, self._worker, self._run = link, seal, worker, run
+    def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do) -> None:
+        self._send, self._seal, self._worker, self._run = send, seal, worker, run
         self._sent_upto = run.start
         self._sent_at = time.monotonic()
         self._records: list[tuple[str, bytes]] = []
@@ -326,7 +346,7 @@ class _Report:
             self._run.number, self._sent_upto, self._next, self._busy, ended, self._records, self._failures,
             self._is_canceled,
         )  # fmt: skip
-        messages.send(self._link, message)
+        self._send(message)
         self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
         self._records, self._failures = [], []
 

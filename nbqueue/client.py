@@ -7,11 +7,11 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
+from nbqueue import background, errors, launch, machine, payload, settings, transitions
 from nbqueue import connection as connections
-from nbqueue import errors, launch, machine, payload, settings, transitions
 from nbqueue import progress as progress_
 from nbqueue.batch import Batch
 from nbqueue.connection import Connection
@@ -371,6 +371,42 @@ class Queue:
         if panels is not None:
             panels.accept(batch)
         return batch
+
+    def enqueue_cell(
+        self,
+        raw_cell: str,
+        packed: bytes,
+        returns: Sequence[str],
+        *,
+        label: str,
+        cell: dict[str, Any],
+        number: int = 1,
+        job_timeout: float | str | None = None,
+    ) -> Job:
+        """Submit a cell of a notebook: what `%%enqueue` calls, which documents it.
+
+        Parameters
+        ----------
+        raw_cell : str
+        packed : bytes
+            The variables that it reads, from `background.pack`.
+        returns : sequence of str
+            Variables that come back: `job.variables`.
+        label : str
+        cell : dict
+            Which cell of which notebook it is; what JSON can hold.
+        number : int
+            The execution count that is shown.
+        job_timeout : float or str, optional
+        """
+        options = JobOptions(
+            label,
+            None if job_timeout is None else seconds(job_timeout, "job_timeout"),
+            cell={**cell, "returns": list(returns)},
+        )
+        self._connection  # noqa: B018 - makes it
+        one = Call(background.run_cell, (raw_cell, packed, list(returns), number), {})
+        return self._submit([one], options, label, progress=False)[0]
 
     # Finding
 

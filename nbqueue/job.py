@@ -7,7 +7,7 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from nbqueue import errors, outcome, payload, transitions
+from nbqueue import errors, outcome, payload, shown, transitions
 from nbqueue.outcome import Outcome
 from nbqueue.payload import Outcomes
 from nbqueue.store import new_token
@@ -165,7 +165,7 @@ class Job:
         if record.is_failed:
             raise record.exception(self.id)
         assert record.outcomes is not None
-        return record.outcomes.value(self.index)
+        return outcome.value_of(record.outcomes, self.index)
 
     def _canceled(self) -> errors.JobCanceled:
         reason = self._batch.state.reason
@@ -231,11 +231,57 @@ class Job:
         NotFound
             There is no such job (any more).
         """
+        if self.is_cell:
+            return shown.text_of(self.area().outputs)
         state = self._state()
         # A death is counted when it happens, a start by any other cause when the job is queued again.
         has_started = state.state in ("started", "ended") and state.own[:1] != b"!"
         entries = self._store.call(transitions.printed(self._batch.id, self.index))
         return text_of(entries, state.attempts + 1 if has_started else state.attempts)
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is a cell in the background."""
+        return "cell" in self._batch.state.about
+
+    def area(self) -> shown.Area:
+        """What its cell has put out, as a front end shows it."""
+        messages: list[shown.Native] = []
+        after = ""
+        while found := self._store.shown(self._batch.id, after):
+            after = found[-1][0]
+            messages += (shown.decode(kind, content) for _, kind, content in found)
+        return shown.area_of(messages)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables that `%%enqueue -o` brings back, by name.
+
+        Raises
+        ------
+        NotFinished
+            It has not ended.
+        CannotPickle
+            One of them could not be sent back.
+        Exception
+            As `result`.
+        """
+        value = self._cell_value()
+        if value is None:
+            return {}
+        if problems := [text for name, text in value.problems.items() if name]:
+            raise errors.CannotPickle(f"job {self.id}: " + "; ".join(problems))
+        return value.variables()
+
+    def _cell_value(self) -> outcome.CellValue | None:
+        """What came back of its cell; None if it is no cell."""
+        ended = self._ended()
+        if not isinstance(ended, Outcome) or ended.is_failed:
+            self.return_value()  # raises
+            raise errors.NotFinished(f"job {self.id} has not ended")
+        assert ended.outcomes is not None
+        value = ended.outcomes.value(self.index)
+        return value if isinstance(value, outcome.CellValue) else None
 
     def _call(self) -> payload.Call:
         found = self._store.calls(self._batch.id, self.index)

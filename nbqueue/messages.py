@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbqueue.transitions import Blob, FailureNote
+from nbqueue.transitions import Blob, FailureNote, Shown
 
 _HEAD = struct.Struct("<II")
 _CHUNK = 256 * 1024
@@ -70,7 +70,15 @@ class Done:
     """The last of the jobs was stopped because it was canceled; it has no record."""
 
 
-Message = Hello | Do | Done
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Child to worker: what the job that runs has put out."""
+
+    number: int
+    shown: Shown
+
+
+Message = Hello | Do | Done | Show
 
 
 STREAMS = ("stdout", "stderr")
@@ -107,6 +115,10 @@ def encode(message: Message) -> list[Blob]:
             [(note.index, note.digest, note.summary) for note in message.failures], message.canceled,
         ]  # fmt: skip
         blobs = [record for _, record in message.records]
+    elif isinstance(message, Show):
+        shown = message.shown
+        meta = ["show", message.number, shown.sequence, shown.kind, shown.drop_before, shown.replaces]
+        blobs = [shown.content]
     else:
         meta = ["hello", message.worker, message.namespace]
         blobs = [message.key]
@@ -135,6 +147,9 @@ def _decode(text: bytes, body: memoryview) -> Message:
         _, number, start, stop, busy, ended, _, failures, canceled = meta
         notes = [FailureNote(*note) for note in failures]
         return Done(number, start, stop, busy, ended, records, notes, canceled)
+    if kind == "show":
+        _, number, sequence, kind, drop_before, replaces = meta
+        return Show(number, Shown(sequence, kind, blobs[0], drop_before, replaces))
     return Hello(meta[1], meta[2], blobs[0])
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from nbqueue import errors
+from nbqueue import errors, payload
 from nbqueue.payload import Failure, Outcomes
 
 if TYPE_CHECKING:
@@ -49,6 +50,37 @@ class Outcome:
             error.job_id = job_id
         error.__cause__ = RemoteTraceback(f"{failure.traceback}\n(in nbqueue job {job_id})")
         return error
+
+
+@dataclass(frozen=True, slots=True)
+class CellValue:
+    """What came back of a cell; pickled once more, so that each is read only where it is asked for."""
+
+    packed_value: bytes
+    packed_variables: bytes
+    problems: dict[str, str] = field(default_factory=dict)
+    """Why a variable did not come back, by its name; that of '' is the value of the last expression."""
+
+    def value(self) -> Any:
+        """Of the last expression.
+
+        Raises
+        ------
+        CannotPickle
+        """
+        if "" in self.problems:
+            raise errors.CannotPickle(self.problems[""])
+        return payload.unpack_variables(self.packed_value)[0]["value"]
+
+    def variables(self) -> dict[str, Any]:
+        """Those that came back."""
+        return payload.unpack_variables(self.packed_variables)[0]
+
+
+def value_of(outcomes: Outcomes, index: int) -> Any:
+    """What a job returned; of a cell, the value of its last expression."""
+    value = outcomes.value(index)
+    return value.value() if type(value) is CellValue else value
 
 
 _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {

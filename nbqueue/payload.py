@@ -353,10 +353,14 @@ def unpack_code(seal: Seal, digest: bytes, record: bytes) -> Any:
     if opened.digests != [digest]:
         raise errors.SignatureError("the stored function is not the one that the call names")
     sources, pickled = _split(opened.body)
+    _learn_sources(sources)
+    return _loads(pickled)
+
+
+def _learn_sources(sources: memoryview) -> None:
     for name, text in pickle.loads(sources).items():
         if text and not linecache.getlines(name):
             linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    return _loads(pickled)
 
 
 # Calls ---------------------------------------------------------------------------------------------------------------
@@ -395,7 +399,7 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     except Exception as error:
         for name, value in [*enumerate(args), *kwargs.items()]:
             what = f"argument {name}" if isinstance(name, int) else f"argument {name!r}"
-            if not _can_pickle(value):
+            if not can_pickle(value):
                 raise _cannot_pickle(what, value, error) from error
         raise _cannot_pickle("the arguments", args, error) from error
     _check_size("the arguments of a call", size_of(entry))
@@ -614,7 +618,7 @@ def _check_size(what: str, size: int) -> None:
         )
 
 
-def _can_pickle(obj: Any) -> bool:
+def can_pickle(obj: Any) -> bool:
     try:
         _Pickler(io.BytesIO(), lambda buffer: None).dump(obj)
     except Exception:  # noqa: BLE001 - any failure is the answer
@@ -659,6 +663,59 @@ class _Search:
     seen: set[int] = field(default_factory=set)
 
 
+# Variables ------------------------------------------------------------------------------------------------------------
+
+
+def pack_variables(variables: dict[str, Any], scope: dict[str, Any] | None = None) -> bytes:
+    """Variables by their names, with the source of what is of notebooks and scripts among them.
+
+    What they share stays shared. A record holds them as an argument or a result, so that they are signed with it.
+
+    Parameters
+    ----------
+    variables : dict
+    scope : dict, optional
+        The globals of functions among them: it becomes the namespace that `unpack_variables` returns.
+
+    Raises
+    ------
+    CannotPickle
+        Names the variable, and what of it cannot be pickled.
+    """
+    file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    pickler = _Pickler(file, buffers.append)
+    marker = types.FunctionType(_nothing.__code__, {"__name__": "__main__"} if scope is None else scope, "scope")
+    marker.__module__ = "__main__"
+    try:
+        pickler.dump((marker, variables))
+    except Exception as error:
+        for name, value in variables.items():
+            if not can_pickle(value):
+                raise _cannot_pickle(f"variable {name!r}", value, error) from error
+        raise _cannot_pickle("the variables", variables, error) from error
+    pickled = _with_sizes([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
+    sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
+    _check_size("the variables", size_of(pickled))
+    return b"".join(_with_sizes([pickle.dumps(sources, 5), b"".join(pickled)]))
+
+
+def _nothing() -> None:
+    """Its code makes the function that carries the namespace along."""
+
+
+def unpack_variables(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The variables, and the namespace that functions among them have as their globals."""
+    sources, pickled = _split(memoryview(data))
+    _learn_sources(sources)
+    marker, variables = _loads(pickled)
+    return variables, marker.__globals__
+
+
+def size_of_variable(value: Any) -> int:
+    """Bytes of its pickle."""
+    return size_of(_frames(value))
+
+
 def _culprit(obj: Any) -> tuple[str, Any]:
     """The path to the innermost part that cannot be pickled, in words, and that part."""
     search, path = _Search(), list[str]()
@@ -668,7 +725,7 @@ def _culprit(obj: Any) -> tuple[str, Any]:
                 continue
             search.seen.add(id(part))
             search.left -= 1
-            if not _can_pickle(part):
+            if not can_pickle(part):
                 path.append(name)
                 obj = part
                 break

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 
 from nbqueue import machine, messages
-from nbqueue.messages import Do, Done, Message, Page, Printed
+from nbqueue.messages import Do, Done, Message, Page, Printed, Show
 from nbqueue.payload import functions_of
 from nbqueue.tape import Reader
 from nbqueue.transcript import Transcript
@@ -165,13 +165,13 @@ class ChildProcess:
 
     # What it does
 
-    def received(self) -> list[Done]:
+    def received(self) -> list[Done | Show]:
         """What it has said since the last time."""
-        done: list[Done] = []
+        said: list[Done | Show] = []
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
             while self._inbox.read(self.link):
-                done += [message for message in self._inbox.messages() if isinstance(message, Done)]
-        return done
+                said += [message for message in self._inbox.messages() if isinstance(message, Done | Show)]
+        return said
 
     def printed(self) -> list[tuple[Run, list[Printed]]]:
         """What the jobs of its runs have printed since the last time."""
@@ -220,6 +220,12 @@ class ChildProcess:
         self.soft_at, self.kill_reason = now, reason
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
+
+    def insist(self) -> None:
+        """Say so again: a signal that comes just before a system call that sleeps does not end that."""
+        if self.page.cells[Page.SOFT_INDEX] >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGUSR1)
 
     def ask_for_report(self, run: Run, index: int) -> None:
         """Have it report what ended before the job that runs, which takes long."""

@@ -165,7 +165,7 @@ class Reader:
                 yield index, 1, [Ended(Job(self._batch, index), ended)]
             else:
                 assert ended.outcomes is not None
-                yield index, 1, [ended.outcomes.value(index)]
+                yield index, 1, [outcome.value_of(ended.outcomes, index)]
 
     def next_ended(self, waiting: Waiting) -> list[Job] | None:
         """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""

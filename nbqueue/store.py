@@ -255,6 +255,19 @@ class Store:
             return []
         return read_entries(self.run("XREVRANGE", key, "+", "-", "COUNT", most)[::-1])
 
+    def shown(self, batch: str, after: str = "", most: int = 500) -> list[tuple[str, str, bytes]]:
+        """The Jupyter messages that a batch of one cell has put out: ids, types and contents as JSON.
+
+        Parameters
+        ----------
+        after : str
+            The id of one that was read before. Where the part before its hyphen has changed, the cell was started
+            again.
+        """
+        start = f"({after}" if after else "-"
+        found = self.run("XRANGE", self.key(f"batch:{batch}:shown"), start, "+", "COUNT", most)
+        return [(id.decode(), fields[0].decode(), fields[1]) for id, fields in found]
+
     def refused(self, reply: Reply, what: str) -> errors.ServerError:
         """The error that stands for the server's answer."""
         if reply.code == "OOM" or "OOM command not allowed" in str(reply):

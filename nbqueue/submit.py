@@ -50,6 +50,8 @@ class JobOptions:
     weight: float = 1.0
     at_front: bool = False
     meta: dict[str, Any] | None = None
+    cell: dict[str, Any] | None = None
+    """Of a cell that runs in the background: which one it is, and what comes back."""
 
     def about(self, name: str, **more: Any) -> str:
         """The description that workers and those who look read."""
@@ -63,6 +65,8 @@ class JobOptions:
             about["timeout"] = self.timeout
         if self.meta is not None:
             about["meta"] = self.meta
+        if self.cell is not None:
+            about["cell"] = self.cell
         notebook = settings.notebook()
         if notebook:
             about["notebook"] = notebook

@@ -294,6 +294,34 @@ def output(
     return _request("output", read, *arguments)
 
 
+MOST_SHOWN = 10_000
+"""Messages of a cell; the oldest go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A Jupyter message that a job has put out."""
+
+    sequence: int
+    """From 1, in the order in which they were put out."""
+    kind: str
+    """'stream', 'display_data', 'update_display_data', 'execute_result', 'error' or 'clear_output'."""
+    content: Blob
+    """JSON."""
+    drop_before: int = 0
+    """Messages before this number are of no use any more."""
+    replaces: int = 0
+    """The number of one more; 0 if there is none."""
+
+
+def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:
+    """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone'."""
+    return _request(
+        "show", _text, worker, number, batch, shown.sequence, shown.drop_before, shown.replaces, MOST_SHOWN,
+        shown.kind, shown.content,
+    )  # fmt: skip
+
+
 def register(worker: str, description: Mapping[str, str | float]) -> Request[int]:
     return _request("register", int, worker, *(part for item in description.items() for part in item))
 

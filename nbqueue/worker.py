@@ -23,7 +23,7 @@ from typing import Any
 
 from nbqueue import errors, machine, messages, payload, server, transitions
 from nbqueue.connection import Connection
-from nbqueue.messages import Done, Printed
+from nbqueue.messages import Done, Printed, Show
 from nbqueue.pipeline import Pipeline
 from nbqueue.pool import ChildProcess, Guard, Run, functions_needed
 from nbqueue.sweep import EVERY, Sweeper
@@ -38,6 +38,8 @@ _LONG = 0.05
 """Seconds; behind a job that takes longer, nothing is kept waiting."""
 _GRACE = 0.5
 """Seconds between the exception inside a job and the kill."""
+_INSIST = 0.02
+"""Seconds between two signals for it."""
 _TRICKLE = 0.002
 """Seconds between two claims while single quick jobs come one after the other: some are taken at once then."""
 _LOOK = 0.25
@@ -393,11 +395,29 @@ class Worker:
 
     def on_child(self, child: ChildProcess) -> None:
         """Its socket can be read or written."""
-        for done in child.received():
-            self._on_done(child, done)
+        self._hear(child)
         events = selectors.EVENT_READ if child.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
         if child in self._children:
             self._selector.modify(child.link, events, _Reader(self, child))
+
+    def _hear(self, child: ChildProcess) -> None:
+        for said in child.received():
+            if isinstance(said, Done):
+                self._on_done(child, said)
+            else:
+                self._on_show(child, said)
+
+    def _on_show(self, child: ChildProcess, said: Show) -> None:
+        """Have Redis keep what a cell shows."""
+        run = next((run for run in child.runs if run.number == said.number), None)
+        if run is not None:
+            self._requests.send(transitions.show(self.id, run.number, run.batch, said.shown), self._on_output_kept)
+
+    def _on_output_kept(self, answer: Any) -> None:
+        is_refused = isinstance(answer, errors.NbqueueError)
+        if is_refused and self._is_output_kept:
+            log.warning("what jobs print is not kept: %s", answer)
+        self._is_output_kept = not is_refused
 
     def _pass_on_output(self, child: ChildProcess) -> None:
         """Have Redis keep what its jobs have printed."""
@@ -411,10 +431,7 @@ class Worker:
 
         def on_answer(answer: Any) -> None:
             transcript.stored(entries, answer if isinstance(answer, list) else [])
-            is_refused = isinstance(answer, errors.NbqueueError)
-            if is_refused and self._is_output_kept:
-                log.warning("what jobs print is not kept: %s", answer)
-            self._is_output_kept = not is_refused
+            self._on_output_kept(answer)
 
         self._outputs += 1
         self._requests.send(
@@ -475,8 +492,7 @@ class Worker:
 
     def _on_death(self, child: ChildProcess, death: str) -> None:
         """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
-        for done in child.received():
-            self._on_done(child, done)
+        self._hear(child)
         self._pass_on_output(child)
         self._selector.unregister(child.link)
         self._children.remove(child)
@@ -536,7 +552,7 @@ class Worker:
                 continue
             run, _, since = current
             if child.soft_at is not None:
-                until.append(child.soft_at + _GRACE - now)
+                until.append(_INSIST)
             elif run.timeout is not None:
                 until.append(since + run.timeout - now)
             if child.lowered_at is not None:
@@ -618,6 +634,8 @@ class Worker:
         if child.soft_at is not None:
             if now >= child.soft_at + _GRACE:
                 child.kill()
+            else:
+                child.insist()
         elif run.timeout is not None and now - since >= run.timeout:
             child.interrupt(run, index, messages.TIMEOUT, now)
         elif run.batch in self._canceling or (run.batch, index) in self._canceling_jobs:

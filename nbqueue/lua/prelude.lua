@@ -119,7 +119,7 @@ local function charge(id, microseconds)
 end
 
 local batch_parts = { '', ':calls', ':calls:bulk', ':queued', ':canceled', ':cancels', ':outcomes', ':outcomes:bulk',
-  ':ended', ':failed', ':errors', ':attempts', ':deaths', ':output' }
+  ':ended', ':failed', ':errors', ':attempts', ':deaths', ':output', ':shown' }
 
 -- The keys of a batch in which all went well.
 local plain_parts = { '', ':calls', ':outcomes', ':ended' }

@@ -1,0 +1,33 @@
+"""What a job reaches of the process that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The child of a worker that runs the present job."""
+
+    show: Callable[[str, dict[str, Any]], None]
+    """Has Redis keep a Jupyter message, given its type and content, for those who look at the job. Any thread."""
+    stop: type[BaseException]
+    """Raised inside a job that shall end."""
+
+
+class _Process:
+    """Of this process."""
+
+    running: Running | None = None
+
+
+def use(running: Running) -> None:
+    """This process runs jobs from now on."""
+    _Process.running = running
+
+
+def running() -> Running | None:
+    """The child that this process is; None where no worker started it."""
+    return _Process.running
