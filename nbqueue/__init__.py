@@ -49,7 +49,7 @@ def load_ipython_extension(shell: Any) -> None:
     from nbqueue import magics
 
     _install_panels()
-    shell.register_magics(magics.NbqueueMagics)
+    magics.install(shell)
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,10 @@ from collections.abc import Generator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from nbqueue import errors, outcome, payload, shown, transitions
+from nbqueue import errors, outcome, payload, progress, shown, transitions
 from nbqueue.outcome import Outcome
 from nbqueue.payload import Outcomes
+from nbqueue.promises import PROMISES
 from nbqueue.store import new_token
 from nbqueue.transcript import text_of
 from nbqueue.transitions import JobState
@@ -136,6 +137,7 @@ class Job:
 
     def _result(self, timeout: float | None, stop: threading.Event | None) -> Any:
         record = self._record or self._wait_for_record(timeout, stop)
+        PROMISES.collect(self)
         if record == "canceled":
             raise self._canceled()
         assert isinstance(record, Outcome)
@@ -177,7 +179,22 @@ class Job:
         """Wait until it has ended, however it did."""
         if self._record is None:
             self._wait_for_record(timeout, None)
+        PROMISES.collect(self)
         return self
+
+    def show(self) -> None:
+        """Show it in the cell that runs, with all that its cell has put out so far; without a notebook print that.
+
+        Examples
+        --------
+        >>> q.fetch_job("k3f9x2:0").show()
+        """
+        panels = progress.panels()
+        if panels is not None:
+            panels.show_job(self)
+        else:
+            print(f"job {self.id} is {self.get_status()}")
+            print(self.output, end="")
 
     def __await__(self) -> Generator[Any, None, Any]:
         return in_thread(lambda stop: self._result(None, stop)).__await__()
@@ -248,7 +265,7 @@ class Job:
         """What its cell has put out, as a front end shows it."""
         messages: list[shown.Native] = []
         after = ""
-        while found := self._store.shown(self._batch.id, after):
+        while found := self._store.shown(self._batch.id, after, shown.MOST_READ):
             after = found[-1][0]
             messages += (shown.decode(kind, content) for _, kind, content in found)
         return shown.area_of(messages)
@@ -272,6 +289,27 @@ class Job:
         if problems := [text for name, text in value.problems.items() if name]:
             raise errors.CannotPickle(f"job {self.id}: " + "; ".join(problems))
         return value.variables()
+
+    def brought(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The variables that its cell brings back, and what is wrong with others; nothing if it did not finish.
+
+        Raises
+        ------
+        NotFinished
+        """
+        ended = self._ended()
+        if ended in ("queued", "started"):
+            raise errors.NotFinished(f"job {self.id} has not ended")
+        if not isinstance(ended, Outcome) or ended.is_failed:
+            return {}, {}
+        value = self._cell_value()
+        if value is None:
+            return {}, {}
+        try:
+            return value.variables(), {name: text for name, text in value.problems.items() if name}
+        except Exception as error:  # noqa: BLE001 - whatever unpickling raises belongs to these variables
+            reason = f"cannot be read here: {type(error).__name__}: {error}"
+            return {}, {name: f"{name!r} {reason}" for name in self._batch.state.about["cell"]["returns"]}
 
     def _cell_value(self) -> outcome.CellValue | None:
         """What came back of its cell; None if it is no cell."""

@@ -1,4 +1,4 @@
-"""What a cell shows whose last expression is a job: a line while it waits and runs, then how it ended."""
+"""What a cell shows of one job: a line while it waits and runs, then how it ended."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from IPython import display as ipython_display
 
 from nbqueue import errors, markup
 from nbqueue.job import Job
-from nbqueue.panel import CANCEL, VIEW, Button, Host, in_thread, write
+from nbqueue.panel import CANCEL, Box, Button, Host, in_thread, write
 
 display: Any = ipython_display.display
+
+_ATTEND = 2.0
+"""Seconds between two looks at whether anybody serves a job that waits."""
 
 
 class JobPanel:
@@ -41,8 +44,13 @@ class JobPanel:
         self._label = self._name()
         self._display_id = f"nbqueue-{uuid.uuid4().hex[:12]}"
         self._line = ipywidgets.HTML(layout=ipywidgets.Layout(flex="1 1 auto", min_width="0"))
-        self._box: Any = None
+        self._note = ipywidgets.HTML()
+        self._top = ipywidgets.HBox([self._line])
+        self._box: Box | None = None
+        self._is_reloaded = False
+        self._said = ""
         self._seen_at = time.monotonic()
+        self._attended_at = 0.0
 
     def _name(self) -> str:
         try:
@@ -55,41 +63,98 @@ class JobPanel:
         status = self.job.get_status()
         if status not in ("queued", "started"):
             self.is_live = False
-            self._show_end(status, update=False)
+            self._draw(self._bundle(self._ended_html(status)))
+            self._show_value(status)
         elif self._is_headless:
-            display(self._bundle(self._html(status)), raw=True, display_id=self._display_id)
+            self._draw(self._bundle(self._html(status)))
         else:
-            look = ipywidgets.HTML(markup.STYLE, layout=ipywidgets.Layout(display="none"))
-            cancel = Button(CANCEL, "Cancel it, or stop it if it runs", self._cancel)
-            self._box = ipywidgets.HBox([look, self._line, cancel.widget])
-            self._box.add_class("nbq")
-            write(self._line, self._live_html(status))
-            view = {"version_major": 2, "version_minor": 0, "model_id": self._box.model_id}
-            display({VIEW: view, **self._bundle(self._html(status))}, raw=True, display_id=self._display_id)
+            self._go_live(status)
+
+    def _go_live(self, status: str) -> None:
+        cancel = Button(CANCEL, "Cancel it, or stop it if it runs", lambda _: in_thread(self._cancel))
+        self._top.children = (self._line, cancel.widget)
+        self._box = Box([self._top, self._note], self._reloaded)
+        write(self._line, self._live_html(status))
+        self._draw({**self._box.view(), **self._bundle(self._html(status))})
+
+    def _draw(self, bundle: dict[str, Any]) -> None:
+        display(bundle, raw=True, display_id=self._display_id)
 
     def refresh(self, workers: Any, now: float | None) -> None:
         """Look, and draw what has changed."""
-        status = self.job.get_status()
-        if status in ("queued", "started"):
-            if self._box is not None:
-                write(self._line, self._live_html(status))
-        elif self.is_live:
-            self.is_live = False
-            self._show_end(status, update=True)
+        if not self.is_live:
+            return
+        try:
+            status = self.job.get_status()
+        except errors.NotFound:
+            self._end(markup.notice(f"{markup.esc(self._label)}: job {self.job.id} is not there any more"))
+            return
+        if status not in ("queued", "started"):
+            self._end(self._ended_html(status))
+        elif self._box is not None:
+            write(self._line, self._live_html(status))
+            write(self._note, self._notes(status))
+            if self._box.is_behind():
+                for text in (self._line, self._note):
+                    text.send_state("value")
+                self._top.send_state("children")
+
+    def _end(self, html: str) -> None:
+        """Plain HTML takes the place of the widgets; a page that was loaded anew keeps these."""
+        self.is_live = False
+        if self._box is not None:
+            self._top.children = (self._line,)
+            write(self._note, self._reload_note() if self._is_reloaded else "")
+            self._host.keep(self._box)
+        self._rewrite(html)
+
+    def _rewrite(self, html: str) -> None:
+        write(self._line, html)
+        if not self._is_reloaded:
+            self._update(html)
+
+    def _update(self, html: str) -> None:
+        display(self._bundle(html), raw=True, display_id=self._display_id, update=True)
 
     def unreachable(self, error: errors.ServerError) -> None:
         """The server is gone, for now."""
-        write(self._line, markup.notice(markup.esc(str(error)), "failed"))
+        write(self._note, markup.notice(markup.esc(str(error)), "failed"))
 
     def leave(self) -> None:
         """The kernel ends, and the job goes on."""
-        if self.is_live:
-            words = "the kernel was shut down; it goes on"
-            display(self._bundle(self._html("started", words)), raw=True, display_id=self._display_id, update=True)
+        if self.is_live and not self._is_reloaded:
+            self._update(self._html("started", "the kernel was shut down; it goes on"))
 
-    def _cancel(self, _: str) -> None:
-        in_thread(self.job.cancel)
+    def _cancel(self) -> None:
+        try:
+            self._said = "" if self.job.cancel() else "It had ended."
+        except errors.NbqueueError as error:
+            self._said = f"{CANCEL}: {error}"
         self._host.wake()
+
+    def _reloaded(self) -> None:
+        self._is_reloaded = True
+
+    # Markup
+
+    def _notes(self, status: str) -> str:
+        found = [markup.problem(problem)] if (problem := self._look_for_problem(status)) else []
+        if self._said:
+            found.append(markup.notice(markup.esc(self._said)))
+        if self._is_reloaded:
+            found.append(self._reload_note())
+        return "".join(found)
+
+    def _look_for_problem(self, status: str) -> str:
+        if status != "queued":
+            self.problem = ""
+        elif time.monotonic() - self._attended_at > _ATTEND:
+            self._attended_at = time.monotonic()
+            self.problem = self.batch.queue.attend(self.batch.state) or ""
+        return self.problem
+
+    def _reload_note(self) -> str:
+        return markup.reloaded(f"q.fetch_job({self.job.id!r}).show()")
 
     def _live_html(self, status: str) -> str:
         words = "waiting" if status == "queued" else "running"
@@ -103,19 +168,22 @@ class JobPanel:
     def _bundle(self, html: str) -> dict[str, Any]:
         return {"text/html": html, "text/plain": f"{self._label}: job {self.job.id}"}
 
-    def _show_end(self, status: str, *, update: bool) -> None:
+    def _ended_html(self, status: str) -> str:
         duration, ended_at = self.job.duration, self.job.ended_at
-        took = f" in {markup.clock(duration)}" if duration is not None else ""
+        words = status
+        if duration is not None:
+            words += f" {'after' if status == 'failed' else 'in'} {markup.clock(duration)}"
         right = [f"job {self.job.id}"]
         if ended_at is not None:
             right.append(markup.time_of_day(datetime.timestamp(ended_at)))
-        below = ""
-        if status == "failed":
-            took = took.replace(" in ", " after ")
-            below = markup.traceback(self.job.exc_info or "")
-        html = markup.job_line(self._label, status, status + took, right, below)
-        display(self._bundle(html), raw=True, display_id=self._display_id, update=update)
-        if status == "finished" and not update:
+        return markup.job_line(self._label, status, words, right, self._below(status))
+
+    def _below(self, status: str) -> str:
+        return markup.traceback(self.job.exc_info or "") if status == "failed" else ""
+
+    def _show_value(self, status: str) -> None:
+        """The result, drawn as it draws itself."""
+        if status == "finished":
             value = self.job.return_value()
             if value is not None:
                 display(value)

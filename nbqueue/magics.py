@@ -1,4 +1,4 @@
-"""Magics: `%load_ext nbqueue` brings `%nbqueue`."""
+"""Magics: `%load_ext nbqueue` brings `%nbqueue` and `%%enqueue`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from IPython import display as ipython_display
 from IPython.core.magic import Magics, line_magic, magics_class
 
-from nbqueue import cli, errors, launch
+from nbqueue import cli, enqueue_magic, errors, launch
 from nbqueue.client import Queue
 
 display: Any = ipython_display.display
@@ -47,6 +47,12 @@ class NbqueueMagics(Magics):
             commands[words[0]](words[1:])
         else:
             _command_line(words)
+
+
+def install(shell: Any) -> None:
+    """Bring the magics."""
+    shell.register_magics(NbqueueMagics)
+    enqueue_magic.install(shell)
 
 
 def _worker(words: list[str]) -> None:

@@ -347,17 +347,22 @@ def notices(shown: BatchShown) -> str:
     """What is to be known about it while it is live."""
     found = []
     if shown.problem:
-        found.append(notice(_with_command(shown.problem), "failed"))
+        found.append(problem(shown.problem))
     elif shown.notice:
         found.append(notice(shown.notice, "running"))
     if shown.is_reloaded:
-        found.append(
-            notice(
-                "The page was loaded anew: this panel goes on, and what it shows at the end is not saved with the "
-                f"notebook. {code('q.batch(' + repr(shown.batch.id) + ').show()')} keeps it."
-            )
-        )
+        found.append(reloaded(f"q.batch({shown.batch.id!r}).show()"))
     return "".join(found)
+
+
+def problem(words: str) -> str:
+    """Why nobody serves a batch or a job."""
+    return notice(_with_command(words), "failed")
+
+
+def reloaded(again: str, what: str = "what it shows at the end is not saved with the notebook") -> str:
+    """What somebody has to know who loaded the page anew; `again` is the code that draws it once more."""
+    return notice(f"The page was loaded anew: this panel goes on, but {what}. {code(again)} draws all of it again.")
 
 
 def _with_command(problem: str) -> str:
@@ -366,6 +371,16 @@ def _with_command(problem: str) -> str:
     command, _, where = rest.partition("   (")
     words = esc(what[:1].upper() + what[1:])
     return f"{words} Run {code(command)} {esc(where.rstrip(')'))}." if run else words
+
+
+def job_caption(label: str, later: str) -> str:
+    """The line above a job."""
+    return small(f"{esc(label)} · later: {code(later)}")
+
+
+def small(markup: str) -> str:
+    """A line in small print."""
+    return f'<div style="{_SMALL}">{markup}</div>'
 
 
 def caption(label: str, id: str, total: str, variable: str = "q") -> str:

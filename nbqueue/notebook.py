@@ -16,11 +16,12 @@ from IPython.core.getipython import get_ipython
 
 from nbqueue import errors, machine, markup, overview, progress
 from nbqueue.batch import Batch
+from nbqueue.cell_panel import CellPanel
 from nbqueue.client import Queue, Workers
 from nbqueue.follow import workers_of
 from nbqueue.job import Job
 from nbqueue.job_panel import JobPanel
-from nbqueue.panel import Live, Panel
+from nbqueue.panel import Closable, Panel
 
 log = logging.getLogger("nbqueue.panel")
 
@@ -40,7 +41,7 @@ class Notebook:
         self._live: list[Panel | JobPanel] = []
         self._latest: weakref.WeakValueDictionary[str, Panel] = weakref.WeakValueDictionary()
         self._all: list[Panel | JobPanel] = []
-        self._kept: list[Live] = []
+        self._kept: list[Closable] = []
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._full = ""
@@ -79,10 +80,28 @@ class Notebook:
             panel.revive()
             self._refresh_soon(panel)
 
+    def show_job(self, job: Job) -> None:
+        if job.is_cell:
+            self.show_cell(job)
+        else:
+            self._add(JobPanel(self, job, cell=_cell(), is_headless=_is_headless()))
+
+    def show_cell(self, job: Job, brings: tuple[str, ...] = ()) -> CellPanel:
+        """Show a cell that runs in the background in the cell that runs here."""
+        panel = CellPanel(self, job, shell=get_ipython(), cell=_cell(), is_headless=_is_headless(), brings=brings)
+        self._add(panel)
+        return panel
+
     def display_job(self, job: Job) -> None:
         """A job is the last expression of a cell."""
-        panel = JobPanel(self, job, cell=_cell(), is_headless=_is_headless())
+        cell = _cell()
+        shown = (panel.job for panel in self._all[-_MOST:] if isinstance(panel, JobPanel) and panel.cell == cell)
+        if job not in shown:
+            self.show_job(job)
+
+    def _add(self, panel: Panel | JobPanel) -> None:
         self._all.append(panel)
+        del self._all[:-1000]
         panel.open()
         if panel.is_live:
             self._refresh_soon(panel)
@@ -97,11 +116,7 @@ class Notebook:
 
     def _open(self, panel: Panel) -> None:
         self._latest[panel.batch.id] = panel
-        self._all.append(panel)
-        del self._all[:-1000]
-        panel.open()
-        if panel.is_live:
-            self._refresh_soon(panel)
+        self._add(panel)
 
     def _refresh_soon(self, panel: Panel | JobPanel) -> None:
         with self._lock:
@@ -116,7 +131,7 @@ class Notebook:
         """Look again now."""
         self._wake.set()
 
-    def keep(self, live: Live) -> None:
+    def keep(self, live: Closable) -> None:
         """An ended panel's widgets stay for a while."""
         self._kept.append(live)
         if len(self._kept) > _KEPT:

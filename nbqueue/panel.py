@@ -49,16 +49,41 @@ _TIPS = {
 }
 
 
-class _Box(ipywidgets.VBox):  # type: ignore[misc]
-    """Notices when a page that was loaded anew asks for it."""
+class Box(ipywidgets.VBox):  # type: ignore[misc]
+    """The widgets of a panel. Notices when a page that was loaded anew asks for it."""
 
-    made_at = float("inf")
-    on_reload: Callable[[], None] | None = None
+    _made_at = float("inf")
+    _on_reload: Callable[[], None] | None = None
+    _behind_until = _sent_at = 0.0
+
+    def __init__(self, parts: list[Any], on_reload: Callable[[], None]) -> None:
+        look = ipywidgets.HTML(markup.STYLE, layout=ipywidgets.Layout(display="none"))
+        super().__init__([look, *parts])
+        self.add_class("nbq")
+        self._made_at = time.monotonic()
+        self._on_reload = on_reload
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
-        if key is None and self.on_reload is not None and time.monotonic() - self.made_at > _RELOAD:
-            self.on_reload()
+        if key is None and self._on_reload is not None and time.monotonic() - self._made_at > _RELOAD:
+            self._behind_until = time.monotonic() + _CATCH_UP
+            self._on_reload()
         return super().get_state(key=key, drop_defaults=drop_defaults)
+
+    def is_behind(self) -> bool:
+        """Whether everything is to be sent once more now."""
+        now = time.monotonic()
+        if now >= self._behind_until or now - self._sent_at < _AGAIN:
+            return False
+        self._sent_at = now
+        return True
+
+    def view(self) -> dict[str, Any]:
+        """The part of a display that has it drawn."""
+        return {VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.model_id}}
+
+    def close(self) -> None:
+        self._on_reload = None
+        super().close()
 
 
 class Button:
@@ -90,7 +115,6 @@ class Live:
 
     def __init__(self, click: Callable[[str], None], reloaded: Callable[[], None]) -> None:
         grow = ipywidgets.Layout(flex="1 1 auto", min_width="0")
-        look = ipywidgets.HTML(markup.STYLE, layout=ipywidgets.Layout(display="none"))
         self._head = ipywidgets.HTML(layout=grow)
         self._middle = ipywidgets.HTML()
         self._strip = ipywidgets.HTML()
@@ -104,19 +128,9 @@ class Live:
         self._groups: dict[str, _Failure] = {}
         self._failures = ipywidgets.VBox()
         self._top = ipywidgets.HBox([self._head])
-        self.box = _Box(
-            [look, self._top, self._middle, self._strip, self._numbers, self._failures, self._notices, self._output]
+        self.box = Box(
+            [self._top, self._middle, self._strip, self._numbers, self._failures, self._notices, self._output], reloaded
         )
-        self.box.add_class("nbq")
-        self.box.made_at = time.monotonic()
-        self.box.on_reload = self._catch_up
-        self._reloaded = reloaded
-        self._catch_up_until = 0.0
-        self._sent_at = 0.0
-
-    def _catch_up(self) -> None:
-        self._catch_up_until = time.monotonic() + _CATCH_UP
-        self._reloaded()
 
     def show(self, shown: BatchShown, buttons: list[str]) -> None:
         """Write what has changed."""
@@ -130,9 +144,7 @@ class Live:
         children = (self._head, *(self._buttons[name] for name in buttons))
         if self._top.children != children:
             self._top.children = children
-        now = time.monotonic()
-        if now < self._catch_up_until and now - self._sent_at >= _AGAIN:
-            self._sent_at = now
+        if self.box.is_behind():
             self._send_again()
 
     def _send_again(self) -> None:
@@ -160,7 +172,6 @@ class Live:
         self._buttons[name].disabled = disabled
 
     def close(self) -> None:
-        self.box.on_reload = None
         for group in self._groups.values():
             for widget in (*group.row.children, group.row):
                 widget.close()
@@ -178,13 +189,19 @@ def in_thread(act: Callable[[], Any]) -> None:
     threading.Thread(target=act, name="nbqueue-click", daemon=True).start()
 
 
+class Closable(Protocol):
+    """Widgets that can go."""
+
+    def close(self) -> None: ...
+
+
 class Host(Protocol):
     """What refreshes panels."""
 
     def wake(self) -> None:
         """Look again now."""
 
-    def keep(self, live: Live) -> None:
+    def keep(self, live: Closable) -> None:
         """The widgets of a panel that has ended: they may go."""
 
 
@@ -340,8 +357,7 @@ class Panel:
 
     def _live_bundle(self) -> dict[str, Any]:
         assert self._live is not None
-        view = {"version_major": 2, "version_minor": 0, "model_id": self._live.box.model_id}
-        return {VIEW: view, **self._bundle(self._standing())}
+        return {**self._live.box.view(), **self._bundle(self._standing())}
 
     # Clicks
 

@@ -9,6 +9,7 @@ from nbqueue import errors
 
 if TYPE_CHECKING:
     from nbqueue.batch import Batch
+    from nbqueue.job import Job
     from nbqueue.transitions import BatchState
 
 Progress = Literal["auto", "bar", False]
@@ -28,6 +29,9 @@ class Panels(Protocol):
 
     def show(self, batch: Batch) -> None:
         """Show a batch in the cell that runs."""
+
+    def show_job(self, job: Job) -> None:
+        """Show a job in the cell that runs."""
 
     def revive(self, batch: Batch) -> None:
         """Jobs of it run again: its panel goes on."""

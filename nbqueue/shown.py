@@ -11,6 +11,8 @@ from typing import Any
 from nbqueue.outputs import Content, collapse
 from nbqueue.transitions import Shown
 
+MOST_READ = 500
+"""Messages that are read at a time."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 
 Native = tuple[str, Content]

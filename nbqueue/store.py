@@ -255,7 +255,7 @@ class Store:
             return []
         return read_entries(self.run("XREVRANGE", key, "+", "-", "COUNT", most)[::-1])
 
-    def shown(self, batch: str, after: str = "", most: int = 500) -> list[tuple[str, str, bytes]]:
+    def shown(self, batch: str, after: str, most: int) -> list[tuple[str, str, bytes]]:
         """The Jupyter messages that a batch of one cell has put out: ids, types and contents as JSON.
 
         Parameters
