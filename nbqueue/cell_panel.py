@@ -122,9 +122,9 @@ class CellPanel(JobPanel):
         self._bundle_now = self._bundle(html)
         super()._update(html)
 
-    def _end(self, html: str) -> None:
+    def _finish(self, status: str) -> None:
         self._relay_news()
-        super()._end(html)
+        super()._finish(status)
         for kind, content in self._relay.finish():
             self._send(kind, content)
 

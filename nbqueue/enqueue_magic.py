@@ -136,8 +136,9 @@ class EnqueueMagics(Magics):
             panels = progress.panels()
             if panels is not None:
                 panels.show_job(job)
+            status = job.get_status()
             raise UsageError(
-                f"the former run of this cell, job {job.id}, is {job.get_status()}: nothing was queued. Cancel it "
+                f"the former run of this cell, job {job.id}, is {_STATES.get(status, status)}: nothing was queued. Cancel it "
                 "above, or run the cell with %%enqueue --replace"
             )
 
@@ -184,9 +185,12 @@ def _is_small(value: Any) -> bool:
 
 
 def _job_in_words(job: Job) -> str:
-    about = job.batch.state.about
+    about, status = job.batch.state.about, job.get_status()
     name = about.get("cell", {}).get("name") or about.get("label")
-    return f"{name} (job {job.id}), which is {job.get_status()}"
+    return f"{name} (job {job.id}), which is {_STATES.get(status, status)}"
+
+
+_STATES = {"queued": "waiting", "started": "running"}
 
 
 # The variables that are to come ---------------------------------------------------------------------------------------
@@ -228,9 +232,10 @@ class Between:
 def _explain(name: str) -> None:
     job = PROMISES.job_of(name)
     if job is not None:
+        own = job.batch.state.about.get("cell", {}).get("name") or f"q.fetch_job({job.id!r})"
         print(
             f"nbqueue: {name!r} comes from {_job_in_words(job)}. It is bound when that has finished; "
-            f"q.fetch_job({job.id!r}).wait() waits for it",
+            f"{own}.wait() waits for it",
             file=sys.stderr,
         )
 

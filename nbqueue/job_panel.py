@@ -90,7 +90,7 @@ class JobPanel:
             self._end(markup.notice(f"{markup.esc(self._label)}: job {self.job.id} is not there any more"))
             return
         if status not in ("queued", "started"):
-            self._end(self._ended_html(status))
+            self._finish(status)
         elif self._box is not None:
             write(self._line, self._live_html(status))
             write(self._note, self._notes(status))
@@ -98,6 +98,9 @@ class JobPanel:
                 for text in (self._line, self._note):
                     text.send_state("value")
                 self._top.send_state("children")
+
+    def _finish(self, status: str) -> None:
+        self._end(self._ended_html(status))
 
     def _end(self, html: str) -> None:
         """Plain HTML takes the place of the widgets; a page that was loaded anew keeps these."""

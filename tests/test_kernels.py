@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
-import queue
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
+from kernels import Kernel, has_text
 from test_headless import environment  # noqa: F401 - a fixture
-
-jupyter_client = pytest.importorskip("jupyter_client", reason="jupyter_client is not installed")
 
 VERSIONS = ("6.31.0", "7.1.0", "7.3.0", "newest")
 
@@ -45,62 +40,6 @@ def kernel(request: pytest.FixtureRequest, environment, monkeypatch, tmp_path) -
     kernel.close()
 
 
-class Kernel:
-    """A real kernel, and all it has said."""
-
-    def __init__(self) -> None:
-        self._manager, self._client = jupyter_client.manager.start_new_kernel()
-        self.messages: list[Any] = []
-
-    def close(self) -> None:
-        self._client.stop_channels()
-        self._manager.shutdown_kernel()
-        self._manager.cleanup_resources()
-
-    def execute(self, code: str) -> str:
-        return str(self._client.execute(code, allow_stdin=True))
-
-    def run(self, code: str) -> str:
-        """Run a cell to its end; its result as text."""
-        id = self.execute(code)
-        of_cell = lambda found: found["parent_header"].get("msg_id") == id  # noqa: E731
-        self.hear(lambda found: of_cell(found) and found["content"].get("execution_state") == "idle")
-        assert not [found for found in self.messages if of_cell(found) and found["msg_type"] == "error"]
-        results = [found for found in self.messages if of_cell(found) and found["msg_type"] == "execute_result"]
-        return str(results[0]["content"]["data"]["text/plain"]) if results else ""
-
-    def hear(self, wanted: Callable[[Any], bool], seconds: float = 30.0) -> Any:
-        """The next message of a kind."""
-        deadline = time.monotonic() + seconds
-        while True:
-            assert time.monotonic() < deadline, "the message did not come"
-            try:
-                message = self._client.get_iopub_msg(timeout=0.5)
-            except queue.Empty:
-                continue
-            self.messages.append(message)
-            if wanted(message):
-                return message
-
-    def button(self, name: str) -> str:
-        """The id of a button's comm, of the newest one of that name."""
-        opened = [
-            found["content"]["comm_id"]
-            for found in self.messages
-            if found["msg_type"] == "comm_open" and found["content"]["data"].get("state", {}).get("description") == name
-        ]
-        return str(opened[-1])
-
-    def click(self, name: str) -> None:
-        content = {"comm_id": self.button(name), "data": {"method": "custom", "content": {"event": "click"}}}
-        self._client.shell_channel.send(self._client.session.msg("comm_msg", content))
-
-
-def has_text(*words: str) -> Callable[[Any], bool]:
-    """Messages that draw a panel with these words."""
-    return lambda found: all(word in json.dumps(found["content"], ensure_ascii=False) for word in words)
-
-
 def test_clicks_are_heard_by_an_idle_kernel_and_at_the_latest_after_a_cell(kernel: Kernel) -> None:
     kernel.run("from nbqueue import q\nimport time\ndef work(x): time.sleep(0.05)")
     kernel.run("batch = q.map(work, range(4000))")
@@ -120,6 +59,20 @@ def test_clicks_are_heard_by_an_idle_kernel_and_at_the_latest_after_a_cell(kerne
     assert kernel.run("batch.counts['queued'], batch.counts['started']") == "(0, 0)"
     assert not [found for found in kernel.messages if found["msg_type"] == "error"]
     kernel.run("batch.delete()")
+
+
+def test_a_cell_in_the_background_puts_out_here_and_brings_variables_between_cells(kernel: Kernel) -> None:
+    kernel.run("%load_ext nbqueue\nimport asyncio, time\nfrom pathlib import Path")
+    id = kernel.execute_to_end("%%enqueue job -o value\nprint('there')\ntime.sleep(0.5)\nvalue = 7\nvalue + 1")
+    seen = kernel.run(
+        "seen = []\nwhile not job.is_finished: await asyncio.sleep(0.01)\n"
+        "for _ in range(50):\n    await asyncio.sleep(0.01)\n    seen.append('value' in globals())\nany(seen)"
+    )
+    assert seen == "False", "not in the middle of a cell"
+    kernel.heard(has_text("value", "is in the notebook"))
+    assert [kind for kind, _ in kernel.outputs_of(id)][2:] == ["stream", "execute_result"]
+    assert kernel.run("value") == "7"
+    kernel.run("job.batch.delete()")
 
 
 def test_that_nobody_serves_a_batch_is_said_at_once_and_a_click_starts_a_worker(newest: Kernel) -> None:

@@ -1,0 +1,271 @@
+"""`%%enqueue` in a real kernel, with a real worker, by the protocol."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from kernels import Kernel, has_text
+from test_headless import environment  # noqa: F401 - a fixture
+
+from nbqueue.shown import area_of
+
+LOAD = """
+%load_ext nbqueue
+from nbqueue import q
+from pathlib import Path
+import time
+
+def hold(path):
+    while not Path(path).exists():
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def kernel(environment, monkeypatch, tmp_path) -> Iterator[Kernel]:  # noqa: F811
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    kernel = Kernel()
+    kernel.run(f"{LOAD}\n%cd -q {tmp_path}")
+    yield kernel
+    kernel.run("for batch in q.batches(): batch.cancel()\nfor batch in q.batches(): batch.wait(30).delete()")
+    kernel.close()
+
+
+def has_ended(found: Any) -> bool:
+    """The panel of a job has become plain HTML."""
+    content = found["content"]
+    return (
+        found["msg_type"] == "update_display_data"
+        and re.search(r"· (finished|failed|canceled)", content["data"].get("text/html", "")) is not None
+    )
+
+
+def enqueue(kernel: Kernel, code: str) -> str:
+    """Run a cell that enqueues to its end; its id."""
+    id = kernel.execute_to_end(code)
+    assert not [content for kind, content in kernel.outputs_of(id) if kind == "error"]
+    return id
+
+
+def natives(kernel: Kernel, id: str) -> list[tuple[str, dict[str, Any]]]:
+    """What stands under a cell, the panel and its caption aside."""
+    shown = area_of(kernel.outputs_of(id)).outputs
+    assert all(kind == "display_data" for kind, _ in shown[:2])
+    assert "later:" in shown[0][1]["data"]["text/html"]
+    return shown[2:]
+
+
+def test_what_the_cell_puts_out_appears_under_it_in_order_while_others_run(kernel):
+    kernel.run("factor = 3\ndef triple(x): return factor * x\nfrom IPython.display import display, HTML")
+    id = enqueue(kernel, (
+        "%%enqueue job\nprint('one')\ndisplay(HTML('<b>two</b>'))\n!echo three\nimport sys\n"
+        "print('four', file=sys.stderr)\nimport asyncio\nawait asyncio.sleep(0)\nhold('go')\ntriple(5)"
+    ))  # fmt: skip
+    kernel.heard(has_text("four"))
+    other = enqueue(kernel, "print('beside'); Path('go').touch(); time.sleep(0.5); print('after')")
+    kernel.heard(has_ended)
+    shown = natives(kernel, id)
+    assert [kind for kind, _ in shown] == ["stream", "display_data", "stream", "stream", "execute_result"]
+    assert shown[0][1]["text"] == "one\n"
+    assert shown[1][1]["data"]["text/html"] == "<b>two</b>"
+    assert shown[2][1]["text"].replace("\r", "") == "three\n"
+    assert shown[3][1] == {"name": "stderr", "text": "four\n"}
+    assert shown[4][1]["data"] == {"text/plain": "15"}
+    assert natives_of_other(kernel, other) == "beside\nafter\n"
+    assert kernel.run("job.result(), job.is_finished") == "(15, True)"
+
+
+def natives_of_other(kernel: Kernel, id: str) -> str:
+    return "".join(content["text"] for kind, content in kernel.outputs_of(id) if kind == "stream")
+
+
+def test_variables_come_back_between_cells_and_are_unbound_until_then(kernel):
+    kernel.run("model = 'former'")
+    enqueue(kernel, "%%enqueue training -o model,score\nhold('go')\nmodel = [1, 2]\nscore = len(model)")
+    said = kernel.run_wrong("model")
+    assert said.startswith("NameError: name 'model' is not defined")
+    assert "'model' comes from training (job " in said and "training.wait() waits for it" in said
+    said = kernel.run_wrong("%%enqueue\nprint(model)")
+    assert "'model' comes from training" in said and "Nothing was queued" in said
+    assert kernel.run("len(q.batches())") == "1"
+    assert (
+        kernel.run(
+            "Path('go').touch()\nended = training._wait_for_record(30, None)\ntime.sleep(0.5)\n'model' in globals()"
+        )
+        == "False"
+    ), "not in the middle of a cell"
+    kernel.heard(has_text("model", "score", "are in the notebook"))
+    assert kernel.run("model, score") == "([1, 2], 2)"
+    assert kernel.run("training.variables") == "{'model': [1, 2], 'score': 2}"
+
+
+def test_an_idle_kernel_binds_what_comes(kernel):
+    enqueue(kernel, "%%enqueue -o value\nvalue = 7")
+    kernel.heard(has_text("value", "is in the notebook"))
+    assert kernel.run("value") == "7"
+
+
+def test_nothing_is_bound_in_the_middle_of_a_cell_that_awaits(kernel):
+    enqueue(kernel, "%%enqueue job -o value\nhold('go')\nvalue = 7")
+    seen = kernel.run(
+        "import asyncio\nseen = []\nPath('go').touch()\n"
+        "while not job.is_finished: await asyncio.sleep(0.01)\n"
+        "for _ in range(50):\n    await asyncio.sleep(0.01)\n    seen.append('value' in globals())\nany(seen)"
+    )
+    assert seen == "False"
+    assert kernel.run("value") == "7"
+
+
+def test_waiting_for_the_job_binds_its_variables_in_the_cell_that_waits(kernel):
+    enqueue(kernel, "%%enqueue job -o value\ntime.sleep(0.3)\nvalue = 7\n'last'")
+    assert kernel.run("job.wait()\nvalue") == "7"
+    enqueue(kernel, "%%enqueue job -o value\ntime.sleep(0.3)\nvalue = 8\n'last'")
+    assert kernel.run("job.result(), value") == "('last', 8)"
+
+
+def test_the_former_value_is_back_when_the_job_fails_or_is_canceled(kernel):
+    kernel.run("value = 'former'")
+    enqueue(kernel, "%%enqueue job -o value,fresh\nvalue = fresh = 1\n1 / 0")
+    kernel.heard(has_ended)
+    assert kernel.run("value, 'fresh' in globals()") == "('former', False)"
+    enqueue(kernel, "%%enqueue job -o value\nvalue = 1\nhold('never')")
+    said = kernel.run_wrong("value")
+    assert "comes from job" in said
+    kernel.run("job.cancel(); job.wait(20)")
+    assert kernel.run("value, job.get_status()") == "('former', 'canceled')"
+
+
+def test_a_name_that_was_assigned_meanwhile_is_left_alone(kernel):
+    enqueue(kernel, "%%enqueue job -o value\nhold('go')\nvalue = 'theirs'")
+    kernel.run("value = 'mine'; Path('go').touch()")
+    kernel.heard(has_text("was assigned meanwhile and is left alone"))
+    assert kernel.run("value, job.variables['value']") == "('mine', 'theirs')"
+
+
+def test_what_does_not_come_back_is_named_and_does_not_take_the_rest_with_it(kernel):
+    id = enqueue(kernel, "%%enqueue job -o good,lock,absent\nimport threading\ngood, lock = 1, threading.Lock()\nlock")
+    assert "does not seem to assign 'absent'" in natives_of_other(kernel, id)
+    kernel.heard(has_text("good", "is in the notebook", "the cell did not assign", "cannot come back from the worker"))
+    assert kernel.run("good, 'lock' in globals()") == "(1, False)"
+    said = kernel.run_wrong("job.result()")
+    assert "the value of the last expression" in said and "cannot come back from the worker" in said
+
+
+def test_an_error_is_shown_with_the_lines_of_the_cell_and_raised_by_result(kernel):
+    id = enqueue(kernel, "%%enqueue job\ndef inner():\n    raise KeyError('no such row')\ninner()")
+    kernel.heard(has_ended)
+    ((kind, content),) = natives(kernel, id)
+    text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(content["traceback"]))
+    assert kind == "error" and content["ename"] == "KeyError"
+    assert "----> 2     raise KeyError('no such row')" in text and "----> 3 inner()" in text
+    panel = area_of(kernel.outputs_of(id)).outputs[1][1]["data"]["text/html"]
+    assert "failed after" in panel and "Traceback" not in panel, "it is told once"
+    assert kernel.run_wrong("job.result()").startswith("KeyError: 'no such row'")
+
+
+def test_a_cell_that_is_killed_or_out_of_time_says_so_in_its_panel(kernel):
+    enqueue(kernel, "%%enqueue --timeout 1s\nprint('before')\nwhile True:\n    pass")
+    kernel.heard(has_text("failed after", "JobTimeout", "job_timeout of 1 seconds"))
+
+
+def test_what_is_cleared_is_replaced_and_the_panel_stays(kernel):
+    kernel.run("from IPython.display import clear_output, display, HTML")
+    id = enqueue(kernel, (
+        "%%enqueue job\nprint('before')\nfor i in range(4):\n    clear_output(wait=True)\n    print('frame', i)\n"
+        "    display(HTML(f'<i>{i}</i>'))\n    time.sleep(0.3)\nprint('end')"
+    ))  # fmt: skip
+    kernel.heard(has_ended)
+    kernel.run("time.sleep(0.1)")
+    said = kernel.outputs_of(id)
+    assert sum(kind == "clear_output" for kind, _ in said) == 2, "once for good, and once at the end"
+    shown = natives(kernel, id)
+    assert [(kind, content.get("text") or content["data"]["text/html"]) for kind, content in shown] == [
+        ("stream", "frame 3\n"), ("display_data", "<i>3</i>"), ("stream", "end\n"),
+    ]  # fmt: skip
+    again = enqueue(kernel, "job.show()")
+    drawn = natives(kernel, again)
+    assert [kind for kind, _ in drawn] == ["stream", "display_data", "stream"]
+    assert "finished in" in area_of(kernel.outputs_of(again)).outputs[1][1]["data"]["text/html"]
+
+
+def test_a_second_run_of_a_cell_is_refused_while_the_first_one_runs_or_replaces_it(kernel):
+    cell = "%%enqueue job\nhold('go')"
+    enqueue(kernel, cell)
+    said = kernel.run_wrong(cell)
+    assert "the former run of this cell, job " in said and "%%enqueue --replace" in said
+    assert kernel.run("len(q.batches())") == "1"
+    enqueue(kernel, cell.replace("job", "second --replace"))
+    assert kernel.run("job.wait(20).get_status()") == "'canceled'"
+    kernel.run("Path('go').touch(); second.result(20)")
+
+
+def test_inputs_can_be_named_and_what_cannot_be_sent_is_named_before_anything_is_queued(kernel):
+    kernel.run("import threading\nlock = threading.Lock(); rows = (i for i in range(3)); a = 1; b = 2")
+    said = kernel.run_wrong("%%enqueue\nwith lock:\n    print(a)")
+    assert said.startswith("CannotPickle: variable 'lock'")
+    said = kernel.run_wrong("%%enqueue\nlist(rows)")
+    assert "variable 'rows'" in said and "generator" in said and "Pass a list" in said
+    assert kernel.run("len(q.batches())") == "0"
+    assert "there is no variable nothing" in kernel.run_wrong("%%enqueue -i a,nothing\na")
+    enqueue(kernel, "%%enqueue job -i a\nsorted(name for name in ('a', 'b') if name in globals())")
+    assert kernel.run("job.result(30)") == "['a']"
+    id = enqueue(kernel, "%%enqueue job -i all\nsorted(name for name in ('a', 'b', 'lock') if name in globals())")
+    assert re.search(r"lock, .*rows cannot be sent, and stay here", natives_of_other(kernel, id))
+    assert kernel.run("job.result(30)") == "['a', 'b']"
+
+
+def test_functions_of_the_notebook_see_what_the_cell_assigns(kernel):
+    kernel.run("level = 1\ndef read(): return level")
+    enqueue(kernel, "%%enqueue job\nlevel = 5\nread()")
+    assert kernel.run("job.result(30), level") == "(5, 1)"
+
+
+def test_a_widget_is_replaced_by_a_sentence(kernel):
+    id = enqueue(
+        kernel, "%%enqueue job\nimport ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())"
+    )
+    kernel.heard(has_ended)
+    ((_, content),) = natives(kernel, id)
+    assert "A widget made in the background has no counterpart here" in content["data"]["text/plain"]
+    assert "application/vnd.jupyter.widget-view+json" not in content["data"]
+
+
+def test_a_progress_bar_is_kept_in_a_few_messages(kernel):
+    enqueue(kernel, "%%enqueue job\nfrom tqdm import tqdm\nfor i in tqdm(range(20)): time.sleep(0.1)")
+    kernel.run("job.wait(30)")
+    assert "20/20" in kernel.run("job.output")
+    kept = int(kernel.run("q.connection.xlen(q.store.key(f'batch:{job.batch.id}:shown'))"))
+    assert kept <= 3
+
+
+def test_wait_waits_and_a_failure_stops_the_notebook(kernel):
+    enqueue(kernel, "%%enqueue --wait -o value\nvalue = 3")
+    assert kernel.run("value") == "3"
+    assert "what it raised is shown with its output" in kernel.run_wrong("%%enqueue --wait\n1 / 0")
+
+
+def test_after_a_restart_the_job_goes_on_and_show_draws_it(kernel, tmp_path):
+    enqueue(
+        kernel, "%%enqueue job -o value\nprint('before the restart')\nhold('go')\nprint('after it')\nvalue = 9\nvalue"
+    )
+    kernel.heard(has_text("before the restart"))
+    kernel.restart()
+    kernel.run("from nbqueue import q\njob = q.last()[0]")
+    id = enqueue(kernel, "job.show()")
+    (tmp_path / "go").touch()
+    kernel.heard(has_ended)
+    text = "".join(content["text"] for kind, content in natives(kernel, id) if kind == "stream")
+    assert text == "before the restart\nafter it\n"
+    assert kernel.run("job.result(), job.variables") == "(9, {'value': 9})"
+
+
+def test_the_magic_documents_itself_and_refuses_nonsense(kernel):
+    assert "is not the name of a variable" in kernel.run_wrong("%%enqueue 3x\n1")
+    assert "cannot be both" in kernel.run_wrong("%%enqueue a -o a\na = 1")
+    assert "SyntaxError" in kernel.run_wrong("%%enqueue\n1 +")
+    assert kernel.run("len(q.batches())") == "0"
+    assert "former values again" in kernel.run("get_ipython().find_magic('enqueue', 'cell').__doc__")
