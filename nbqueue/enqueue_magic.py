@@ -138,8 +138,8 @@ class EnqueueMagics(Magics):
                 panels.show_job(job)
             status = job.get_status()
             raise UsageError(
-                f"the former run of this cell, job {job.id}, is {_STATES.get(status, status)}: nothing was queued. Cancel it "
-                "above, or run the cell with %%enqueue --replace"
+                f"the former run of this cell, job {job.id}, is {_STATES.get(status, status)}: nothing was queued. "
+                "Cancel it above, or run the cell with %%enqueue --replace"
             )
 
     def _variables(self, inputs: str, found: Names) -> dict[str, Any]:

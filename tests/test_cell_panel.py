@@ -29,7 +29,7 @@ def test_a_cell_in_the_background_shows_text_table_figure_and_result_while_other
         "import pandas as pd\nframe = pd.DataFrame({'price': [1.5, 2.5]})\ndisplay(frame)\n"
         "import matplotlib.pyplot as plt\nplt.figure(figsize=(3, 1.5)); plt.plot([1, 3, 2]); plt.show()\n"
         f"hold({go!r})\nlen(frame)"
-    ), "frame", f"time.sleep(1); Path({go!r}).touch(); 'beside'", "frame.price.sum(), job.result()")  # fmt: skip
+    ), "frame", f"time.sleep(1); Path({go!r}).touch(); 'beside'", "float(frame.price.sum()), job.result()")  # fmt: skip
     page.run_to_end(0)
     page.run_to_end(1)
     says(page, 1, "job · running", "brings frame", "Cancel", "one line", "a warning", "2.5")
@@ -117,7 +117,7 @@ def test_after_a_restart_of_the_kernel_show_draws_the_cell_and_follows_it(opened
     says(page, 2, "job · finished in", "before after", "42")
     page.run_to_end(3)
     says(page, 3, "42")
-    assert page.save()["cells"][2]["outputs"][-1]["data"]["text/plain"] == "42"
+    assert page.save()["cells"][2]["outputs"][-1]["data"]["text/plain"] == ["42"]
 
 
 def test_after_the_page_was_loaded_anew_the_panel_goes_on_and_says_what_is_missing(opened, tmp_path):  # noqa: F811
