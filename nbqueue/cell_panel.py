@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from nbqueue import markup, shown
@@ -82,7 +83,8 @@ class CellPanel(JobPanel):
         with self._lock:
             self._promise = promise
             if not self.is_live:
-                self._rewrite(self._ended_html(self.job.get_status()))
+                status = self.job.get_status()
+                self._rewrite(self._ended_html(status), self._ended_html(status, is_framed=False))
 
     # What the cell puts out
 
@@ -143,7 +145,7 @@ class CellPanel(JobPanel):
             since = next((seconds for _, seconds in seen.now), None)
             words = "running" if since is None else f"running for {markup.clock(since)}"
         if self._brings:
-            words += f" · brings {', '.join(self._brings)}"
+            words += f", brings back {_listed(self._brings)}"
         return markup.job_title(self._label, status, words, f"job {self.job.id}")
 
     def _notes(self, status: str) -> str:
@@ -160,13 +162,21 @@ class CellPanel(JobPanel):
             f"q.fetch_job({self.job.id!r}).show()", "what the cell puts out from now on is not shown below"
         )
 
+    def _more_words(self, status: str) -> str:
+        if status == "failed":
+            error = self.job.exception()
+            message = " ".join(str(error).split())
+            return f", {type(error).__name__}: {message}"[:120]
+        brought = self._promise.brought if self._promise is not None else []
+        return f", {_listed(brought)} {'is' if len(brought) == 1 else 'are'} here" if brought else ""
+
     def _below(self, status: str) -> str:
         text = ""
         if status == "failed" and not any(kind == "error" for kind, _ in self._relay.area.outputs):
             text = markup.traceback(self.job.exc_info or "")  # it did not end by itself
-        if self._promise is None:
-            return text
-        brought = ", ".join(map(markup.code, self._promise.brought))
-        words = [f"{brought} {'is' if len(self._promise.brought) == 1 else 'are'} in the notebook"] if brought else []
-        words += [markup.esc(problem) for problem in self._promise.problems.values()]
-        return markup.small(" · ".join(words)) + text if words else text
+        problems = self._promise.problems.values() if self._promise is not None else ()
+        return "".join(markup.notice(markup.esc(problem), "failed") for problem in problems) + text
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

@@ -27,6 +27,10 @@ _LAUNCHED = 20.0
 """Seconds for which a panel says that a worker was started."""
 _MARKED = 20_000
 """Entries of the list of what ended that are read at a time."""
+_LINES = 2
+"""Lines of what jobs print that a panel shows."""
+_OUTPUT = 1.0
+"""Seconds between two looks at them."""
 _STRIP = 1.0
 """Seconds between two readings of which jobs failed."""
 
@@ -54,6 +58,9 @@ class Follower:
         self._attended_at = time.monotonic() - _ATTEND + _PATIENCE
         self._problem = ""
         self._behind: tuple[str, str] = ("", "")
+        self._output: tuple[str, ...] = ()
+        self._output_id = ""
+        self._output_at = 0.0
 
     def look(self, workers: Sequence[WorkerState], now: float) -> BatchShown | None:
         """The batch at this moment; None if it is not there (yet, or any more).
@@ -91,6 +98,7 @@ class Follower:
             notice=self._launched(state, mine),
             strip=self._strip(state, [index for index, _ in own]),
             failures=self._read_failures(state),
+            output=self._read_output(state),
         )
 
     def before(self, now: float) -> BatchShown:
@@ -154,6 +162,16 @@ class Follower:
             if index < len(states) and index < len(known) and known[index] == RECORDED:
                 states[index] = place["failed"]
         return markup.columns(states)
+
+    def _read_output(self, state: BatchState) -> tuple[str, ...]:
+        """The last lines that jobs printed; which job did is only worth knowing where there are several."""
+        if (state.started or state.ended) and (state.done or time.monotonic() - self._output_at > _OUTPUT):
+            self._output_at = time.monotonic()
+            lines = self._batch.output(_LINES, self._output_id)
+            if lines:
+                self._output_id = lines[-1].id
+                self._output = tuple(f"{line.index}: {line.text}" if state.total > 1 else line.text for line in lines)
+        return self._output
 
     def _read_failures(self, state: BatchState) -> tuple[FailureShown, ...]:
         """Groups in the order in which they came up, so that none moves under the reader's eyes."""

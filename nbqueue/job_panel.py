@@ -87,7 +87,8 @@ class JobPanel:
         try:
             status = self.job.get_status()
         except errors.NotFound:
-            self._end(markup.notice(f"{markup.esc(self._label)}: job {self.job.id} is not there any more"))
+            words = markup.notice(f"{markup.esc(self._label)}: job {self.job.id} is not there any more")
+            self._end(words, words)
             return
         if status not in ("queued", "started"):
             self._finish(status)
@@ -100,19 +101,19 @@ class JobPanel:
                 self._top.send_state("children")
 
     def _finish(self, status: str) -> None:
-        self._end(self._ended_html(status))
+        self._end(self._ended_html(status), self._ended_html(status, is_framed=False))
 
-    def _end(self, html: str) -> None:
+    def _end(self, html: str, inside: str) -> None:
         """Plain HTML takes the place of the widgets; a page that was loaded anew keeps these."""
         self.is_live = False
         if self._box is not None:
             self._top.children = (self._line,)
             write(self._note, self._reload_note() if self._is_reloaded else "")
             self._host.keep(self._box)
-        self._rewrite(html)
+        self._rewrite(html, inside)
 
-    def _rewrite(self, html: str) -> None:
-        write(self._line, html)
+    def _rewrite(self, html: str, inside: str) -> None:
+        write(self._line, inside)
         if not self._is_reloaded:
             self._update(html)
 
@@ -171,15 +172,19 @@ class JobPanel:
     def _bundle(self, html: str) -> dict[str, Any]:
         return {"text/html": html, "text/plain": f"{self._label}: job {self.job.id}"}
 
-    def _ended_html(self, status: str) -> str:
+    def _ended_html(self, status: str, *, is_framed: bool = True) -> str:
         duration, ended_at = self.job.duration, self.job.ended_at
         words = status
         if duration is not None:
             words += f" {'after' if status == 'failed' else 'in'} {markup.clock(duration)}"
+        words += self._more_words(status)
         right = [f"job {self.job.id}"]
         if ended_at is not None:
             right.append(markup.time_of_day(datetime.timestamp(ended_at)))
-        return markup.job_line(self._label, status, words, right, self._below(status))
+        return markup.job_line(self._label, status, words, right, self._below(status), is_framed=is_framed)
+
+    def _more_words(self, status: str) -> str:
+        return ""
 
     def _below(self, status: str) -> str:
         return markup.traceback(self.job.exc_info or "") if status == "failed" else ""

@@ -463,12 +463,16 @@ def traceback(text: str) -> str:
     return f'<pre style="{style}">{esc(text)}</pre>'
 
 
-def job_line(label: str, state: str, words: str, right: Sequence[str], below: str = "") -> str:
+def job_line(
+    label: str, state: str, words: str, right: Sequence[str], below: str = "", *, is_framed: bool = True
+) -> str:
     """One job in a line; `state` as that of a job."""
     mark = {"queued": "waiting", "started": "running"}.get(state, state)
     left = f"{glyph(mark)} <b>{esc(label)}</b> · {esc(words)}"
     style = f"border:{_LINE};border-radius:6px;padding:4px 12px 4px 12px;box-sizing:border-box;max-width:860px"
     right_text = f'<span style="{_SMALL}">{" · ".join(right)}</span>'
+    if not is_framed:
+        return f"<div>{_ends(left, right_text)}{below}</div>"
     return f'<div style="{style}">{_ends(left, right_text)}{below}</div>'
 
 

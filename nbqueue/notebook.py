@@ -70,6 +70,9 @@ class Notebook:
 
     def show(self, batch: Batch) -> None:
         state = batch.state
+        if "cell" in state.about:
+            self.show_cell(batch[0])
+            return
         label = str(state.about.get("label") or "")
         total = None if state.is_submitting else state.total
         self._open(Panel(self, batch, label, total, cell=_cell(), is_headless=_is_headless()))

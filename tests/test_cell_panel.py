@@ -32,13 +32,13 @@ def test_a_cell_in_the_background_shows_text_table_figure_and_result_while_other
     ), "frame", f"time.sleep(1); Path({go!r}).touch(); 'beside'", "float(frame.price.sum()), job.result()")  # fmt: skip
     page.run_to_end(0)
     page.run_to_end(1)
-    says(page, 1, "job · running", "brings frame", "Cancel", "one line", "a warning", "2.5")
+    says(page, 1, "job · running", "brings back frame", "Cancel", "one line", "a warning", "2.5")
     page.output(1).locator("img").first.wait_for()
     page.run_to_end(2)
     says(page, 2, "NameError", "'frame' comes from job (job ", "which is running", "job.wait() waits for it")
     page.run_to_end(3)
     says(page, 3, "beside")
-    says(page, 1, "job · finished in", "frame is in the notebook")
+    says(page, 1, "job · finished in", "frame is here")
     page.run_to_end(4)
     says(page, 4, "(4.0, 2)")
     assert page.output(1).get_by_role("button", name="Cancel").count() == 0

@@ -69,7 +69,7 @@ def test_a_cell_in_the_background_puts_out_here_and_brings_variables_between_cel
         "for _ in range(50):\n    await asyncio.sleep(0.01)\n    seen.append('value' in globals())\nany(seen)"
     )
     assert seen == "False", "not in the middle of a cell"
-    kernel.heard(has_text("value", "is in the notebook"))
+    kernel.heard(has_text("value is here"))
     assert [kind for kind, _ in kernel.outputs_of(id)][2:] == ["stream", "execute_result"]
     assert kernel.run("value") == "7"
     kernel.run("job.batch.delete()")
