@@ -60,9 +60,10 @@ class CellPanel(JobPanel):
             before += messages
         if status in ("queued", "started"):
             if self._is_headless:
+                self._drawn = status
                 self._draw(self._bundle(self._html(status)))
             else:
-                self._go_live(status)
+                self._draw(self._live_bundle(status))
         else:
             self.is_live = False
             self._draw(self._bundle(self._ended_html(status)))
@@ -120,9 +121,9 @@ class CellPanel(JobPanel):
         self._bundle_now = bundle
         super()._draw(bundle)
 
-    def _update(self, html: str) -> None:
-        self._bundle_now = self._bundle(html)
-        super()._update(html)
+    def _update_to(self, bundle: dict[str, Any]) -> None:
+        self._bundle_now = bundle
+        super()._update_to(bundle)
 
     def _finish(self, status: str) -> None:
         self._relay_news()

@@ -12,7 +12,8 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
-from nbqueue import background, errors, payload, progress
+from nbqueue import background, errors, payload, progress, transitions
+from nbqueue.batch import Batch
 from nbqueue.client import Queue
 from nbqueue.job import Job
 from nbqueue.names import Names, names_of
@@ -20,6 +21,8 @@ from nbqueue.promises import PROMISES, Promise
 
 _MENTIONED = 1_000_000
 """Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
+_RECENT = 100
+"""Batches among which a former run of the cell is looked for."""
 _LOOK = 1.0
 """Seconds between two tries to reach a server that is away."""
 
@@ -124,11 +127,10 @@ class EnqueueMagics(Magics):
         return str(id) if id else hashlib.sha256(cell.encode()).hexdigest()[:16]
 
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
-        for batch in queue.batches(50):
-            state = batch.state
+        for state in queue.store.call(transitions.batches(_RECENT, queue.name)):
             if state.done or state.about.get("cell", {}).get("key") != key:
                 continue
-            job = batch[0]
+            job = Job(Batch(queue, state.id), 0)
             if is_replaced:
                 job.cancel()
                 print(f"The former run of this cell, job {job.id}, was canceled.", file=sys.stderr)

@@ -430,6 +430,9 @@ class Job:
         if n:
             self._record = None
             self._batch.queue.attend(self._batch.state)
+            panels = progress.panels(self._batch.shows)
+            if panels is not None:
+                panels.revive(self._batch)
         return bool(n)
 
     def requeue(self) -> bool:

@@ -49,6 +49,10 @@ class JobPanel:
         self._box: Box | None = None
         self._is_reloaded = False
         self._said = ""
+        self._drawn = ""
+        """The state that is drawn where there are no widgets."""
+        self._words = ""
+        """Its state, in words, as it was last drawn."""
         self._seen_at = time.monotonic()
         self._attended_at = 0.0
 
@@ -66,16 +70,25 @@ class JobPanel:
             self._draw(self._bundle(self._ended_html(status)))
             self._show_value(status)
         elif self._is_headless:
+            self._drawn = status
             self._draw(self._bundle(self._html(status)))
         else:
-            self._go_live(status)
+            self._draw(self._live_bundle(status))
 
-    def _go_live(self, status: str) -> None:
+    def revive(self) -> None:
+        """Its job runs again."""
+        if not self.is_live:
+            self.is_live, self._said, self._seen_at = True, "", time.monotonic()
+            if not self._is_headless:
+                self._update_to(self._live_bundle("queued"))
+
+    def _live_bundle(self, status: str) -> dict[str, Any]:
         cancel = Button(CANCEL, "Cancel it, or stop it if it runs", lambda _: in_thread(self._cancel))
         self._top.children = (self._line, cancel.widget)
         self._box = Box([self._top, self._note], self._reloaded)
         write(self._line, self._live_html(status))
-        self._draw({**self._box.view(), **self._bundle(self._html(status))})
+        write(self._note, "")
+        return {**self._box.view(), **self._bundle(self._html(status))}
 
     def _draw(self, bundle: dict[str, Any]) -> None:
         display(bundle, raw=True, display_id=self._display_id)
@@ -99,6 +112,9 @@ class JobPanel:
                 for text in (self._line, self._note):
                     text.send_state("value")
                 self._top.send_state("children")
+        elif status != self._drawn:
+            self._drawn = status
+            self._update(self._html(status))
 
     def _finish(self, status: str) -> None:
         self._end(self._ended_html(status), self._ended_html(status, is_framed=False))
@@ -118,7 +134,10 @@ class JobPanel:
             self._update(html)
 
     def _update(self, html: str) -> None:
-        display(self._bundle(html), raw=True, display_id=self._display_id, update=True)
+        self._update_to(self._bundle(html))
+
+    def _update_to(self, bundle: dict[str, Any]) -> None:
+        display(bundle, raw=True, display_id=self._display_id, update=True)
 
     def unreachable(self, error: errors.ServerError) -> None:
         """The server is gone, for now."""
@@ -166,22 +185,22 @@ class JobPanel:
         return markup.job_title(self._label, status, words, f"job {self.job.id}")
 
     def _html(self, status: str, words: str = "") -> str:
-        words = words or ("waiting" if status == "queued" else "running")
-        return markup.job_line(self._label, status, words, [f"job {self.job.id}"])
+        self._words = words or ("waiting" if status == "queued" else "running")
+        return markup.job_line(self._label, status, self._words, [f"job {self.job.id}"])
 
     def _bundle(self, html: str) -> dict[str, Any]:
-        return {"text/html": html, "text/plain": f"{self._label}: job {self.job.id}"}
+        return {"text/html": html, "text/plain": f"{self._label}: {self._words} (job {self.job.id})"}
 
     def _ended_html(self, status: str, *, is_framed: bool = True) -> str:
         duration, ended_at = self.job.duration, self.job.ended_at
         words = status
         if duration is not None:
             words += f" {'after' if status == 'failed' else 'in'} {markup.clock(duration)}"
-        words += self._more_words(status)
+        self._words = words + self._more_words(status)
         right = [f"job {self.job.id}"]
         if ended_at is not None:
             right.append(markup.time_of_day(datetime.timestamp(ended_at)))
-        return markup.job_line(self._label, status, words, right, self._below(status), is_framed=is_framed)
+        return markup.job_line(self._label, status, self._words, right, self._below(status), is_framed=is_framed)
 
     def _more_words(self, status: str) -> str:
         return ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 import threading
 import time
 import weakref
@@ -39,7 +40,7 @@ class Notebook:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._live: list[Panel | JobPanel] = []
-        self._latest: weakref.WeakValueDictionary[str, Panel] = weakref.WeakValueDictionary()
+        self._latest: weakref.WeakValueDictionary[str, Panel | CellPanel] = weakref.WeakValueDictionary()
         self._all: list[Panel | JobPanel] = []
         self._kept: list[Closable] = []
         self._thread: threading.Thread | None = None
@@ -53,19 +54,19 @@ class Notebook:
         cell = _cell()
         shown = sum(panel.cell == cell for panel in self._all[-_MOST:])
         if shown < _MOST:
-            self._open(Panel(self, batch, label, expected, cell=cell, is_headless=_is_headless()))
+            self._open(Panel(self, batch, label, expected, cell=cell, is_headless=not _draws_widgets()))
         elif self._full != cell:
             self._full = cell
             print(f"nbqueue: {_MOST} panels are enough for a cell; `q` shows all batches, progress=False shows none")
 
     def accept(self, batch: Batch) -> None:
         panel = self._latest.get(batch.id)
-        if panel is not None:
+        if isinstance(panel, Panel):
             panel.accept()
 
     def fail(self, batch: Batch) -> None:
         panel = self._latest.get(batch.id)
-        if panel is not None:
+        if isinstance(panel, Panel):
             panel.fail()
 
     def show(self, batch: Batch) -> None:
@@ -75,7 +76,7 @@ class Notebook:
             return
         label = str(state.about.get("label") or "")
         total = None if state.is_submitting else state.total
-        self._open(Panel(self, batch, label, total, cell=_cell(), is_headless=_is_headless()))
+        self._open(Panel(self, batch, label, total, cell=_cell(), is_headless=not _draws_widgets()))
 
     def revive(self, batch: Batch) -> None:
         panel = self._latest.get(batch.id)
@@ -87,11 +88,12 @@ class Notebook:
         if job.is_cell:
             self.show_cell(job)
         else:
-            self._add(JobPanel(self, job, cell=_cell(), is_headless=_is_headless()))
+            self._add(JobPanel(self, job, cell=_cell(), is_headless=not _draws_widgets()))
 
     def show_cell(self, job: Job, brings: tuple[str, ...] = ()) -> CellPanel:
         """Show a cell that runs in the background in the cell that runs here."""
-        panel = CellPanel(self, job, shell=get_ipython(), cell=_cell(), is_headless=_is_headless(), brings=brings)
+        panel = CellPanel(self, job, shell=get_ipython(), cell=_cell(), is_headless=not _draws_widgets(), brings=brings)
+        self._latest[job.batch.id] = panel
         self._add(panel)
         return panel
 
@@ -206,6 +208,11 @@ def _is_headless() -> bool:
     """Whether nobody is at the keyboard, and nothing draws widgets: nbclient, papermill, nbconvert."""
     kernel = getattr(get_ipython(), "kernel", None)
     return not getattr(kernel, "_allow_stdin", True)
+
+
+def _draws_widgets() -> bool:
+    """Whether the front end draws widgets that change by themselves. Colab does not: googlecolab/colabtools#3373."""
+    return not _is_headless() and "google.colab" not in sys.modules
 
 
 def install() -> None:

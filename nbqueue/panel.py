@@ -35,6 +35,8 @@ _CATCH_UP = 10.0
 """Seconds after such a request for which everything is sent once more: the page drops what comes until it has drawn."""
 _AGAIN = 1.0
 """Seconds between two of these."""
+_REDRAW = 1.0
+"""Seconds between two drawings where there are no widgets."""
 _DID = 8.0
 """Seconds for which a panel says what a click did."""
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -218,7 +220,7 @@ class Panel:
     cell : str
         The cell that shows it.
     is_headless : bool
-        Nothing draws widgets.
+        Nothing draws widgets: it is plain HTML, drawn again once a second.
     """
 
     def __init__(
@@ -239,6 +241,8 @@ class Panel:
         self._did = ""
         self._did_at = 0.0
         self._is_reloaded = False
+        self._drawn = ""
+        self._drawn_at = 0.0
         self._was_there = False
         self._is_restartable = batch.queue.is_embedded
 
@@ -296,6 +300,16 @@ class Panel:
                 self._end()
             elif self._live is not None:
                 self._live.show(self._shown, self._offered())
+            elif self._is_headless:
+                self._redraw()
+
+    def _redraw(self) -> None:
+        """Without widgets the whole panel is drawn again, less often."""
+        html, now = self._standing(), time.monotonic()
+        if html != self._drawn and now - self._drawn_at >= _REDRAW:
+            if self._drawn:  # the first one is drawn by open()
+                self._update(self._bundle(html))
+            self._drawn, self._drawn_at = html, now
 
     def accept(self) -> None:
         """All jobs are submitted: a batch that is not there from now on was deleted."""

@@ -1,8 +1,9 @@
-"""How progress is shown: by panels in a notebook, by a `tqdm` bar on a terminal while something waits."""
+"""How progress is shown: by panels in a notebook, by a `tqdm` bar on a terminal, else by a line now and then."""
 
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from nbqueue import errors
@@ -51,6 +52,37 @@ def use(panels: Panels) -> None:
 def panels(progress: Progress = "auto") -> Panels | None:
     """What shows batches here; None without a notebook, or where no progress is wanted."""
     return _Shown.panels if progress == "auto" else None
+
+
+class Lines:
+    """A line now and then about a wait that takes long, where there is neither a panel nor a terminal.
+
+    Parameters
+    ----------
+    progress : {"auto", "bar", False}
+        "auto" writes them.
+    """
+
+    FIRST, NEXT = 10.0, 30.0
+    """Seconds before the first one, and between two."""
+
+    def __init__(self, progress: Progress) -> None:
+        is_wanted = progress == "auto" and _Shown.panels is None and not sys.stderr.isatty()
+        self._due = time.monotonic() + self.FIRST if is_wanted else float("inf")
+        self._said = ""
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() >= self._due
+
+    def show(self, state: BatchState) -> None:
+        """Write the present counts, if they have changed."""
+        self._due = time.monotonic() + self.NEXT
+        words = f"{state.about.get('label') or 'batch'} ({state.id}): {state.ended:,} of {state.total:,} done"
+        words += f", {state.failed:,} failed" if state.failed else ""
+        if words != self._said:
+            self._said = words
+            print(f"nbqueue: {words}", file=sys.stderr, flush=True)
 
 
 class Bar:

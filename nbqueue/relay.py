@@ -72,6 +72,8 @@ class Relay:
         """Everything once more as it is, if anything was cleared."""
         if not self._is_framed:
             return []
+        self._fixed, self._position, self._text = 1, 0, None
+        self._slots.clear()
         return [("clear_output", {"wait": True}), REDRAW, *self.area.outputs]
 
     def _plain(self, kind: str, content: Content) -> list[Native]:

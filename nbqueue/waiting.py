@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from nbqueue import errors
-from nbqueue.progress import Bar, Progress
+from nbqueue.progress import Bar, Lines, Progress
 from nbqueue.transitions import BatchState
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Waiting:
         self._watching = self._queue.listener.watch(self._batch.id)
         self.watch: Watch = self._watching.__enter__()
         self._bar = Bar(self._progress)
+        self._lines = Lines(self._progress)
         self._attended_at = time.monotonic() - _LOOK + _PATIENCE
         self._has_warned = False
         return self
@@ -88,6 +89,8 @@ class Waiting:
                 self._attended_at = now
                 self._attend()
             pause = min(pause, self._attended_at + _LOOK - now)
+            if self._lines.is_due:
+                self._lines.show(self._batch.state)
             if self._bar.is_wanted:
                 self.refresh()
                 pause = min(pause, 0.1)

@@ -263,6 +263,20 @@ def test_after_a_restart_the_job_goes_on_and_show_draws_it(kernel, tmp_path):
     assert kernel.run("job.result(), job.variables") == "(9, {'value': 9})"
 
 
+def test_a_retry_makes_the_panel_live_again(kernel, tmp_path):
+    id = enqueue(
+        kernel,
+        "%%enqueue job\nprint('first' if not Path('go').exists() else 'second')\nhold('go')\n"
+        "if not Path('fixed').exists(): 1 / 0",
+    )
+    kernel.run("Path('go').touch(); job.wait(30)")
+    kernel.heard(has_ended)
+    kernel.run("Path('fixed').touch(); job.retry()")
+    kernel.heard(lambda found: has_ended(found) and "finished" in found["content"]["data"]["text/html"])
+    shown = natives(kernel, id)
+    assert shown == [("stream", {"name": "stdout", "text": "second\n"})]
+
+
 def test_the_magic_documents_itself_and_refuses_nonsense(kernel):
     assert "is not the name of a variable" in kernel.run_wrong("%%enqueue 3x\n1")
     assert "cannot be both" in kernel.run_wrong("%%enqueue a -o a\na = 1")

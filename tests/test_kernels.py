@@ -75,6 +75,16 @@ def test_a_cell_in_the_background_puts_out_here_and_brings_variables_between_cel
     kernel.run("job.batch.delete()")
 
 
+def test_where_widgets_do_not_move_panels_are_plain_html_that_is_drawn_again(newest: Kernel) -> None:
+    newest.run("import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')")
+    newest.run("from nbqueue import Queue\nimport time\nq = Queue('plain')\nq.start_workers(2)")
+    newest.run("batch = q.map(time.sleep, [0.1] * 60)")
+    newest.hear(lambda found: found["msg_type"] == "update_display_data" and has_text("running", "comes back")(found))
+    newest.hear(lambda found: found["msg_type"] == "update_display_data" and has_text("60</b> of 60 finished")(found))
+    assert not [found for found in newest.messages if found["msg_type"] == "comm_open"]
+    newest.run("q.stop_workers(); batch.delete()")
+
+
 def test_that_nobody_serves_a_batch_is_said_at_once_and_a_click_starts_a_worker(newest: Kernel) -> None:
     newest.run("from nbqueue import Queue\nlonely = Queue('lonely')\nbatch = lonely.map(abs, range(4))")
     newest.hear(has_text("No worker for queue lonely", "nbqueue worker lonely"), seconds=1.5)

@@ -21,7 +21,7 @@ def panels(notebook) -> list[str]:
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
-        if re.search(r"\(batch \w{6}\)$", output.get("data", {}).get("text/plain", ""))
+        if re.search(r"\((batch \w{6}|job \w{6}:\d+)\)$", output.get("data", {}).get("text/plain", ""))
     ]
 
 
@@ -34,7 +34,7 @@ def test_a_notebook_runs_and_says_how_each_batch_ended(path, environment, monkey
     nbclient.NotebookClient(found, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     for notebook in (committed, found):
         assert panels(notebook), "no batch is shown"
-        assert all(re.search(r": (finished|canceled)", text) for text in panels(notebook))
+        assert all(re.search(r": (finished|failed|canceled)", text) for text in panels(notebook))
     assert [len(cell.outputs) > 0 for cell in committed.cells if cell.cell_type == "code"] == [
         len(cell.outputs) > 0 for cell in found.cells if cell.cell_type == "code"
     ]

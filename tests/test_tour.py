@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, call
+from nbqueue.progress import Lines
 
 
 def run_as_notebook(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -155,6 +158,18 @@ def test_lambdas_closures_methods_partials_and_coroutines_run(q, worker):
     assert q.map(slowly, [1, 2]).results(timeout=20) == [1, 2]
     assert q.enqueue(fib, 50).result(timeout=20) == 12586269025
     assert type(q.enqueue(Scale, 4).result(timeout=20)).__name__ == "Scale"
+
+
+def test_a_long_wait_writes_a_line_now_and_then_where_there_is_no_terminal(namespace, worker, monkeypatch, capsys):
+    monkeypatch.setattr(Lines, "FIRST", 0.0)
+    monkeypatch.setattr(Lines, "NEXT", 0.0)
+    queue = Queue(namespace=namespace)
+    batch = queue.map(time.sleep, [0.05] * 60, label="naps")
+    batch.wait(30)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(set(lines)) == len(lines) >= 1, "only what has changed"
+    assert all(re.fullmatch(rf"nbqueue: naps \({batch.id}\): \d+ of 60 done", line) for line in lines)
+    queue.close()
 
 
 def test_a_batch_and_a_job_can_be_awaited(q, worker):
