@@ -127,9 +127,10 @@ class CellPanel(JobPanel):
 
     def _finish(self, status: str) -> None:
         self._relay_news()
-        super()._finish(status)
+        self._end(self._ended_html(status), self._ended_html(status, is_framed=False))
         for kind, content in self._relay.finish():
             self._send(kind, content)
+        self.is_live = False
 
     # Markup
 

@@ -430,7 +430,7 @@ class Job:
         if n:
             self._record = None
             self._batch.queue.attend(self._batch.state)
-            panels = progress.panels(self._batch.shows)
+            panels = progress.panels()
             if panels is not None:
                 panels.revive(self._batch)
         return bool(n)

@@ -102,6 +102,7 @@ class JobPanel:
         except errors.NotFound:
             words = markup.notice(f"{markup.esc(self._label)}: job {self.job.id} is not there any more")
             self._end(words, words)
+            self.is_live = False
             return
         if status not in ("queued", "started"):
             self._finish(status)
@@ -118,10 +119,10 @@ class JobPanel:
 
     def _finish(self, status: str) -> None:
         self._end(self._ended_html(status), self._ended_html(status, is_framed=False))
+        self.is_live = False  # last: a cell that waits for its panels ends now
 
     def _end(self, html: str, inside: str) -> None:
         """Plain HTML takes the place of the widgets; a page that was loaded anew keeps these."""
-        self.is_live = False
         if self._box is not None:
             self._top.children = (self._line,)
             write(self._note, self._reload_note() if self._is_reloaded else "")

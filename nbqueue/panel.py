@@ -286,7 +286,10 @@ class Panel:
         """
         queue = self.batch.queue
         now = queue.now() if now is None else now
-        shown = self._follower.look(workers_of(queue) if workers is None else workers, now)
+        try:
+            shown = self._follower.look(workers_of(queue) if workers is None else workers, now)
+        except errors.NotFound:  # it was deleted between two looks at it
+            shown = None
         with self._lock:
             if shown is None and self._was_there:
                 self._vanish()
@@ -318,9 +321,9 @@ class Panel:
     def _vanish(self) -> None:
         """Its batch was deleted, or has expired: there is nothing to follow any more."""
         if self.is_live:
-            self.is_live = False
             words = f"{self._label}: batch {self.batch.id} is not there any more, it was deleted or has expired"
             self._update(self._bundle(markup.notice(markup.esc(words))))
+            self.is_live = False
 
     def fail(self) -> None:
         """Its submission raised: it has ended, or was never begun."""
@@ -330,8 +333,8 @@ class Panel:
             log.warning("batch %s cannot be shown: %s", self.batch.id, error)
         with self._lock:
             if self.is_live and self._shown.batch.total == 0:  # else it is canceled, and ends soon
-                self.is_live = False
                 self._update(self._bundle(markup.notice(f"{markup.esc(self._label)}: nothing was submitted", "failed")))
+                self.is_live = False
 
     def unreachable(self, error: errors.ServerError) -> None:
         """The server is gone, for now."""
@@ -355,13 +358,13 @@ class Panel:
     def _end(self) -> None:
         if not self.is_live:
             return
-        self.is_live = False
         if self._live is not None:
             self._live.show(self._shown, [])
             self._host.keep(self._live)
             self._live = None
         if not self._is_reloaded:
             self._update(self._bundle(markup.ended(self._shown, "batch")))
+        self.is_live = False  # last: a cell that waits for its panels ends now
 
     def _update(self, bundle: dict[str, Any]) -> None:
         display(bundle, raw=True, display_id=self._display_id, update=True)

@@ -179,9 +179,9 @@ def test_what_is_cleared_is_replaced_and_the_panel_stays(kernel):
         "    display(HTML(f'<i>{i}</i>'))\n    time.sleep(0.3)\nprint('end')"
     ))  # fmt: skip
     kernel.heard(has_ended)
-    kernel.run("time.sleep(0.1)")
-    said = kernel.outputs_of(id)
-    assert sum(kind == "clear_output" for kind, _ in said) == 2, "once for good, and once at the end"
+    kernel.run("'what followed it has come'")
+    cleared = [kind for kind, _ in kernel.outputs_of(id)].count("clear_output")
+    assert cleared <= 2, "once for good, if anything cannot be updated, and once at the end"
     shown = natives(kernel, id)
     assert [(kind, content.get("text") or content["data"]["text/html"]) for kind, content in shown] == [
         ("stream", "frame 3\n"), ("display_data", "<i>3</i>"), ("stream", "end\n"),
@@ -269,12 +269,12 @@ def test_a_retry_makes_the_panel_live_again(kernel, tmp_path):
         "%%enqueue job\nprint('first' if not Path('go').exists() else 'second')\nhold('go')\n"
         "if not Path('fixed').exists(): 1 / 0",
     )
-    kernel.run("Path('go').touch(); job.wait(30)")
+    kernel.run("Path('go').touch(); job.wait(30);")
     kernel.heard(has_ended)
     kernel.run("Path('fixed').touch(); job.retry()")
     kernel.heard(lambda found: has_ended(found) and "finished" in found["content"]["data"]["text/html"])
-    shown = natives(kernel, id)
-    assert shown == [("stream", {"name": "stdout", "text": "second\n"})]
+    kernel.run("'what followed it has come'")
+    assert natives(kernel, id) == [("stream", {"name": "stdout", "text": "second\n"})]
 
 
 def test_the_magic_documents_itself_and_refuses_nonsense(kernel):
