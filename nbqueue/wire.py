@@ -102,7 +102,8 @@ class Address:
             connection.connect()
         except (redis.RedisError, OSError) as error:
             connection.disconnect()
-            raise unreachable(self.url, error) from error
+            reason = _Foreign(error) if isinstance(error, redis.InvalidResponse) else error
+            raise unreachable(self.url, reason) from error
         return Wire(self.url, connection)
 
 
@@ -129,6 +130,13 @@ class Reply(Exception):
         return str(self).partition(" ")[0]
 
 
+class _Foreign(ConnectionError):
+    """What came is not an answer of a Redis."""
+
+    def __str__(self) -> str:
+        return f"what answers there does not speak Redis' protocol ({self.args[0]})"
+
+
 class Wire:
     """One connection: commands out, replies in."""
 
@@ -138,7 +146,7 @@ class Wire:
         self.url = url
         self._connection = connection
         self._socket: socket.socket = connection._sock
-        self._reader = hiredis.Reader(replyError=Reply)
+        self._reader = hiredis.Reader(protocolError=_Foreign, replyError=Reply)
         self._out: list[memoryview] = []
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import re
 import signal
@@ -304,6 +305,21 @@ def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
     with pytest.raises(errors.ServerUnreachable, match=r"redis://me:\*\*\*@127.0.0.1:1/0.*Is it running") as caught:
         queue.enqueue(abs, 1)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("credentials", ["", "me:secret@"])
+def test_what_is_not_a_redis_is_told(monkeypatch, credentials):
+    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.2)
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        queue = Queue(connection=f"redis://{credentials}127.0.0.1:{web.server_port}")
+        try:
+            with pytest.raises(errors.ServerUnreachable, match="does not speak Redis' protocol"):
+                queue.enqueue(abs, 1)
+        finally:
+            web.shutdown()
+            thread.join()
 
 
 def test_a_redis_that_goes_away_during_a_wait_is_told_and_comes_back(private, monkeypatch):
