@@ -34,6 +34,10 @@ Command = Sequence[Part]
 SILENCE = 30.0
 """Seconds without a byte in either direction after which an answer that is due does not come any more."""
 
+CONNECTING = 5.0
+"""Seconds that connecting may take."""
+
+_TEMPORARY = {"LOADING", "BUSY", "MASTERDOWN", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
 _CHUNK = 256 * 1024
 _SPIN = 0.0001
 _SLICE = 0.25
@@ -70,8 +74,8 @@ class Address:
             protocol=2,
             decode_responses=False,
             health_check_interval=0,
-            socket_timeout=5.0,
-            socket_connect_timeout=5.0,
+            socket_timeout=CONNECTING,
+            socket_connect_timeout=CONNECTING,
             driver_info=None,
         )
         self._make = pool.connection_class
@@ -129,6 +133,11 @@ class Reply(Exception):
     def code(self) -> str:
         return str(self).partition(" ")[0]
 
+    @property
+    def is_temporary(self) -> bool:
+        """The server does not do it now (it loads its data, its disk is full, ...), and may do it later."""
+        return self.code in _TEMPORARY
+
 
 class _Foreign(ConnectionError):
     """What came is not an answer of a Redis."""
@@ -160,22 +169,29 @@ class Wire:
 
     # For callers that block
 
-    def call(self, commands: Sequence[Command]) -> list[Any]:
+    def call(self, commands: Sequence[Command], silence: float | None = None) -> list[Any]:
         """Send commands and read their answers; errors are among these as `Reply` objects.
 
         However long a large value is on its way, time is up only when nothing moves.
+
+        Parameters
+        ----------
+        commands : sequence of sequences of bytes
+        silence : float, optional
+            Seconds in which nothing may move; by default `SILENCE`.
 
         Raises
         ------
         ServerUnreachable
             The connection broke or the answer did not come. The connection is closed; the commands may have acted.
         """
+        silence = SILENCE if silence is None else silence
         with held_interrupt() as interrupted:
             try:
-                self._socket.settimeout(SILENCE)
+                self._socket.settimeout(silence)
                 for chunk in _packed(commands):
                     self._send(chunk, interrupted)
-                return [self._read(interrupted) for _ in commands]
+                return [self._read(silence, interrupted) for _ in commands]
             except OSError as error:
                 self.close()
                 raise unreachable(self.url, error) from error
@@ -193,8 +209,8 @@ class Wire:
                 raise KeyboardInterrupt
             self._socket.sendall(view[start : start + _CHUNK])
 
-    def _read(self, interrupted: Callable[[], bool]) -> Any:
-        deadline = time.monotonic() + SILENCE
+    def _read(self, silence: float, interrupted: Callable[[], bool]) -> Any:
+        deadline = time.monotonic() + silence
         while True:
             reply = self._reader.gets()
             if reply is not False:
@@ -204,9 +220,9 @@ class Wire:
                 if interrupted():
                     raise KeyboardInterrupt
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"no answer within {SILENCE:g} seconds")
+                    raise TimeoutError(f"no answer within {silence:g} seconds")
             self._receive()
-            deadline = time.monotonic() + SILENCE
+            deadline = time.monotonic() + silence
 
     # For subscriptions
 

@@ -15,6 +15,7 @@ import threading
 import time
 
 import pytest
+import redis
 from conftest import wait_until
 
 from nbqueue import Queue, errors, payload, server, transitions
@@ -370,6 +371,88 @@ def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(pri
     assert job.result(timeout=30) == "kept"
     assert began.read_text() == "x"
     assert job.output == "before\nmeanwhile\n"
+    queue.close()
+
+
+def test_what_ended_meanwhile_is_not_lost_on_a_server_that_loads_its_data(private, workers, tmp_path):
+    own = private()
+    go = tmp_path / "go"
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+    queue.store.run("EVAL", "for i = 1, 4000 do redis.call('RPUSH', 'much', i) end", 0)
+
+    def work():
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    job = queue.enqueue(work)
+    wait_until(lambda: job.is_started)
+    own.kill()
+    go.touch()
+    wait_until(lambda: b"lost the connection" in process.log.read_bytes())
+    own.options = ("--key-load-delay", "1000")  # microseconds a command
+    own.start()
+    assert b"errorstat_LOADING" in queue.store.run("INFO", "errorstats")
+    assert job.result(timeout=30) == "kept"
+    queue.close()
+
+
+def test_an_outcome_is_not_lost_on_a_server_that_cannot_write_to_its_disk(private, workers, tmp_path):
+    own = private("--save", "3600 1000000", "--dbfilename", "dump", "--stop-writes-on-bgsave-error", "yes")
+    began, go = tmp_path / "began", tmp_path / "go"
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+
+    def work():
+        with began.open("a") as file:
+            file.write("x")
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    job = queue.enqueue(work)
+    wait_until(began.exists)
+    (own.directory / "dump").mkdir()
+    queue.store.run("BGSAVE")
+    wait_until(lambda: b"rdb_last_bgsave_status:err" in queue.store.run("INFO", "persistence"))
+    go.touch()
+    wait_until(lambda: b"MISCONF" in process.log.read_bytes())
+    with pytest.raises(errors.ServerError, match="refused 'submit': MISCONF"):
+        queue.enqueue(abs, -1)
+    (own.directory / "dump").rmdir()
+    queue.store.run("BGSAVE")
+    assert job.result(timeout=30) == "kept"
+    assert queue.enqueue(abs, -1).result(timeout=30) == 1
+    assert began.read_text() == "x"
+    queue.close()
+
+
+def test_a_server_that_runs_a_long_script_is_asked_again(private, workers):
+    own = private("--busy-reply-threshold", "20")
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+    assert queue.enqueue(abs, -1).result(timeout=30) == 1
+    stranger = redis.Redis.from_url(own.url, socket_timeout=None, retry=None)
+
+    def hold_up():
+        with pytest.raises(redis.ResponseError, match="killed"):
+            stranger.eval("while true do end", 0)
+
+    results = []
+    threads = [threading.Thread(target=hold_up)]
+    threads += [threading.Thread(target=lambda: results.append(queue.enqueue(abs, -2).result(timeout=30)))]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: b"BUSY" in process.log.read_bytes())
+    with redis.Redis.from_url(own.url) as other:
+        other.script_kill()
+    for thread in threads:
+        thread.join()
+    assert results == [2]
+    assert b"errorstat_BUSY:" in queue.store.run("INFO", "errorstats")
+    wait_until(lambda: b"again" in process.log.read_bytes())
+    stranger.close()
     queue.close()
 
 
