@@ -60,6 +60,8 @@ class Pipeline:
         self._known: set[str] = set()
         """Scripts that were sent on this connection: the server has their texts."""
         self._sent: deque[_Sent] = deque()
+        self._waits_since = 0.0
+        """Since when there are some: that more are sent, and a worker always sends more, breaks no silence."""
         self._pushed: Callback | None = None
         self._opened: list[Wire | errors.NbqueueError] = []
         self._wake, self._waker = socket.socketpair()
@@ -96,9 +98,14 @@ class Pipeline:
             self._flush()
 
     def flush(self) -> None:
-        """Send what was queued."""
+        """Send what was queued; give a connection up that has been silent for too long."""
         if self._wire is not None:
             self._flush()
+        if self._wire is not None and self._sent:
+            try:
+                self._wire.check_silence(self._waits_since)
+            except OSError as error:
+                self._broken(error)
 
     def close(self) -> None:
         self._closed = True
@@ -113,6 +120,8 @@ class Pipeline:
 
     def _append(self, sent: _Sent) -> None:
         sent.replies.clear()
+        if not self._sent:
+            self._waits_since = time.monotonic()
         self._sent.append(sent)
         if self._wire is not None:
             if sent.request is not None and sent.request.script not in self._known:

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE = 10.0
-"""Seconds during which a call tries to reach the server again before it gives up."""
+"""Seconds during which a call tries to reach the server again, after it first failed to, before it gives up."""
 
 
 def answer(replies: Sequence[Any]) -> Any:
@@ -294,7 +294,7 @@ class Store:
             wire.close()
 
     def _ask(self, commands: Sequence[Command]) -> Any:
-        deadline, pause = time.monotonic() + _PATIENCE, 0.02
+        deadline, pause = float("inf"), 0.02
         while True:
             try:
                 wire = self._take()
@@ -303,13 +303,16 @@ class Store:
                 if not (isinstance(reply, Reply) and reply.code in ("LOADING", "BUSY", "MASTERDOWN")):
                     return reply
                 error: errors.ServerUnreachable = unreachable(self.url, reply)
-                deadline = max(deadline, time.monotonic() + 1) if reply.code == "LOADING" else deadline
+                if reply.code == "LOADING":
+                    deadline = time.monotonic() + _PATIENCE
             except errors.ServerUnreachable as broken:
                 error = broken
                 self.close()  # what is left of them is broken too
                 if self._restart is not None:
                     self.address = Address(self._restart())
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            deadline = min(deadline, now + _PATIENCE)
+            if now > deadline:
                 raise error
             time.sleep(pause)
             pause = min(2 * pause, 1.0)

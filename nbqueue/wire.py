@@ -37,6 +37,12 @@ SILENCE = 30.0
 CONNECTING = 5.0
 """Seconds that connecting may take."""
 
+_KEEPALIVE = {
+    "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": int(SILENCE * 1000),
+}  # fmt: skip
+"""What TCP is told, so that a connection also breaks after half a minute where nobody waits for an answer: one that
+only listens sends nothing (the first two are names of the same on Linux and macOS), or was not acknowledged (Linux)."""
 _TEMPORARY = {"LOADING", "BUSY", "MASTERDOWN", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
 _CHUNK = 256 * 1024
 _SPIN = 0.0001
@@ -78,6 +84,11 @@ class Address:
             socket_connect_timeout=CONNECTING,
             driver_info=None,
         )
+        if "path" not in settings:
+            numbers = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+            given = settings.get("socket_keepalive_options")
+            numbers.update(given if isinstance(given, dict) else {})
+            settings.update(socket_keepalive=True, socket_keepalive_options=numbers)
         self._make = pool.connection_class
         self._settings = settings
         self.url = _without_password(source) if isinstance(source, str) else self._describe()
@@ -160,6 +171,9 @@ class Wire:
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._tls = hasattr(self._socket, "pending")
+        self._is_full = False
+        self._moved_at = time.monotonic()
+        """When something was last known to have arrived, here or there."""
         self.closed = False
 
     def close(self) -> None:
@@ -303,16 +317,37 @@ class Wire:
             try:
                 sent = self._socket.send(self._out[0])
             except (BlockingIOError, InterruptedError):
+                self._is_full = True
                 return False
             except OSError as error:
                 if _wants_more(error):
+                    self._is_full = True
                     return False
                 raise
+            if self._is_full:  # otherwise the kernel took it, which says nothing about the network
+                self._is_full = False
+                self._moved_at = time.monotonic()
             if sent == len(self._out[0]):
                 self._out.pop(0)
             else:
                 self._out[0] = self._out[0][sent:]
         return True
+
+    def check_silence(self, since: float) -> None:
+        """For who waits for an answer, now and then: a network that swallows everything says nothing by itself.
+
+        Parameters
+        ----------
+        since : float
+            When the wait began, by the monotonic clock.
+
+        Raises
+        ------
+        OSError
+            Nothing has moved for so long that no answer comes any more.
+        """
+        if time.monotonic() - max(since, self._moved_at) > SILENCE:
+            raise TimeoutError(f"no answer within {SILENCE:g} seconds")
 
     def replies(self) -> Iterator[Any]:
         """The answers that are there, without blocking.
@@ -334,6 +369,7 @@ class Wire:
                 raise
             if not data:
                 raise ConnectionResetError("the server closed the connection")
+            self._moved_at = time.monotonic()
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 yield reply

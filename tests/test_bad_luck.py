@@ -483,7 +483,8 @@ def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_job
 class LossyProxy:
     """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts.
 
-    It loses the answer to each `every`th script, and pauses (seconds) after each 64 KB.
+    It loses the answer to each `every`th script, and pauses (seconds) after each 64 KB. It can be told to forget the
+    connections that it has, as a router does: what is sent over these is swallowed then, and nobody hears of it.
     """
 
     def __init__(self, behind: str, every: int, pause: float = 0.0) -> None:
@@ -499,7 +500,11 @@ class LossyProxy:
         self._listener.listen(50)
         self._threads = [threading.Thread(target=self._accept)]
         self._open: list[socket.socket] = [self._listener]
+        self._forgotten: list[socket.socket] = []
         self._threads[0].start()
+
+    def forget(self) -> None:
+        self._forgotten = list(self._open)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -522,6 +527,8 @@ class LossyProxy:
                     data = ready.recv(1 << 16)
                     if not data:
                         raise OSError("closed")
+                    if client in self._forgotten:
+                        continue
                     if ready is client:
                         asked = b"EVAL" in data
                         upstream.sendall(data)
@@ -594,6 +601,51 @@ def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, 
         assert time.monotonic() - began > 0.5
         queue.close()
     finally:
+        proxy.close()
+
+
+def test_connections_that_the_network_has_forgotten_are_made_again(q, workers, namespace, tmp_path, monkeypatch):
+    """Of the worker, which goes on to send beats, of who waits and of who submits; the job stays where it is."""
+    monkeypatch.setattr("nbqueue.wire.SILENCE", 2.0)
+    began, go = tmp_path / "began", tmp_path / "go"
+
+    def work():
+        with began.open("a") as file:
+            file.write("x")
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize)
+    url, key = f"unix://{proxy.path}", server.signing_key()
+    queues = [
+        Queue(connection=url, namespace=namespace, key=key, environment=q.environment, progress=False) for _ in range(2)
+    ]
+    try:
+        process = workers.start(
+            "--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{key.hex()}",
+            first="import nbqueue.wire; nbqueue.wire.SILENCE = 2.0",
+        )  # fmt: skip
+        job = queues[0].enqueue(work)
+        queues[1].store.run("PING")
+        results = []
+        waiter = threading.Thread(target=lambda: results.append(job.result(timeout=60)))
+        waiter.start()
+        wait_until(began.exists)
+        proxy.forget()
+        second = queues[1].enqueue(abs, -1)
+        wait_until(lambda: b"no answer within 2 seconds" in process.log.read_bytes())
+        wait_until(lambda: b"again" in process.log.read_bytes())
+        assert second.result(timeout=60) == 1
+        go.touch()
+        waiter.join()
+        assert results == ["kept"]
+        assert (began.read_text(), job.attempt) == ("x", 1)
+    finally:
+        go.touch()
+        workers.end()
+        for queue in queues:
+            queue.close()
         proxy.close()
 
 
