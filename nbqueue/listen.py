@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from nbqueue import errors
 from nbqueue.store import Store
-from nbqueue.wire import Wire
+from nbqueue.wire import Reply, Wire
 
 _LINGER = 30.0
 """Seconds for which a subscription stays after the last wait."""
@@ -159,7 +159,10 @@ class Listener:
                     self._wire, batches = wire, list(self._watches)
                 self._subscribe(wire, batches)
             for message in wire.pushed(timeout):
-                self._tell(message)
+                if isinstance(message, Reply):
+                    self._refused(wire, message)
+                else:
+                    self._tell(message)
         except errors.ServerError:
             self._lose(wire)
             time.sleep(min(0.05, timeout))
@@ -176,6 +179,12 @@ class Listener:
         if batches:
             with self._sending:
                 wire.tell([b"SUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in batches)])
+
+    def _refused(self, wire: Wire, reply: Reply) -> None:
+        """A subscription was refused. For now: try again. For good: the state is read now and then without it."""
+        if reply.is_temporary:
+            wire.close()
+            raise self._store.refused(reply, "SUBSCRIBE")
 
     def _tell(self, message: list[bytes]) -> None:
         kind, channel, text = message

@@ -1,4 +1,6 @@
-"""This machine and its processes: how many CPUs may be used, who is alive, and how a process died, in words."""
+"""This machine and its processes: how many CPUs and how much memory may be used, what kind of disk holds a directory,
+who is alive, and how a process died, in words.
+"""
 
 from __future__ import annotations
 
@@ -47,6 +49,42 @@ def _quota() -> float | None:
     return int(limit) / int(period)
 
 
+def memory(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes of memory that this process may use: the machine's, or the least limit of the cgroups it is in."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, name = mount, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = mount / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for level in (group, *group.parents):  # inside a container only the last ones can be seen
+            if level.is_relative_to(root):
+                limits += _number_in(level / name)
+    return min(limits)
+
+
+def _number_in(path: Path) -> list[int]:
+    try:
+        return [int(path.read_text())]
+    except (OSError, ValueError):  # not there, or 'max'
+        return []
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
+    """The type of the file system that holds `path`; empty where nobody says (macOS)."""
+    deepest, kind = 0, ""
+    for line in mounts.read_text(errors="surrogateescape").splitlines() if mounts.exists() else ():
+        _, point, found, *_ = line.split(" ")
+        where = Path(point.replace("\\040", " "))
+        if path.is_relative_to(where) and len(where.parts) >= deepest:
+            deepest, kind = len(where.parts), found
+    return kind
+
+
 def started(pid: int) -> str:
     """Tells a process from a later one of the same id; '' where that cannot be known."""
     try:
@@ -93,6 +131,33 @@ def _children(of: list[int]) -> Iterator[int]:
         with contextlib.suppress(OSError):  # it has just ended
             if int(path.read_text().rpartition(")")[2].split()[1]) in of:
                 yield int(path.parent.name)
+
+
+def commands(proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
+    """Pid and command line of each process of this user; on Linux of those that see the same files as this one."""
+    if not (proc / "self").exists():
+        import subprocess
+
+        listing = subprocess.run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="], capture_output=True)
+        for line in os.fsdecode(listing.stdout).splitlines():
+            pid, command = line.split(None, 1)
+            yield int(pid), command.strip()
+        return
+    here = _mounts_of(proc / "self")
+    for directory in proc.glob("[0-9]*"):
+        try:
+            if directory.stat().st_uid == os.getuid() and _mounts_of(directory) == here:
+                yield int(directory.name), os.fsdecode((directory / "cmdline").read_bytes()).replace("\0", " ").strip()
+        except OSError:  # it has ended
+            continue
+
+
+def _mounts_of(process: Path) -> str:
+    """Equal for processes that see the same file systems."""
+    try:
+        return str((process / "ns" / "mnt").readlink())
+    except OSError:  # a kernel without them
+        return ""
 
 
 def memory_kills() -> int:

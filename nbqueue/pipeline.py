@@ -1,7 +1,8 @@
 """Requests to Redis from an event loop: sent without waiting, answered by callbacks, sent again after a break.
 
 What was sent and not answered is sent again on the next connection, in the same order: every transition may be sent
-twice. Connecting takes time, so a thread does it.
+twice. A server that says that it cannot do something now is asked again in the same way: an outcome that was refused
+while its disk was full must not be lost. Connecting takes time, so a thread does it.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.store import Store, answer
 from nbqueue.transitions import Request
-from nbqueue.wire import Command, Reply, Wire
+from nbqueue.wire import CONNECTING, Command, Reply, Wire
 
 log = logging.getLogger("nbqueue.worker")
 
 Callback = Callable[[Any], None]
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 2.0
+"""Seconds before connecting again; twice as long each time, until the server does something."""
 
 
 @dataclass
@@ -56,16 +60,18 @@ class Pipeline:
         self._known: set[str] = set()
         """Scripts that were sent on this connection: the server has their texts."""
         self._sent: deque[_Sent] = deque()
+        self._waits_since = 0.0
+        """Since when there are some: that more are sent, and a worker always sends more, breaks no silence."""
         self._pushed: Callback | None = None
         self._opened: list[Wire | errors.NbqueueError] = []
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         selector.register(self._wake, selectors.EVENT_READ, self._take_opened)
         self._thread: threading.Thread | None = None
-        self._pause = 0.05
+        self._pause = 0.0
         self._closed = False
-        self._has_told = False
-        self._connect(0)
+        self._has_told: set[type[Exception]] = set()
+        self._connect()
 
     @property
     def is_connected(self) -> bool:
@@ -92,9 +98,14 @@ class Pipeline:
             self._flush()
 
     def flush(self) -> None:
-        """Send what was queued."""
+        """Send what was queued; give a connection up that has been silent for too long."""
         if self._wire is not None:
             self._flush()
+        if self._wire is not None and self._sent:
+            try:
+                self._wire.check_silence(self._waits_since)
+            except OSError as error:
+                self._broken(error)
 
     def close(self) -> None:
         self._closed = True
@@ -109,6 +120,8 @@ class Pipeline:
 
     def _append(self, sent: _Sent) -> None:
         sent.replies.clear()
+        if not self._sent:
+            self._waits_since = time.monotonic()
         self._sent.append(sent)
         if self._wire is not None:
             if sent.request is not None and sent.request.script not in self._known:
@@ -142,15 +155,19 @@ class Pipeline:
             self._flush()
 
     def _answer(self, reply: Any) -> None:
+        if self._pushed is None:
+            sent = self._sent[0]
+            sent.replies.append(reply)
+            if len(sent.replies) < len(sent.commands):
+                return
+            reply = answer(sent.replies)
+        if isinstance(reply, Reply) and reply.is_temporary:
+            raise ConnectionError(str(reply))
+        self._is_well()
         if self._pushed is not None:
             self._pushed(reply)
             return
-        sent = self._sent[0]
-        sent.replies.append(reply)
-        if len(sent.replies) < len(sent.commands):
-            return
         self._sent.popleft()
-        reply = answer(sent.replies)
         if isinstance(reply, Reply):
             if reply.code == "NOSCRIPT" and sent.request is not None:
                 sent.commands = self._store.commands(sent.request, whole=True)
@@ -161,19 +178,39 @@ class Pipeline:
             return
         sent.callback(sent.request.read(reply) if sent.request else reply)
 
+    def _is_well(self) -> None:
+        self._pause = 0.0
+        if self._has_told:
+            self._has_told.clear()
+            log.warning("connected to %s again", self._store.url)
+
     def _broken(self, error: OSError) -> None:
         assert self._wire is not None
-        log.warning("lost the connection to %s: %s", self._store.url, error)
+        self._tell(OSError, f"lost the connection to {self._store.url}: {error}")
         self._selector.unregister(self._wire)
         self._wire.close()
         self._wire = None
-        self._connect(0.02)
+        self._connect()
 
-    def _connect(self, pause: float) -> None:
+    def _tell(self, kind: type[Exception], words: str) -> None:
+        """Once, until it is well again."""
+        if kind not in self._has_told:
+            self._has_told.add(kind)
+            log.warning("%s", words)
+
+    def _connect(self) -> None:
+        pause = self._pause
+        self._pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
+
         def open_() -> None:
             time.sleep(pause)
             try:
-                self._opened.append(self._store.open())
+                opened = self._store.open()
+                (reply,) = opened.call([[b"PING"]], CONNECTING)
+                if isinstance(reply, Reply) and reply.is_temporary:
+                    opened.close()
+                    raise self._store.refused(reply, "PING")
+                self._opened.append(opened)
             except errors.NbqueueError as error:
                 self._opened.append(error)
             try:
@@ -192,16 +229,9 @@ class Pipeline:
         if self._closed:
             return
         if not isinstance(opened, Wire):
-            if not self._has_told:
-                self._has_told = True
-                log.warning("%s", opened)
-            self._pause = min(2 * self._pause, 2.0)
-            self._connect(self._pause)
+            self._tell(errors.ServerError, str(opened))
+            self._connect()
             return
-        self._pause = 0.05
-        if self._has_told:
-            self._has_told = False
-            log.warning("connected to %s again", self._store.url)
         self._wire = opened
         self._known.clear()
         self._selector.register(opened, selectors.EVENT_READ, self._on_event)
@@ -209,4 +239,4 @@ class Pipeline:
         self._greeting()
         for sent in waiting:
             self._append(sent)
-        self._flush()
+        self.flush()

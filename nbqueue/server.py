@@ -26,11 +26,11 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nbqueue import settings
+from nbqueue import machine, settings
 from nbqueue.errors import ServerError
 
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
@@ -260,20 +260,9 @@ def _find_place(home: Path | None, binary: _Binary | None) -> _Place:
     families = [binary.family] if binary else []
     if settings.server_binary() is None:
         families += [family for family in OLDEST if family not in families]
-    host = f"-{os.uname().nodename}" if _file_system(base) in NETWORK_DISKS else ""
+    host = f"-{os.uname().nodename}" if machine.file_system(base) in NETWORK_DISKS else ""
     places = [_Place(base / f"{family}{host}", family, note) for family in families]
     return next((place for place in places if _is_held(place)), places[0])
-
-
-def _file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
-    """The type of the file system that holds `path`; empty where nobody says (macOS)."""
-    deepest, kind = 0, ""
-    for line in mounts.read_text(errors="surrogateescape").splitlines() if mounts.exists() else ():
-        _, point, found, *_ = line.split(" ")
-        where = Path(point.replace("\\040", " "))
-        if path.is_relative_to(where) and len(where.parts) >= deepest:
-            deepest, kind = len(where.parts), found
-    return kind
 
 
 def _temporary() -> Path:
@@ -521,7 +510,7 @@ def _configuration(place: _Place, socket: Path) -> bytes:
         "auto-aof-rewrite-percentage": "100",
         "auto-aof-rewrite-min-size": "64mb",
         "save": "",
-        "maxmemory": str(_machine_memory() // 2),
+        "maxmemory": str(machine.memory() // 2),
         "maxmemory-policy": "noeviction",
         "hash-max-listpack-entries": "128",
         "lazyfree-lazy-expire": "yes",  # a batch of a million jobs that expires would stall everybody
@@ -536,31 +525,6 @@ def _quoted(value: str | Path) -> bytes:
     """As the servers' configuration files want it, whatever bytes a path has."""
     plain = frozenset(range(32, 127)) - frozenset(b'"\\')
     return b'"%b"' % b"".join(b"%c" % byte if byte in plain else b"\\x%02x" % byte for byte in os.fsencode(value))
-
-
-def _machine_memory(groups: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes of memory that this process may use: the machine's, or the least limit of the cgroups it is in."""
-    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    for line in groups.read_text().splitlines() if groups.exists() else ():
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, name = mount, "memory.max"
-        elif "memory" in controllers.split(","):
-            root, name = mount / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        group = root / path.lstrip("/")
-        for level in (group, *group.parents):  # inside a container only the last ones can be seen
-            if level.is_relative_to(root):
-                limits += _read_number(level / name)
-    return min(limits)
-
-
-def _read_number(path: Path) -> list[int]:
-    try:
-        return [int(path.read_text())]
-    except (OSError, ValueError):  # not there, or 'max'
-        return []
 
 
 # Talking to it, and ending it
@@ -629,42 +593,19 @@ def _await_answer(place: _Place) -> bool:
 
 def _processes(place: _Place) -> dict[int, bool]:
     """The processes that have these files open as a server: pid, and whether it is a child that only rewrites them."""
-    pidfile = _read_number(place.directory / "server.pid")
+    try:
+        recorded = int((place.directory / "server.pid").read_text())
+    except (OSError, ValueError):
+        recorded = None
     rewrites = f"-aof-rewrite {_recorded_socket(place)}"
     found = {}
-    for pid, command in _commands():
+    for pid, command in machine.commands():
         program = command.removesuffix(f" {place.configuration}")
-        if program != command and ("server" in Path(program).name or pid in pidfile):
+        if program != command and ("server" in Path(program).name or pid == recorded):
             found[pid] = False
         elif rewrites in command and " " not in command.partition(rewrites)[0]:
             found[pid] = True
     return found
-
-
-def _commands(proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
-    """Pid and command line of each process of this user; on Linux of those that see the same files as this one."""
-    if not (proc / "self").exists():
-        import subprocess
-
-        listing = subprocess.run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="], capture_output=True)
-        for line in os.fsdecode(listing.stdout).splitlines():
-            pid, command = line.split(None, 1)
-            yield int(pid), command.strip()
-        return
-    here = _namespace(proc / "self")
-    for directory in proc.glob("[0-9]*"):
-        try:
-            if directory.stat().st_uid == os.getuid() and _namespace(directory) == here:
-                yield int(directory.name), os.fsdecode((directory / "cmdline").read_bytes()).replace("\0", " ").strip()
-        except OSError:  # it has ended
-            continue
-
-
-def _namespace(process: Path) -> str:
-    try:
-        return str((process / "ns" / "mnt").readlink())
-    except OSError:  # a kernel without them
-        return ""
 
 
 def _end_processes(place: _Place, seen: dict[int, bool]) -> bool:

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE = 10.0
-"""Seconds during which a call tries to reach the server again before it gives up."""
+"""Seconds during which a call tries to reach the server again, after it first failed to, before it gives up."""
 
 
 def answer(replies: Sequence[Any]) -> Any:
@@ -182,9 +182,9 @@ class Store:
         ServerError
             The server refused the request; the message says why.
         """
-        reply = answer(self._answers(self.commands(request)))
+        reply = self._ask(self.commands(request))
         if isinstance(reply, Reply) and reply.code == "NOSCRIPT":
-            reply = answer(self._answers(self.commands(request, whole=True)))
+            reply = self._ask(self.commands(request, whole=True))
         if isinstance(reply, Reply):
             raise self.refused(reply, request.script)
         return request.read(reply)
@@ -192,7 +192,7 @@ class Store:
     def run(self, *command: bytes | str | float) -> Any:
         """Send one plain command, which reads or may be sent twice."""
         parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
-        (reply,) = self._answers([parts])
+        reply = self._ask([parts])
         if isinstance(reply, Reply):
             raise self.refused(reply, str(command[0]))
         return reply
@@ -293,23 +293,26 @@ class Store:
         for wire in wires:
             wire.close()
 
-    def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        deadline, pause = time.monotonic() + _PATIENCE, 0.02
+    def _ask(self, commands: Sequence[Command]) -> Any:
+        deadline, pause = float("inf"), 0.02
         while True:
             try:
                 wire = self._take()
-                replies = wire.call(commands)
+                reply = answer(wire.call(commands))
                 self._give(wire)
-                if not (isinstance(replies[0], Reply) and replies[0].code in ("LOADING", "BUSY", "MASTERDOWN")):
-                    return replies
-                error: errors.ServerUnreachable = unreachable(self.url, replies[0])
-                deadline = max(deadline, time.monotonic() + 1) if replies[0].code == "LOADING" else deadline
+                if not (isinstance(reply, Reply) and reply.code in ("LOADING", "BUSY", "MASTERDOWN")):
+                    return reply
+                error: errors.ServerUnreachable = unreachable(self.url, reply)
+                if reply.code == "LOADING":
+                    deadline = time.monotonic() + _PATIENCE
             except errors.ServerUnreachable as broken:
                 error = broken
                 self.close()  # what is left of them is broken too
                 if self._restart is not None:
                     self.address = Address(self._restart())
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            deadline = min(deadline, now + _PATIENCE)
+            if now > deadline:
                 raise error
             time.sleep(pause)
             pause = min(2 * pause, 1.0)

@@ -59,6 +59,11 @@ class Waiting:
                 f"nbqueue: the jobs of batch {self._batch.id} go on. q.batch({self._batch.id!r}) comes back to them, "
                 f"q.batch({self._batch.id!r}).cancel() cancels them"
             )
+        elif isinstance(error, errors.ServerUnreachable):
+            error.add_note(
+                f"nbqueue: this says nothing about the jobs of batch {self._batch.id}. When the server can be reached, "
+                f"q.batch({self._batch.id!r}) comes back to them"
+            )
 
     def refresh(self) -> BatchState:
         """Read the counts and show them."""

@@ -34,6 +34,16 @@ Command = Sequence[Part]
 SILENCE = 30.0
 """Seconds without a byte in either direction after which an answer that is due does not come any more."""
 
+CONNECTING = 5.0
+"""Seconds that connecting may take."""
+
+_KEEPALIVE = {
+    "TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3,
+    "TCP_USER_TIMEOUT": int(SILENCE * 1000),
+}  # fmt: skip
+"""What TCP is told, so that a connection also breaks after half a minute where nobody waits for an answer: one that
+only listens sends nothing (the first two are names of the same on Linux and macOS), or was not acknowledged (Linux)."""
+_TEMPORARY = {"LOADING", "BUSY", "MASTERDOWN", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
 _CHUNK = 256 * 1024
 _SPIN = 0.0001
 _SLICE = 0.25
@@ -70,10 +80,15 @@ class Address:
             protocol=2,
             decode_responses=False,
             health_check_interval=0,
-            socket_timeout=5.0,
-            socket_connect_timeout=5.0,
+            socket_timeout=CONNECTING,
+            socket_connect_timeout=CONNECTING,
             driver_info=None,
         )
+        if "path" not in settings:
+            numbers = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
+            given = settings.get("socket_keepalive_options")
+            numbers.update(given if isinstance(given, dict) else {})
+            settings.update(socket_keepalive=True, socket_keepalive_options=numbers)
         self._make = pool.connection_class
         self._settings = settings
         self.url = _without_password(source) if isinstance(source, str) else self._describe()
@@ -102,7 +117,8 @@ class Address:
             connection.connect()
         except (redis.RedisError, OSError) as error:
             connection.disconnect()
-            raise unreachable(self.url, error) from error
+            reason = _Foreign(error) if isinstance(error, redis.InvalidResponse) else error
+            raise unreachable(self.url, reason) from error
         return Wire(self.url, connection)
 
 
@@ -128,6 +144,18 @@ class Reply(Exception):
     def code(self) -> str:
         return str(self).partition(" ")[0]
 
+    @property
+    def is_temporary(self) -> bool:
+        """The server does not do it now (it loads its data, its disk is full, ...), and may do it later."""
+        return self.code in _TEMPORARY
+
+
+class _Foreign(ConnectionError):
+    """What came is not an answer of a Redis."""
+
+    def __str__(self) -> str:
+        return f"what answers there does not speak Redis' protocol ({self.args[0]})"
+
 
 class Wire:
     """One connection: commands out, replies in."""
@@ -138,11 +166,14 @@ class Wire:
         self.url = url
         self._connection = connection
         self._socket: socket.socket = connection._sock
-        self._reader = hiredis.Reader(replyError=Reply)
+        self._reader = hiredis.Reader(protocolError=_Foreign, replyError=Reply)
         self._out: list[memoryview] = []
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
         self._tls = hasattr(self._socket, "pending")
+        self._is_full = False
+        self._moved_at = time.monotonic()
+        """When something was last known to have arrived, here or there."""
         self.closed = False
 
     def close(self) -> None:
@@ -152,22 +183,29 @@ class Wire:
 
     # For callers that block
 
-    def call(self, commands: Sequence[Command]) -> list[Any]:
+    def call(self, commands: Sequence[Command], silence: float | None = None) -> list[Any]:
         """Send commands and read their answers; errors are among these as `Reply` objects.
 
         However long a large value is on its way, time is up only when nothing moves.
+
+        Parameters
+        ----------
+        commands : sequence of sequences of bytes
+        silence : float, optional
+            Seconds in which nothing may move; by default `SILENCE`.
 
         Raises
         ------
         ServerUnreachable
             The connection broke or the answer did not come. The connection is closed; the commands may have acted.
         """
+        silence = SILENCE if silence is None else silence
         with held_interrupt() as interrupted:
             try:
-                self._socket.settimeout(SILENCE)
+                self._socket.settimeout(silence)
                 for chunk in _packed(commands):
                     self._send(chunk, interrupted)
-                return [self._read(interrupted) for _ in commands]
+                return [self._read(silence, interrupted) for _ in commands]
             except OSError as error:
                 self.close()
                 raise unreachable(self.url, error) from error
@@ -185,8 +223,8 @@ class Wire:
                 raise KeyboardInterrupt
             self._socket.sendall(view[start : start + _CHUNK])
 
-    def _read(self, interrupted: Callable[[], bool]) -> Any:
-        deadline = time.monotonic() + SILENCE
+    def _read(self, silence: float, interrupted: Callable[[], bool]) -> Any:
+        deadline = time.monotonic() + silence
         while True:
             reply = self._reader.gets()
             if reply is not False:
@@ -196,9 +234,9 @@ class Wire:
                 if interrupted():
                     raise KeyboardInterrupt
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"no answer within {SILENCE:g} seconds")
+                    raise TimeoutError(f"no answer within {silence:g} seconds")
             self._receive()
-            deadline = time.monotonic() + SILENCE
+            deadline = time.monotonic() + silence
 
     # For subscriptions
 
@@ -279,16 +317,37 @@ class Wire:
             try:
                 sent = self._socket.send(self._out[0])
             except (BlockingIOError, InterruptedError):
+                self._is_full = True
                 return False
             except OSError as error:
                 if _wants_more(error):
+                    self._is_full = True
                     return False
                 raise
+            if self._is_full:  # otherwise the kernel took it, which says nothing about the network
+                self._is_full = False
+                self._moved_at = time.monotonic()
             if sent == len(self._out[0]):
                 self._out.pop(0)
             else:
                 self._out[0] = self._out[0][sent:]
         return True
+
+    def check_silence(self, since: float) -> None:
+        """For who waits for an answer, now and then: a network that swallows everything says nothing by itself.
+
+        Parameters
+        ----------
+        since : float
+            When the wait began, by the monotonic clock.
+
+        Raises
+        ------
+        OSError
+            Nothing has moved for so long that no answer comes any more.
+        """
+        if time.monotonic() - max(since, self._moved_at) > SILENCE:
+            raise TimeoutError(f"no answer within {SILENCE:g} seconds")
 
     def replies(self) -> Iterator[Any]:
         """The answers that are there, without blocking.
@@ -310,6 +369,7 @@ class Wire:
                 raise
             if not data:
                 raise ConnectionResetError("the server closed the connection")
+            self._moved_at = time.monotonic()
             self._reader.feed(data)
             while (reply := self._reader.gets()) is not False:
                 yield reply

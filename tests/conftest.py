@@ -102,15 +102,15 @@ class Workers:
         self._directory = directory
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, *arguments: str, children: int = 2, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one and wait until it is registered."""
+    def start(self, *arguments: str, children: int = 2, first: str = "", **environment: str) -> subprocess.Popen[bytes]:
+        """Start one and wait until it is registered; `first` is code that it runs before anything else."""
         from nbqueue import server, transitions
         from nbqueue.store import Store
 
         log = self._directory / f"worker-{len(self._processes)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-m", "nbqueue", "worker", "-n", str(children),
+                [sys.executable, "-c", f"{first}\nfrom nbqueue.cli import main; main()", "worker", "-n", str(children),
                  "--namespace", self.namespace, *arguments],
                 stdout=out, stderr=out, env={**os.environ, **environment},
             )  # fmt: skip

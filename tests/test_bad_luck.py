@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ import threading
 import time
 
 import pytest
+import redis
 from conftest import wait_until
 
 from nbqueue import Queue, errors, payload, server, transitions
@@ -306,6 +308,21 @@ def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("credentials", ["", "me:secret@"])
+def test_what_is_not_a_redis_is_told(monkeypatch, credentials):
+    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.2)
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        queue = Queue(connection=f"redis://{credentials}127.0.0.1:{web.server_port}")
+        try:
+            with pytest.raises(errors.ServerUnreachable, match="does not speak Redis' protocol"):
+                queue.enqueue(abs, 1)
+        finally:
+            web.shutdown()
+            thread.join()
+
+
 def test_a_redis_that_goes_away_during_a_wait_is_told_and_comes_back(private, monkeypatch):
     monkeypatch.setattr("nbqueue.store._PATIENCE", 0.3)
     own = private()
@@ -357,6 +374,88 @@ def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(pri
     queue.close()
 
 
+def test_what_ended_meanwhile_is_not_lost_on_a_server_that_loads_its_data(private, workers, tmp_path):
+    own = private()
+    go = tmp_path / "go"
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+    queue.store.run("EVAL", "for i = 1, 4000 do redis.call('RPUSH', 'much', i) end", 0)
+
+    def work():
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    job = queue.enqueue(work)
+    wait_until(lambda: job.is_started)
+    own.kill()
+    go.touch()
+    wait_until(lambda: b"lost the connection" in process.log.read_bytes())
+    own.options = ("--key-load-delay", "1000")  # microseconds a command
+    own.start()
+    assert b"errorstat_LOADING" in queue.store.run("INFO", "errorstats")
+    assert job.result(timeout=30) == "kept"
+    queue.close()
+
+
+def test_an_outcome_is_not_lost_on_a_server_that_cannot_write_to_its_disk(private, workers, tmp_path):
+    own = private("--save", "3600 1000000", "--dbfilename", "dump", "--stop-writes-on-bgsave-error", "yes")
+    began, go = tmp_path / "began", tmp_path / "go"
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+
+    def work():
+        with began.open("a") as file:
+            file.write("x")
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    job = queue.enqueue(work)
+    wait_until(began.exists)
+    (own.directory / "dump").mkdir()
+    queue.store.run("BGSAVE")
+    wait_until(lambda: b"rdb_last_bgsave_status:err" in queue.store.run("INFO", "persistence"))
+    go.touch()
+    wait_until(lambda: b"MISCONF" in process.log.read_bytes())
+    with pytest.raises(errors.ServerError, match="refused 'submit': MISCONF"):
+        queue.enqueue(abs, -1)
+    (own.directory / "dump").rmdir()
+    queue.store.run("BGSAVE")
+    assert job.result(timeout=30) == "kept"
+    assert queue.enqueue(abs, -1).result(timeout=30) == 1
+    assert began.read_text() == "x"
+    queue.close()
+
+
+def test_a_server_that_runs_a_long_script_is_asked_again(private, workers):
+    own = private("--busy-reply-threshold", "20")
+    process = workers.start("--url", own.url, "--namespace", "default", NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+    assert queue.enqueue(abs, -1).result(timeout=30) == 1
+    stranger = redis.Redis.from_url(own.url, socket_timeout=None, retry=None)
+
+    def hold_up():
+        with pytest.raises(redis.ResponseError, match="killed"):
+            stranger.eval("while true do end", 0)
+
+    results = []
+    threads = [threading.Thread(target=hold_up)]
+    threads += [threading.Thread(target=lambda: results.append(queue.enqueue(abs, -2).result(timeout=30)))]
+    for thread in threads:
+        thread.start()
+    wait_until(lambda: b"BUSY" in process.log.read_bytes())
+    with redis.Redis.from_url(own.url) as other:
+        other.script_kill()
+    for thread in threads:
+        thread.join()
+    assert results == [2]
+    assert b"errorstat_BUSY:" in queue.store.run("INFO", "errorstats")
+    wait_until(lambda: b"again" in process.log.read_bytes())
+    stranger.close()
+    queue.close()
+
+
 def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_jobs_end(private, workers, tmp_path):
     own = private("--maxmemory", "20mb", "--maxmemory-policy", "noeviction")
     go = tmp_path / "go"
@@ -384,7 +483,8 @@ def test_a_redis_out_of_memory_refuses_submissions_in_words_and_lets_running_job
 class LossyProxy:
     """Passes everything on to a server, but breaks the connection instead of passing on the answers to some scripts.
 
-    It loses the answer to each `every`th script, and pauses (seconds) after each 64 KB.
+    It loses the answer to each `every`th script, and pauses (seconds) after each 64 KB. It can be told to forget the
+    connections that it has, as a router does: what is sent over these is swallowed then, and nobody hears of it.
     """
 
     def __init__(self, behind: str, every: int, pause: float = 0.0) -> None:
@@ -400,7 +500,11 @@ class LossyProxy:
         self._listener.listen(50)
         self._threads = [threading.Thread(target=self._accept)]
         self._open: list[socket.socket] = [self._listener]
+        self._forgotten: list[socket.socket] = []
         self._threads[0].start()
+
+    def forget(self) -> None:
+        self._forgotten = list(self._open)
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -423,6 +527,8 @@ class LossyProxy:
                     data = ready.recv(1 << 16)
                     if not data:
                         raise OSError("closed")
+                    if client in self._forgotten:
+                        continue
                     if ready is client:
                         asked = b"EVAL" in data
                         upstream.sendall(data)
@@ -495,6 +601,51 @@ def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, 
         assert time.monotonic() - began > 0.5
         queue.close()
     finally:
+        proxy.close()
+
+
+def test_connections_that_the_network_has_forgotten_are_made_again(q, workers, namespace, tmp_path, monkeypatch):
+    """Of the worker, which goes on to send beats, of who waits and of who submits; the job stays where it is."""
+    monkeypatch.setattr("nbqueue.wire.SILENCE", 2.0)
+    began, go = tmp_path / "began", tmp_path / "go"
+
+    def work():
+        with began.open("a") as file:
+            file.write("x")
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize)
+    url, key = f"unix://{proxy.path}", server.signing_key()
+    queues = [
+        Queue(connection=url, namespace=namespace, key=key, environment=q.environment, progress=False) for _ in range(2)
+    ]
+    try:
+        process = workers.start(
+            "--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{key.hex()}",
+            first="import nbqueue.wire; nbqueue.wire.SILENCE = 2.0",
+        )  # fmt: skip
+        job = queues[0].enqueue(work)
+        queues[1].store.run("PING")
+        results = []
+        waiter = threading.Thread(target=lambda: results.append(job.result(timeout=60)))
+        waiter.start()
+        wait_until(began.exists)
+        proxy.forget()
+        second = queues[1].enqueue(abs, -1)
+        wait_until(lambda: b"no answer within 2 seconds" in process.log.read_bytes())
+        wait_until(lambda: b"again" in process.log.read_bytes())
+        assert second.result(timeout=60) == 1
+        go.touch()
+        waiter.join()
+        assert results == ["kept"]
+        assert (began.read_text(), job.attempt) == ("x", 1)
+    finally:
+        go.touch()
+        workers.end()
+        for queue in queues:
+            queue.close()
         proxy.close()
 
 

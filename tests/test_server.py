@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from nbqueue import server
+from nbqueue import machine, server
 from nbqueue.errors import ServerError
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +87,7 @@ def until(condition: Callable[[], object], timeout: float = 20.0) -> bool:
 def pids_of(where: Path) -> list[int]:
     """The servers, and their children, whose command line names something below this directory."""
     return [
-        pid for pid, line in server._commands() if f"{where}/" in line and re.search("-server |-aof-rewrite ", line)
+        pid for pid, line in machine.commands() if f"{where}/" in line and re.search("-server |-aof-rewrite ", line)
     ]
 
 
@@ -119,7 +119,7 @@ def kill(home: Path, pid: int | None = None) -> None:
     """What the kernel does when memory is short, or a container is stopped."""
     pid = pid or pid_of(home)
     os.kill(pid, signal.SIGKILL)
-    assert until(lambda: not any(pid == other for other, line in server._commands() if line))
+    assert until(lambda: not any(pid == other for other, line in machine.commands() if line))
 
 
 def python(code: str, *, before: Sequence[str] = (), session: bool = False) -> subprocess.Popen[str]:
@@ -259,7 +259,7 @@ def test_it_runs_with_the_options_that_keep_what_was_accepted(own_home: Path) ->
         "unixsocketperm": "700",
         "proto-max-bulk-len": str(512 << 20),
         "lazyfree-lazy-expire": "yes",
-        "maxmemory": str(server._machine_memory() // 2),
+        "maxmemory": str(machine.memory() // 2),
     }
     with connect(running) as client:
         assert {name: client.config_get(name)[name] for name in wanted} == wanted
@@ -799,52 +799,9 @@ server.stop(home)
 
 
 def test_on_a_network_disk_each_host_has_its_own_data(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_file_system", lambda path: "nfs4")
+    monkeypatch.setattr(machine, "file_system", lambda path: "nfs4")
     directory = server.ensure(any_home).directory
     assert directory.name in {f"{family}-{os.uname().nodename}" for family in BINARIES}
-
-
-def test_the_file_system_of_a_directory_is_that_of_the_deepest_mount(short: Path) -> None:
-    mounts = short / "mounts"
-    mounts.write_text(
-        "/dev/sda / ext4 rw 0 0\n"
-        "server:/home /home autofs rw 0 0\n"
-        "server:/home /home nfs4 rw 0 0\n"
-        "scratch /home/me/my\\040data lustre rw 0 0\n"
-    )
-    kinds = {
-        path: server._file_system(Path(path), mounts) for path in ("/var", "/home/me", "/home/me/my data/x", "/homes")
-    }
-    assert kinds == {"/var": "ext4", "/home/me": "nfs4", "/home/me/my data/x": "lustre", "/homes": "ext4"}
-    assert server._file_system(Path("/"), short / "none") == ""
-
-
-# The memory limit
-
-
-@pytest.mark.parametrize(
-    ("groups", "files", "limit"),
-    [
-        ("0::/user/job\n", {"user/memory.max": "1000", "user/job/memory.max": "max"}, 1000),
-        ("0::/user/job\n", {"memory.max": "3000", "user/job/memory.max": "2000"}, 2000),
-        ("0::/seen/from/the/host\n", {"memory.max": "4000"}, 4000),
-        ("3:cpu:/\n2:cpu,memory:/job\n0::/\n", {"memory/job/memory.limit_in_bytes": "5000"}, 5000),
-        ("2:memory:/gone\n", {"memory/memory.limit_in_bytes": "6000"}, 6000),
-        ("2:memory:/\n", {"memory/memory.limit_in_bytes": "9223372036854771712"}, None),
-        ("", {}, None),
-    ],
-)
-def test_the_memory_limit_is_the_least_of_the_cgroups(
-    short: Path, groups: str, files: dict[str, str], limit: int | None
-) -> None:
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    (short / "cgroup").write_text(groups)
-    for name, value in files.items():
-        path = short / "mount" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{value}\n")
-    assert server._machine_memory(short / "cgroup", short / "mount") == (limit or machine)
-    assert server._machine_memory(short / "none", short / "none") == machine
 
 
 # The binary
@@ -932,10 +889,10 @@ def test_no_client_is_imported(any_home: Path) -> None:
 def test_processes_are_found_without_proc(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running = server.ensure(own_home)
     pid = pid_of(own_home)
-    listed = dict(server._commands(Path("/does/not/exist")))
+    listed = dict(machine.commands(Path("/does/not/exist")))
     assert listed[pid].endswith(f" {running.directory}/server.conf")
     with monkeypatch.context() as patch:
-        patch.setattr(server, "_commands", listed.items)
+        patch.setattr(machine, "commands", listed.items)
         assert server._processes(place_of(own_home)) == {pid: False}
 
 
@@ -955,7 +912,7 @@ def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.
         7: f"grep redis-aof-rewrite {socket}",
     }
     with monkeypatch.context() as patch:
-        patch.setattr(server, "_commands", commands.items)
+        patch.setattr(machine, "commands", commands.items)
         assert server._processes(place) == {2: False, 4: True, 5: False}
 
 
