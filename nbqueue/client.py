@@ -511,7 +511,7 @@ class Queue:
         alive = Workers()
         for worker in workers:
             if vanished(worker, here):
-                self.store.call(transitions.reap(worker.id, worker.beat, f"its worker {worker.id} died"))
+                self.store.call(transitions.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
             else:
                 alive.append(worker)
         return alive

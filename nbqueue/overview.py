@@ -170,7 +170,7 @@ def see_worker(worker: WorkerState, *, is_dead: bool = False) -> WorkerSeen:
 
     fields = worker.fields
     return WorkerSeen(
-        name=worker.id,
+        name=worker.name,
         host=fields.get("host", ""),
         pid=int(fields.get("pid", 0)),
         queues=worker.queues,

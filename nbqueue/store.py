@@ -32,7 +32,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
-| `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output       |
+| `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
+|                                  |        | process has an id of its own; the `name` that people see may be others' too |
 | `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
 | `worker:<id>:orders`             | zset   | orders by number: `cancel <batch>`, `cancel_job <batch> <index>`, `stop`    |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |

@@ -64,9 +64,9 @@ class Sweeper:
         silent = set(self._workers.silent({worker.id: worker.beat for worker in workers}, now))
         for worker in workers:
             if vanished(worker, self._here):
-                found.append(transitions.reap(worker.id, worker.beat, f"its worker {worker.id} died"))
+                found.append(transitions.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
             elif worker.id in silent:
-                found.append(transitions.reap(worker.id, worker.beat, f"its worker {worker.id} fell silent"))
+                found.append(transitions.reap(worker.id, worker.beat, f"its worker {worker.name} fell silent"))
         for batch in self._submitters.silent(submitting, now):
             found.append(
                 transitions.abandon(batch, submitting[batch], "its submitter died after %d jobs were submitted")

@@ -536,6 +536,11 @@ class WorkerState:
     fields: dict[str, str] = field(default_factory=dict)
 
     @property
+    def name(self) -> str:
+        """What people call it; others may be called the same. The id is of one process only."""
+        return self.fields.get("name") or self.id
+
+    @property
     def queues(self) -> list[str]:
         return self.fields.get("queues", "").split()
 

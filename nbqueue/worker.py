@@ -26,9 +26,9 @@ from nbqueue.connection import Connection
 from nbqueue.messages import Done, Printed, Show
 from nbqueue.pipeline import Pipeline
 from nbqueue.pool import ChildProcess, Guard, Run, functions_needed
-from nbqueue.sweep import EVERY, Sweeper
+from nbqueue.sweep import EVERY, WORKER_SILENCE, Sweeper, vanished
 from nbqueue.transcript import Transcript
-from nbqueue.transitions import GONE, Claimed
+from nbqueue.transitions import GONE, Claimed, WorkerState
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -86,7 +86,10 @@ class Worker:
     """Serves queues until it is told to stop."""
 
     def __init__(self, connection: Connection, options: Options) -> None:
-        self.id = options.name or f"w-{secrets.token_hex(3)}"
+        self.name = options.name or f"w-{secrets.token_hex(3)}"
+        self.id = f"{self.name}.{secrets.token_hex(4)}"
+        """Leases are held under it. A process that was started again under the name of a dead one, or of one that
+        lives, must neither keep these alive nor settle them: it has another id."""
         self._connection = connection
         self._store = connection.store
         self._options = options
@@ -113,6 +116,8 @@ class Worker:
         self._idle_since = time.monotonic()
         self._acknowledged = 0
         self._sweeper = Sweeper()
+        self._namesakes: set[str] = set()
+        """Ids of other workers of this name that were told of."""
         self._is_registered = False
 
     # Life
@@ -136,7 +141,7 @@ class Worker:
         try:
             for _ in range(self._options.children):
                 self._add_child()
-            log.info("%s serves %s for %s with %d children", self.id, ", ".join(self._options.queues),
+            log.info("%s serves %s for %s with %d children", self.name, ", ".join(self._options.queues),
                      self._connection.environment, self._options.children)  # fmt: skip
             while not self._is_over():
                 for key, _ in self._selector.select(self._until_next()):
@@ -154,13 +159,13 @@ class Worker:
             self._selector.close()
             self._signals.close()
             ours.close()
-        log.info("%s leaves after %d jobs", self.id, self._jobs)
+        log.info("%s leaves after %d jobs", self.name, self._jobs)
 
     def stop(self) -> None:
         """Once: take nothing new, finish what runs, leave. Twice: now."""
         self._stopping += 1
         if self._stopping == 1:
-            log.info("%s finishes what runs, then leaves; once more to leave now", self.id)
+            log.info("%s finishes what runs, then leaves; once more to leave now", self.name)
             now = time.monotonic()
             for child in self._children:
                 self._stop_behind_current(child, now)
@@ -224,7 +229,7 @@ class Worker:
         options = self._options
         self._requests.send(
             transitions.register(self.id, {
-                "host": machine.name(), "machine": machine.identity(), "pid": os.getpid(),
+                "name": self.name, "host": machine.name(), "machine": machine.identity(), "pid": os.getpid(),
                 "started": machine.started(os.getpid()), "queues": " ".join(options.queues),
                 "environment": self._connection.environment, "children": options.children,
                 "python": machine.python(), "jobs": self._jobs, "busy": 0, "log": os.environ.get("NBQUEUE_LOG", ""),
@@ -266,7 +271,7 @@ class Worker:
 
     def _taken_for_dead(self) -> None:
         """Others run what we held: what we still run of it cannot be recorded."""
-        log.warning("%s was taken for dead; what it ran is run elsewhere", self.id)
+        log.warning("%s was taken for dead; what it ran is run elsewhere", self.name)
         for child in self._children:
             if child.runs:
                 child.runs.clear()
@@ -387,7 +392,7 @@ class Worker:
     # What children say
 
     def _add_child(self) -> None:
-        hello = messages.Hello(self.id, self._store.namespace, self._connection.key)
+        hello = messages.Hello(self.name, self._store.namespace, self._connection.key)
         child = ChildProcess(hello, self._guard, self._options.children, list(self._options.preload))
         self._children.append(child)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_unsent else 0)
@@ -526,7 +531,7 @@ class Worker:
         seconds = float(about.get("timeout") or 0)
         record = payload.pack_failure(
             self._connection.seal, run.batch, index, failure, started=time.time() - seconds, duration=seconds,
-            worker=self.id, attempt=run.attempts.get(index, 0) + 1,
+            worker=self.name, attempt=run.attempts.get(index, 0) + 1,
         )  # fmt: skip
         summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
         note = transitions.FailureNote(index, failure.digest, json.dumps(summary))
@@ -709,13 +714,28 @@ class Worker:
         def on_workers(workers: Any) -> None:
             if isinstance(workers, list) and isinstance(found[0], list):
                 others = [worker for worker in workers if worker.id != self.id]
+                self._tell_of_namesakes(others)
+                names = {worker.id: worker.name for worker in others}
                 touches = {id.decode(): float(n) for id, n in zip(found[0][::2], found[0][1::2], strict=True)}
                 for request in self._sweeper.requests(others, touches, time.monotonic()):
-                    log.warning("taking over from the dead: %s", request.arguments[0].decode())
+                    dead = request.arguments[0].decode()
+                    log.warning("taking over from the dead: %s", names.get(dead, dead))
                     self._requests.send(request, lambda answer: None)
 
         self._requests.run("ZRANGE", self._store.key("submitting"), 0, -1, "WITHSCORES", callback=found.append)
         self._requests.send(transitions.workers(), on_workers)
+
+    def _tell_of_namesakes(self, others: Sequence[WorkerState]) -> None:
+        """Nothing goes wrong with two of a name, but people take them for one."""
+        for other in others:
+            if other.name != self.name or other.id in self._namesakes or vanished(other, machine.identity()):
+                continue
+            self._namesakes.add(other.id)
+            log.warning(
+                "another worker is called %s too (host %s, process %s): each works for itself. If that one was killed, "
+                "what it held runs elsewhere %d seconds after its last sign of life",
+                self.name, other.fields.get("host", "?"), other.fields.get("pid", "?"), WORKER_SILENCE,
+            )  # fmt: skip
 
 
 class _Reader:

@@ -11,6 +11,7 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import errors, machine
+from nbqueue.sweep import Sweeper
 
 
 def alive(pid: int) -> bool:
@@ -241,6 +242,99 @@ def test_a_worker_that_lost_its_lease_cannot_write(q, workers, tmp_path, namespa
     assert q.enqueue(abs, -1).result(timeout=20) == 1
 
 
+def test_what_a_killed_worker_held_runs_again_although_another_starts_at_once_under_its_name(q, workers, tmp_path):
+    seen, go = tmp_path / "seen", tmp_path / "go"
+
+    def work():
+        with seen.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        while not go.exists():
+            time.sleep(0.01)
+
+    first = workers.start("--name", "w1", children=1)
+    for x in range(5):  # its claims have greater numbers than the first ones of its successor
+        assert q.enqueue(abs, x).result(timeout=20) == x
+    job = q.enqueue(work)
+    wait_until(lambda: len(pids_in(seen)) == 1)
+    assert job.worker_name == "w1"
+    first.kill()
+    first.wait()
+    workers.start("--name", "w1", children=2)
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+    wait_until(lambda: len(pids_in(seen)) == 2)
+    assert [worker.name for worker in q.workers()] == ["w1"]
+    assert job.worker_name == "w1"
+    go.touch()
+    assert job.result(timeout=20) is None
+    assert job.worker_name == "w1"
+    assert len(pids_in(seen)) == 2
+
+
+def test_workers_of_one_name_are_told_and_take_nothing_from_each_other(q, workers, tmp_path):
+    seen, go = tmp_path / "seen", tmp_path / "go"
+
+    def work():
+        with seen.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        while not go.exists():
+            time.sleep(0.01)
+        return os.getppid()
+
+    first = workers.start("--name", "w1", children=1)
+    for x in range(5):
+        assert q.enqueue(abs, x).result(timeout=20) == x
+    job = q.enqueue(work)
+    wait_until(lambda: len(pids_in(seen)) == 1)
+    second = workers.start("--name", "w1", children=1)
+    for process, other in ((first, second), (second, first)):
+        wait_until(lambda log=process.log: "another worker is called w1 too" in log.read_text())
+        assert f"process {other.pid}" in process.log.read_text()
+    assert q.enqueue(os.getppid).result(timeout=20) == second.pid
+    assert {(worker.name, int(worker.fields["pid"])) for worker in q.workers()} == {
+        ("w1", first.pid), ("w1", second.pid)
+    }  # fmt: skip
+    second.kill()
+    second.wait()
+    assert [worker.fields["pid"] for worker in q.workers()] == [str(first.pid)], "only the dead one is gone"
+    assert job.get_status() == "started"
+    go.touch()
+    assert job.result(timeout=20) == first.pid
+    assert len(pids_in(seen)) == 1
+    assert q.stop_workers() == 1
+    assert first.wait(20) == 0
+
+
+def test_a_worker_of_a_name_waits_until_the_one_on_another_machine_is_known_to_be_dead(q, workers, tmp_path):
+    """A container that is started again: whether the former one still lives tells only its beat."""
+    seen, go = tmp_path / "seen", tmp_path / "go"
+
+    def work():
+        with seen.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        while not go.exists():
+            time.sleep(0.01)
+
+    first = workers.start("--name", "w1", children=1)
+    job = q.enqueue(work)
+    wait_until(lambda: len(pids_in(seen)) == 1)
+    (former,) = q.workers()
+    q.store.run("HSET", q.store.key(f"worker:{former.id}"), "machine", "another")
+    first.kill()
+    first.wait()
+    second = workers.start("--name", "w1", children=1)
+    wait_until(lambda: "another worker is called w1 too" in second.log.read_text())
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+    (found,) = (worker for worker in q.workers() if worker.id == former.id)
+    assert job.get_status() == "started", "it may live"
+    sweeper = Sweeper()
+    assert sweeper.requests([found], {}, 0.0) == []
+    requests = [request for now in (8.0, 16.0, 24.0) for request in sweeper.requests([found], {}, now)]
+    assert [q.store.call(request) for request in requests] == [1]
+    wait_until(lambda: len(pids_in(seen)) == 2)
+    go.touch()
+    assert job.wait(20).get_status() == "finished"
+
+
 def test_the_first_signal_lets_the_running_job_end_and_gives_the_rest_back(q, workers, tmp_path):
     go = tmp_path / "go"
     began = tmp_path / "began"
@@ -349,9 +443,9 @@ def test_a_worker_of_another_environment_never_touches_a_batch(q, workers):
 def test_workers_are_started_once_from_a_queue_and_stopped(q):
     try:
         assert sum(worker.children for worker in q.start_workers(2)) == 2
-        ids = {worker.id for worker in q.workers()}
+        ids = {worker.name for worker in q.workers()}
         q.start_workers(2)
-        assert {worker.id for worker in q.workers()} == ids
+        assert {worker.name for worker in q.workers()} == ids
         assert q.map(abs, [-1]).results(timeout=20) == [1]
     finally:
         assert q.stop_workers() == 1

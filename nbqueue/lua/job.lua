@@ -3,7 +3,7 @@
 -- ARGV[1]  batch
 -- ARGV[2]  index
 -- Returns  {} if there is no such batch, or
---          {state, own outcome or '', outcome of its block or '', attempts, worker or ''},
+--          {state, own outcome or '', outcome of its block or '', attempts, name of the worker or ''},
 --          where the state is 'ended', 'canceled', 'started', 'queued' or 'unknown'
 local id, index = ARGV[1], tonumber(ARGV[2])
 local key = batch_key(id)
@@ -32,7 +32,10 @@ elseif within(key .. ':canceled') then
   state = 'canceled'
 else
   for _, lease in ipairs(leases_of(id)) do
-    if lease.start <= index and index < lease.stop then state, worker_name = 'started', lease.worker end
+    if lease.start <= index and index < lease.stop then
+      state = 'started'
+      worker_name = redis.call('HGET', worker_key(lease.worker), 'name') or lease.worker
+    end
   end
 end
 return { state, records[1] or '', records[2] or '', attempts, worker_name }
