@@ -23,6 +23,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:output`              | stream | what jobs printed, made when there is some: `job`: `<index> <attempt> <bytes |
 |                                  |        | before>`, then `stdout` or `stderr` and text, in turns. The newest 1,000    |
 |                                  |        | entries of up to 1,000 bytes; of a job its first and last 32 KB             |
+| `batch:<id>:shown`               | stream | Jupyter messages that a cell has put out: id `<start>-<number>`, type,      |
+|                                  |        | content (JSON). Less those that later ones make superfluous; 10,000 at most |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
 |                                  |        | long as an ended batch may be run again with it                             |
@@ -30,6 +32,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
+| `queue:<name>:<env>:starting`    | string | there while the first worker starts by itself; for ten seconds at most      |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
 | `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |

@@ -457,6 +457,9 @@ def test_the_first_job_on_the_embedded_server_starts_a_worker(q, monkeypatch):
     try:
         assert q.map(abs, [-1, -2]).results(timeout=30) == [1, 2]
         assert len(q.workers()) == 1
+        assert q.connection.keys(q.store.key("queue:*:starting")) == [], "nobody waits for it any more"
+        q.stop_workers()
+        assert q.map(abs, [-1, -2]).results(timeout=9) == [1, 2], "the next first job does at once, too"
     finally:
         q.stop_workers()
 
