@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from typing import Any
 
-from nbqueue import markup, shown
+from nbqueue import errors, markup, shown
 from nbqueue.follow import Follower
 from nbqueue.job import Job
 from nbqueue.job_panel import JobPanel
@@ -14,6 +15,8 @@ from nbqueue.outputs import Content
 from nbqueue.panel import Host
 from nbqueue.promises import Promise
 from nbqueue.relay import REDRAW, Relay
+
+log = logging.getLogger("nbqueue.panel")
 
 
 class CellPanel(JobPanel):
@@ -72,8 +75,11 @@ class CellPanel(JobPanel):
 
     def refresh(self, workers: Any, now: float | None) -> None:
         with self._lock:
-            if self.is_live and self._box is not None and workers is not None and now is not None:
-                self._seen = self._follower.look(workers, now)
+            if self.is_live and workers is not None and now is not None:
+                try:
+                    self._seen = self._follower.look(workers, now)
+                except errors.NotFound:
+                    self._seen = None
                 self.problem = self._seen.problem if self._seen is not None else ""
             super().refresh(workers, now)
             if self.is_live:
@@ -84,8 +90,11 @@ class CellPanel(JobPanel):
         with self._lock:
             self._promise = promise
             if not self.is_live:
-                status = self.job.get_status()
-                self._rewrite(self._ended_html(status), self._ended_html(status, is_framed=False))
+                try:
+                    status = self.job.get_status()
+                    self._rewrite(self._ended_html(status), self._ended_html(status, is_framed=False))
+                except errors.NbqueueError as error:  # no reason to disturb the cell that begins
+                    log.warning("job %s cannot be shown: %s", self.job.id, error)
 
     # What the cell puts out
 

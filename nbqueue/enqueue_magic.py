@@ -233,13 +233,17 @@ class Between:
 
 def _explain(name: str) -> None:
     job = PROMISES.job_of(name)
-    if job is not None:
+    if job is None:
+        return
+    try:
         own = job.batch.state.about.get("cell", {}).get("name") or f"q.fetch_job({job.id!r})"
-        print(
-            f"nbqueue: {name!r} comes from {_job_in_words(job)}. It is bound when that has finished; "
-            f"{own}.wait() waits for it",
-            file=sys.stderr,
-        )
+        what = _job_in_words(job)
+    except errors.NbqueueError:  # the server is away, and the panel says so
+        own, what = f"q.fetch_job({job.id!r})", f"job {job.id}"
+    print(
+        f"nbqueue: {name!r} comes from {what}. It is bound when that has finished; {own}.wait() waits for it",
+        file=sys.stderr,
+    )
 
 
 def _wait_for(promise: Promise, shell: Any) -> None:
