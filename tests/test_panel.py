@@ -49,7 +49,8 @@ def lab() -> Iterator[Lab]:
     lab = Lab(directory / "lab", **environment)
     yield lab
     lab.close()
-    stop = "from nbqueue import Queue, server; Queue().stop_workers(); server.stop()"
+    stop = "from nbqueue import Queue, server; q = Queue()\nfor batch in q.batches(): batch.cancel()\n"
+    stop += "q.stop_workers(); server.stop()"  # jobs of a test that failed would keep their worker
     subprocess.run([sys.executable, "-c", stop], env={**os.environ, **environment}, check=True, timeout=60)
     shutil.rmtree(directory)
 
