@@ -157,11 +157,15 @@ class Page:
         before = path.stat().st_mtime_ns
         self.page.keyboard.press("Control+s")
         deadline = time.monotonic() + 20
-        while path.stat().st_mtime_ns == before:
+        while True:
             assert time.monotonic() < deadline, "the notebook was not saved"
             self.page.wait_for_timeout(50)
-        found: dict[str, Any] = json.loads(path.read_text())
-        return found
+            if path.stat().st_mtime_ns != before:
+                try:
+                    found: dict[str, Any] = json.loads(path.read_text())
+                except ValueError:  # it is being written
+                    continue
+                return found
 
     def picture(self, path: Path) -> None:
         self.page.locator(".jp-Notebook").first.screenshot(path=str(path))
