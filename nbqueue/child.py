@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nbqueue import errors, messages, payload, running
+from nbqueue import errors, machine, messages, payload, running
 from nbqueue.messages import Do, Done, Page, Show
 from nbqueue.payload import Failure, Seal
 from nbqueue.printing import Printing
@@ -92,8 +92,11 @@ class Child:
         if self._runner is not None:
             self._runner.close()
 
-    def on_signal(self, number: int, frame: object) -> None:
-        """Report what ended before the running job; stop that, if it still is the one that is meant."""
+    def on_signal(self, number: int, frame: types.FrameType | None) -> None:
+        """Report what ended before the running job; stop that, if it still is the one that is meant.
+
+        Not while it starts a process: the worker insists, and the next signal comes soon.
+        """
         cells = self._cells
         if cells[Page.INDEX] < 0 or self._is_reporting:
             return
@@ -103,7 +106,8 @@ class Child:
                 self._report.before_running()
             finally:
                 self._is_reporting = False
-        if cells[Page.INDEX] == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]:
+        is_meant = cells[Page.INDEX] == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]
+        if is_meant and not machine.is_starting_process(frame):
             cells[Page.SOFT_INDEX] = -1
             raise _Stopped
 

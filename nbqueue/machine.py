@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 
 def name() -> str:
@@ -124,6 +125,24 @@ def kill_tree(pid: int) -> None:
     for one in found:
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
+
+
+_STARTING = {
+    ("subprocess", "Popen.__init__"),
+    ("multiprocessing.process", "BaseProcess.start"),
+    ("pexpect.pty_spawn", "spawn.__init__"),
+    ("ptyprocess.ptyprocess", "PtyProcess.spawn"),
+    ("pty", "fork"),
+}
+
+
+def is_starting_process(frame: FrameType | None) -> bool:
+    """Whether a process is just being started there: after an exception now it would run on, known to nobody."""
+    while frame is not None:
+        if (frame.f_globals.get("__name__"), frame.f_code.co_qualname) in _STARTING:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _children(of: list[int]) -> Iterator[int]:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 
@@ -53,6 +54,7 @@ def main() -> None:
     options = dict(option.split("=") for option in sys.argv[1:])
 
     from nbqueue.cell import Cell
+    from nbqueue.machine import is_starting_process
 
     messages: list[tuple[str, Any]] = []
     request: dict[str, Any] = {}
@@ -74,8 +76,8 @@ def main() -> None:
         while not has_stopped.wait(0.02):
             os.kill(os.getpid(), signal.SIGUSR1)
 
-    def on_signal(number: int, frame: object) -> None:
-        if is_stopping.is_set():
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if is_stopping.is_set() and not is_starting_process(frame):
             is_stopping.clear()
             has_stopped.set()
             raise Stop
@@ -101,6 +103,8 @@ def main() -> None:
                 )
             finally:
                 sys.setprofile(None)
+                is_stopping.clear()
+                has_stopped.set()
             answer["value"] = repr(result.value)
             assert result.namespace is namespace
             if result.error is not None:

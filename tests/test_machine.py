@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from nbqueue import machine
@@ -48,3 +54,36 @@ def test_the_file_system_of_a_directory_is_that_of_the_deepest_mount(tmp_path: P
     }
     assert kinds == {"/var": "ext4", "/home/me": "nfs4", "/home/me/my data/x": "lustre", "/homes": "ext4"}
     assert machine.file_system(Path("/"), tmp_path / "none") == ""
+
+
+def start_subprocess() -> None:
+    subprocess.run([sys.executable, "-c", ""], check=True)
+
+
+def start_process() -> None:
+    process = multiprocessing.get_context("fork").Process(target=int)
+    process.start()
+    process.join()
+    process.close()
+
+
+def start_in_a_terminal() -> None:
+    pexpect.run("true")
+
+
+@pytest.mark.parametrize("start", [start_subprocess, start_process, start_in_a_terminal])
+def test_a_fork_is_known_to_be_a_start(start: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever forks is asked in the middle of it, as a signal would find it."""
+    found: list[bool] = []
+    for module, name in [(os, "fork"), (pty, "fork"), (subprocess, "_fork_exec")]:
+        fork = getattr(module, name)
+
+        def asked(*args: object, fork: Callable[..., object] = fork) -> object:
+            found.append(machine.is_starting_process(sys._getframe()))
+            return fork(*args)
+
+        monkeypatch.setattr(module, name, asked)
+    start()
+    assert found
+    assert all(found)
+    assert not machine.is_starting_process(sys._getframe())
