@@ -84,8 +84,8 @@ class Cell:
         # Without the size IPython 8 would wake up a thread that is not there, by an Event that a signal can break.
         config = Config({"HistoryManager": {"enabled": False, "db_cache_size": 10**9}})
         self._shell = _Shell.instance(config=config, outputs=self._outputs, stop=stop)
-        # That loads them all: IPython 9 never again looks for a magic whose first use was stopped.
-        self._shell.magics_manager.lsmagic()
+        # That loads them all: IPython 9 would never again find a magic whose first use was stopped.
+        self._shell.magics_manager.lsmagic_docs(brief=True)
         # IPython says so on SystemExit.
         warnings.filterwarnings("ignore", "To exit: use 'exit', 'quit', or Ctrl-D", UserWarning)
 

@@ -511,6 +511,15 @@ def test_the_traceback_of_a_stop_has_the_lines_of_the_cell(shared: Interpreter) 
     assert not [file for file, _ in answer["lines"] if "IPython" in file]
 
 
+def test_no_magic_is_loaded_in_a_cell_where_a_stop_could_hit_it(fresh: Interpreter) -> None:
+    loaded = "import sys\nlen([name for name in sys.modules if name.startswith('IPython.core.magics.')])"
+    first = fresh.run(loaded)["value"]
+    fresh.run("%%bash\ntrue")
+    fresh.run("%lsmagic")
+    fresh.run("%timeit -n 1 -r 1 pass")
+    assert fresh.run(loaded)["value"] == first
+
+
 def test_a_stop_at_any_moment_leaves_the_shell_usable(fresh: Interpreter) -> None:
     """A signal can come whenever a function is called or has returned: at such moments of a run, a few apart."""
     cell = "import sys\nprint('a')\ndisplay(x)\nprint('b', file=sys.stderr)\n%time y = 1\nx"
