@@ -95,7 +95,7 @@ class Child:
     def on_signal(self, number: int, frame: types.FrameType | None) -> None:
         """Report what ended before the running job; stop that, if it still is the one that is meant.
 
-        Not while it starts a process: the worker insists, and the next signal comes soon.
+        What it started and waits for is interrupted with it, as by Jupyter's stop button. Not while it starts a process: the worker insists, and the next signal comes soon.
         """
         cells = self._cells
         if cells[Page.INDEX] < 0 or self._is_reporting:
@@ -109,6 +109,7 @@ class Child:
         is_meant = cells[Page.INDEX] == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]
         if is_meant and not machine.is_starting_process(frame):
             cells[Page.SOFT_INDEX] = -1
+            machine.interrupt_group()
             raise _Stopped
 
     def do(self, run: Do) -> None:

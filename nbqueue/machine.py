@@ -127,6 +127,15 @@ def kill_tree(pid: int) -> None:
             os.kill(one, signal.SIGKILL)
 
 
+def interrupt_group() -> None:
+    """Interrupt the other processes of this process's group, as Ctrl-C does in a terminal. For the main thread."""
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        os.killpg(0, signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
 _STARTING = {
     ("subprocess", "Popen.__init__"),
     ("multiprocessing.process", "BaseProcess.start"),

@@ -25,7 +25,7 @@ class Interpreter:
         self.log = directory / "interpreter.log"
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-W", "error", __file__, *options], cwd=directory, text=True,
+                [sys.executable, "-W", "error", __file__, *options], cwd=directory, text=True, process_group=0,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                 env={**os.environ, "IPYTHONDIR": str(directory / "ipython"), **environment},
             )  # fmt: skip
@@ -54,7 +54,7 @@ def main() -> None:
     options = dict(option.split("=") for option in sys.argv[1:])
 
     from nbqueue.cell import Cell
-    from nbqueue.machine import is_starting_process
+    from nbqueue.machine import interrupt_group, is_starting_process
 
     messages: list[tuple[str, Any]] = []
     request: dict[str, Any] = {}
@@ -80,6 +80,7 @@ def main() -> None:
         if is_stopping.is_set() and not is_starting_process(frame):
             is_stopping.clear()
             has_stopped.set()
+            interrupt_group()
             raise Stop
 
     signal.signal(signal.SIGUSR1, on_signal)

@@ -466,10 +466,11 @@ STOPPED = {
     "figure": "%matplotlib inline\nimport matplotlib.pyplot as plt\nfrom matplotlib.artist import Artist\n"
               "class A(Artist):\n    def draw(self, r):\n        print('ready')\n        while True: pass\n"
               "plt.gca().add_artist(A());",
-    "command": "!echo ready; sleep 611.25",
-    "command's output": "print('ready')\nlines = !sleep 612.25",
-    "bash": "%%bash\necho ready\nsleep 613.25",
+    "command": "!echo ready; sleep 611.25; true",
+    "command's output": "print('ready')\nlines = !sleep 612.25; true",
+    "bash": "%%bash\necho ready\nsleep 613.25; true",
     "subprocess": "import subprocess\nprint('ready')\nsubprocess.run(['sleep', '614.25'])",
+    "shell": "import subprocess\nprint('ready')\nsubprocess.run('sleep 615.25; true', shell=True)",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -87,6 +88,24 @@ def test_a_running_job_is_canceled_within_a_second(q, worker, tmp_path):
     assert time.monotonic() - asked < 2
     assert job.is_canceled
     assert job.cancel() is False
+
+
+def test_what_a_canceled_job_has_started_is_interrupted_with_it(q, workers, tmp_path):
+    pids = tmp_path / "pids"
+
+    def work():
+        subprocess.run(f"echo $$ >> {pids}; sh -c 'echo $$ >> {pids}; exec sleep 60'; true", shell=True)
+
+    workers.start(children=1)
+    child = q.enqueue(os.getpid).result(timeout=20)
+    job = q.enqueue(work)
+    wait_until(lambda: len(pids_in(pids)) == 2)
+    assert job.cancel()
+    with pytest.raises(errors.JobCanceled):
+        job.result(timeout=20)
+    for pid in pids_in(pids):
+        wait_until(lambda pid=pid: not alive(pid))
+    assert q.enqueue(os.getpid).result(timeout=20) == child, "it was not interrupted itself"
 
 
 def test_a_batch_is_canceled_what_runs_and_what_waits(q, worker, tmp_path):
