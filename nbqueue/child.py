@@ -95,7 +95,8 @@ class Child:
     def on_signal(self, number: int, frame: types.FrameType | None) -> None:
         """Report what ended before the running job; stop that, if it still is the one that is meant.
 
-        What it started and waits for is interrupted with it, as by Jupyter's stop button. Not while it starts a process: the worker insists, and the next signal comes soon.
+        What it has started is interrupted with it, as by Jupyter's stop button. Not while it starts a process: the
+        worker insists, and the next signal comes soon.
         """
         cells = self._cells
         if cells[Page.INDEX] < 0 or self._is_reporting:
