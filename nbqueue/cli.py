@@ -155,6 +155,9 @@ def worker(
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     connection = _connect(url, namespace, environment)
+    for variable, value in (("NBQUEUE_URL", url), ("NBQUEUE_ENVIRONMENT", environment)):
+        if value is not None:  # `from nbqueue import q` inside a job is this worker's queue
+            os.environ[variable] = value
     if not connection.has_key:
         logging.getLogger("nbqueue.worker").warning(
             "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", connection.store.url

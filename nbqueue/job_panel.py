@@ -196,7 +196,7 @@ class JobPanel:
         duration, ended_at = self.job.duration, self.job.ended_at
         words = status
         if duration is not None:
-            words += f" {'after' if status == 'failed' else 'in'} {markup.clock(duration)}"
+            words += f" {'after' if status == 'failed' else 'in'} {markup.took(duration)}"
         self._words = words + self._more_words(status)
         right = [f"job {self.job.id}"]
         if ended_at is not None:

@@ -146,6 +146,15 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
+def took(seconds: float) -> str:
+    """How long something took that has ended: 'under 1 ms', '38 ms', '0.46 s', '6.1 s', '12:03'."""
+    if seconds < 0.001:
+        return "under 1 ms"
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.2g} s" if seconds < 9.95 else clock(seconds)
+
+
 def time_of_day(seconds: float) -> str:
     """When that was, by this host's clock and zone."""
     return f"{datetime.fromtimestamp(seconds):%H:%M:%S}"
@@ -251,7 +260,7 @@ def _pace(shown: BatchShown) -> str:
     batch = shown.batch
     words = [_rate(batch.rate)] if batch.rate > 0 else []
     if batch.ended_at is not None:
-        return " · ".join([*words, f"took {clock(batch.elapsed)}"])
+        return " · ".join([*words, f"took {took(batch.elapsed)}"])
     words.append(f"{clock(batch.elapsed)} elapsed")
     if batch.eta is not None and batch.state == "running":
         words.append(f"{clock(batch.eta)} left")
@@ -507,7 +516,8 @@ def batches_table(batches: Sequence[BatchSeen], caption: str) -> str:
             esc(batch.id), esc(batch.label), f"{glyph(shown.state)} {shown.state}", bar,
             f"{number(batch.finished + batch.failed)} of {number(batch.total)}",
             number(batch.failed) if batch.failed else "",
-            clock(batch.elapsed) if batch.state != "waiting" else "", time_of_day(batch.submitted_at),
+            "" if batch.state == "waiting" else clock(batch.elapsed) if batch.ended_at is None else took(batch.elapsed),
+            time_of_day(batch.submitted_at),
         ])  # fmt: skip
     return _table(("batch", "label", "state", "", ">done", ">failed", ">took", "when"), rows, caption)
 

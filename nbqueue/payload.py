@@ -645,6 +645,9 @@ _HINTS = {
     "Connection": "Connect inside the function",
     "socket": "Connect inside the function",
     "module": "Import it inside the function",
+    "Queue": "Inside the function, `from nbqueue import q` is the queue",
+    "Batch": "Pass its results, or its id and, inside the function, `from nbqueue import q` and `q.batch(id)`",
+    "Job": "Pass its result, or its id and, inside the function, `from nbqueue import q` and `q.fetch_job(id)`",
 }
 
 
@@ -737,6 +740,8 @@ def _culprit(obj: Any) -> tuple[str, Any]:
 
 
 def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
+    if type(obj).__module__.startswith("nbqueue."):
+        return  # a queue and its jobs: their locks and sockets tell a user nothing
     if isinstance(obj, functools.partial):
         yield "the function", obj.func
         yield from ((f"argument {i}", value) for i, value in enumerate(obj.args))

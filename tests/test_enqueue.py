@@ -209,6 +209,8 @@ def test_inputs_can_be_named_and_what_cannot_be_sent_is_named_before_anything_is
     assert said.startswith("CannotPickle: variable 'lock'")
     said = kernel.run_wrong("%%enqueue\nlist(rows)")
     assert "variable 'rows'" in said and "generator" in said and "Pass a list" in said
+    said = kernel.run_wrong("%%enqueue\nq.enqueue(abs, -1)")
+    assert "variable 'q'" in said and "Queue" in said and "`from nbqueue import q` is the queue" in said
     assert kernel.run("len(q.batches())") == "0"
     assert "there is no variable nothing" in kernel.run_wrong("%%enqueue -i a,nothing\na")
     enqueue(kernel, "%%enqueue job -i a\nsorted(name for name in ('a', 'b') if name in globals())")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import re
 import subprocess
@@ -13,7 +14,7 @@ import time
 import pytest
 from conftest import wait_until
 
-from nbqueue import Queue, call
+from nbqueue import Queue, call, errors
 from nbqueue.progress import Lines
 
 
@@ -179,6 +180,24 @@ def test_a_batch_and_a_job_can_be_awaited(q, worker):
         return await batch, await job
 
     assert asyncio.run(work()) == ([1, 2], 3)
+
+
+@pytest.mark.parametrize("has_url", [False, True])
+def test_a_job_can_submit_jobs_to_where_it_came_from(namespace, workers, private, has_url):
+    url = private().url if has_url else None
+    with contextlib.closing(Queue(connection=url, namespace=namespace, progress=False)) as q:
+        workers.start(*(["--url", url] if url else []))
+
+        def split(text):
+            from nbqueue import Queue
+
+            return Queue(namespace=namespace).map(str.upper, text).id
+
+        assert q.batch(q.enqueue(split, "ab").result(timeout=20)).results(timeout=20) == ["A", "B"]
+        with pytest.raises(
+            errors.CannotPickle, match=r"variable 'q'.*Queue .*import q` is the queue"
+        ):
+            q.enqueue(lambda: len(q))
 
 
 def test_none_as_a_result_is_told_apart_from_not_finished(q, worker, tmp_path):
