@@ -214,7 +214,7 @@ def _frames(obj: Any) -> Pieces:
     """The pickle of an object, followed by its big buffers."""
     file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(file, buffers.append).dump(obj)
-    return [file.getbuffer(), *(buffer.raw() for buffer in buffers)]
+    return [file.getvalue(), *(buffer.raw() for buffer in buffers)]
 
 
 def _with_sizes(frames: Pieces) -> Pieces:
@@ -304,7 +304,7 @@ def pack_code(seal: Seal, function: Any) -> Code:
         pickler.dump(function)
     except Exception as error:
         raise _cannot_pickle(f"{name_of(function)}()", function, error) from error
-    pickled = b"".join(_with_sizes([file.getbuffer(), *(buffer.raw() for buffer in buffers)]))
+    pickled = b"".join(_with_sizes([file.getvalue(), *(buffer.raw() for buffer in buffers)]))
     sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
     digest = seal.digest(pickled)
     body = b"".join(_with_sizes([pickle.dumps(sources, 5), pickled]))
@@ -696,7 +696,7 @@ def pack_variables(variables: dict[str, Any], scope: dict[str, Any] | None = Non
             if not can_pickle(value):
                 raise _cannot_pickle(f"variable {name!r}", value, error) from error
         raise _cannot_pickle("the variables", variables, error) from error
-    pickled = _with_sizes([file.getbuffer(), *(buffer.raw() for buffer in buffers)])
+    pickled = _with_sizes([file.getvalue(), *(buffer.raw() for buffer in buffers)])
     sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
     _check_size("the variables", size_of(pickled))
     return b"".join(_with_sizes([pickle.dumps(sources, 5), b"".join(pickled)]))
