@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import ModuleType
 from typing import Any
 
 from nbqueue import errors, payload, running
@@ -12,8 +13,8 @@ _LARGE = 50_000_000
 """Bytes of variables above which it is said which are large."""
 
 
-def pack(variables: Mapping[str, Any], scope: dict[str, Any]) -> bytes:
-    """The variables that a cell reads, for `run_cell`.
+def pack(variables: Mapping[str, Any], scope: dict[str, Any], modules: Sequence[ModuleType] = ()) -> bytes:
+    """The variables that a cell reads, for `run_cell`, and modules that shall be imported for it.
 
     Raises
     ------
@@ -21,7 +22,7 @@ def pack(variables: Mapping[str, Any], scope: dict[str, Any]) -> bytes:
         Names the variable, and what of it cannot be sent.
     TooLarge
     """
-    return payload.pack_variables(dict(variables), scope)
+    return payload.pack_variables(dict(variables), scope, modules)
 
 
 def size_in_words(variables: Mapping[str, Any], size: int) -> str:

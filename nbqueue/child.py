@@ -41,6 +41,10 @@ _OURS = {__file__, str(Path(__file__).with_name("background.py"))}
 """Files whose frames stand above those of user code in tracebacks."""
 
 
+_LONG = 1_000_000
+"""Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
+
+
 class _Stopped(BaseException):
     """Raised inside the running job when its time is up or it was canceled; `except Exception` does not catch it."""
 
@@ -83,6 +87,7 @@ class Child:
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._runner: asyncio.Runner | None = None
         self._directory = ""
+        self._path: list[str] = []
         self._report: _Report | None = None
         self._is_reporting = False
         self._sending = threading.Lock()
@@ -122,7 +127,9 @@ class Child:
         cells = self._cells
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
-        self._enter(json.loads(run.about).get("directory", ""))
+        about = json.loads(run.about)
+        self._directory = about.get("directory", "")
+        self._use_path(about.get("path", []))
         report = self._report = _Report(self._send, self._seal, self._worker, run)
         self._keeper = Keeper()
         self._printing.redirect()
@@ -133,6 +140,7 @@ class Child:
             block = position // run.per_block
             first = block * run.per_block
             stop = min(run.stop, first + run.per_block)
+            self._enter_directory()
             end = self._do_block(run, report, calls, block, position, stop)
             if end < stop:
                 position = end
@@ -210,6 +218,8 @@ class Child:
                 now = clock()
                 report.finished(index, now - began, value)
                 value = None
+            if now - began > _LONG:
+                self._enter_directory()
         return stop
 
     def _call(self, run: Do, calls: dict[str, Blob], opened: payload.Calls | None, index: int) -> payload.Call:
@@ -244,11 +254,19 @@ class Child:
                 self._runner.close()
             self._runner = None
 
-    def _enter(self, directory: str) -> None:
-        if directory and directory != self._directory:
-            with contextlib.suppress(OSError):  # another host may not have it
-                os.chdir(directory)
-                self._directory = directory
+    def _enter_directory(self) -> None:
+        """Be where the batch was submitted from, wherever a job has gone."""
+        with contextlib.suppress(OSError):  # another host may not have it
+            if self._directory and _where() != self._directory:
+                os.chdir(self._directory)
+
+    def _use_path(self, path: list[str]) -> None:
+        """Find the modules that the submitter finds."""
+        for entry in self._path:
+            with contextlib.suppress(ValueError):  # a job has removed it
+                sys.path.remove(entry)
+        self._path = [entry for entry in path if entry not in sys.path and Path(entry).exists()]
+        sys.path += self._path
 
     def _failure(self, error: BaseException, run: Do) -> Failure:
         if isinstance(error, _Stopped):
@@ -257,6 +275,13 @@ class Child:
                 error.__traceback__
             )
         return describe(error)
+
+
+def _where() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was deleted
+        return ""
 
 
 def describe(error: BaseException) -> Failure:

@@ -648,7 +648,7 @@ def seconds(value: float | str, what: str) -> float:
     """
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
-        if match:
+        if match and float(match[1]) > 0:
             return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
         return float(value)

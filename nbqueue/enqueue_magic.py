@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import keyword
+import re
 import sys
 import threading
 import time
+import types
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -23,6 +27,9 @@ _MENTIONED = 1_000_000
 """Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
 _RECENT = 100
 """Batches among which a former run of the cell is looked for."""
+_WORD = re.compile(r"[^\W\d]\w*")
+_LAST = re.compile(r"_{1,3}|_\d+")
+"""The names of what the last cells returned."""
 _LOOK = 1.0
 """Seconds between two tries to reach a server that is away."""
 
@@ -38,10 +45,10 @@ class EnqueueMagics(Magics):
     @argument(
         "-i",
         "--inputs",
-        default="auto",
+        action="append",
         help="variables that go along: 'auto', those that the cell reads (the default); 'all'; or names: -i df,model",
     )
-    @argument("-o", "--outputs", default="", help="variables that come back when it has finished: -o df,model")
+    @argument("-o", "--outputs", action="append", help="variables that come back when it has finished: -o df,model")
     @argument("-q", "--queue", default="", help="a queue's name, or a variable that is a Queue")
     @argument("--timeout", default=None, help="stop it after so long: 90s, 5m, 2h")
     @argument("-l", "--label", default=None, help="what it is called where people read it")
@@ -65,37 +72,49 @@ class EnqueueMagics(Magics):
         The variables of -o are unbound until it has finished, and bound when no cell runs, before the next one, or in
         `training.wait()` and `training.result()`. If it fails or is canceled they have their former values again.
         """
-        try:
-            options: Any = parse_argstring(self.enqueue, line)
-        except SystemExit:  # -h
+        if {"-h", "--help"} & set(line.split()):
+            self.shell.run_line_magic("pinfo", "%%enqueue")
             return
+        try:
+            self._enqueue(parse_argstring(self.enqueue, line), cell)
+        except errors.UsageError as error:
+            raise UsageError(str(error)) from None
+
+    def _enqueue(self, options: Any, cell: str) -> None:
         name = options.name or ""
-        returns = _names_in(options.outputs)
+        returns = _names_in(",".join(options.outputs or []))
         for word in [name, *returns]:
-            if word and not word.isidentifier():
+            if word and (not word.isidentifier() or keyword.iskeyword(word)):
                 raise UsageError(f"%%enqueue: {word!r} is not the name of a variable")
         if name and name in returns:
             raise UsageError(f"%%enqueue: {name!r} cannot be both the job and a variable that it brings")
         queue = self._queue(options.queue)
-        found = names_of(cell, self.shell.transform_cell)
-        variables = self._variables(options.inputs, found)
+        try:
+            found = names_of(cell, self.shell.transform_cell)
+        except SyntaxError as error:
+            where = f"line {error.lineno} of the cell, {(error.text or '').strip()!r}"
+            raise UsageError(f"{where}: {error.msg}. Nothing was queued") from None
+        variables = self._variables(",".join(options.inputs or ["auto"]), found)
         key = self._key(cell)
         self._refuse_second_run(queue, key, options.replace)
-        packed = background.pack(variables, self.shell.user_ns)
+        packed = background.pack(variables, self.shell.user_ns, list(_submodules(variables, cell)))
         if words := background.size_in_words(variables, len(packed)):
             print(words, file=sys.stderr)
-        for word in set(returns) - found.binds - found.mentions:
+        for word in set(returns) - found.binds - found.mentions - found.reads:
             print(f"%%enqueue: the cell does not seem to assign {word!r}", file=sys.stderr)
-        label = options.label or name or _first_line(cell)
+        label = _unquoted(options.label or "") or name or _first_line(cell)
         job = queue.enqueue_cell(
-            cell, packed, returns, label=label, cell={"key": key, "name": name},
+            cell, packed, returns, label=label, cell={"key": key, "name": name, "execution": self._execution()},
             number=self.shell.displayhook.prompt_count, job_timeout=options.timeout,
         )  # fmt: skip
         self._begin(job, name, returns)
         if options.wait:
             job.wait()
+            panels: Any = progress.panels()
+            if panels is not None:
+                panels.finish_cell()
             if job.is_failed or job.is_canceled:
-                raise errors.JobFailed(f"job {job.id} {job.get_status()}: what it raised is shown with its output")
+                raise errors.JobFailed(f"job {job.id} {job.get_status()}: {_reason(job)}")
 
     def _begin(self, job: Job, name: str, returns: list[str]) -> None:
         shell = self.shell
@@ -126,9 +145,15 @@ class EnqueueMagics(Magics):
         id = (parent or {}).get("metadata", {}).get("cellId")
         return str(id) if id else hashlib.sha256(cell.encode()).hexdigest()[:16]
 
+    def _execution(self) -> str:
+        """Which execution of a cell of the notebook this is; one that queues several is not its own former run."""
+        parent = self.shell.get_parent() if hasattr(self.shell, "get_parent") else {}
+        return str((parent or {}).get("header", {}).get("msg_id", ""))
+
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
         for state in queue.store.call(transitions.batches(_RECENT, queue.name)):
-            if state.done or state.about.get("cell", {}).get("key") != key:
+            about = state.about.get("cell", {})
+            if state.done or about.get("key") != key or about.get("execution") == (self._execution() or None):
                 continue
             job = Job(Batch(queue, state.id), 0)
             if is_replaced:
@@ -148,6 +173,7 @@ class EnqueueMagics(Magics):
         """What goes along with the cell."""
         namespace = self.shell.user_ns
         own = {name for name in namespace if name in self.shell.user_ns_hidden} | {"In", "Out"}
+        own = {name for name in own if not _LAST.fullmatch(name)}
         if inputs == "auto":
             wanted = found.reads
         elif inputs == "all":
@@ -175,6 +201,26 @@ class EnqueueMagics(Magics):
 
 def _names_in(text: str) -> list[str]:
     return [word for word in text.replace(",", " ").split() if word]
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _reason(job: Job) -> str:
+    error = job.exception() if job.is_failed else None
+    return "its outputs are with it" if error is None else f"{type(error).__name__}: {error}"
+
+
+def _submodules(variables: Mapping[str, Any], cell: str) -> Iterator[types.ModuleType]:
+    """The modules inside packages that a cell names, such as `xml.dom`, if they are imported here."""
+    words = set(_WORD.findall(cell))
+    for package in variables.values():
+        if isinstance(package, types.ModuleType) and hasattr(package, "__path__"):
+            within = f"{package.__name__}."
+            for name, module in list(sys.modules.items()):
+                if name.startswith(within) and words.issuperset(name.removeprefix(within).split(".")):
+                    yield module
 
 
 def _first_line(cell: str) -> str:

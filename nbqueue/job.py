@@ -197,7 +197,11 @@ class Job:
             print(self.output, end="")
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return in_thread(lambda stop: self._result(None, stop)).__await__()
+        try:
+            return (yield from in_thread(lambda stop: self._result(None, stop)).__await__())
+        finally:
+            if self._record is not None:
+                PROMISES.collect(self)
 
     def return_value(self) -> Any:
         """What the call returned, without waiting.

@@ -86,6 +86,12 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
     return kind
 
 
+def added_path() -> list[str]:
+    """What this process has in `sys.path` that is not of the installation, as absolute paths."""
+    own = tuple({f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
+    return [str(Path(entry).absolute()) for entry in sys.path if entry and not entry.startswith(own)]
+
+
 def started(pid: int) -> str:
     """Tells a process from a later one of the same id; '' where that cannot be known."""
     try:

@@ -175,12 +175,15 @@ class Notebook:
 
     def wait_for_cell(self, *_: object) -> None:
         """At the end of a cell that nobody watches: wait for what it submitted."""
-        if not _is_headless():
-            return
+        if _is_headless():
+            self.finish_cell()
+
+    def finish_cell(self) -> None:
+        """Wait until the panels of the cell that runs show how it ended, with all that it put out."""
         cell = _cell()
-        mine = [panel for panel in self._all if panel.cell == cell]
+        panels = [panel for panel in self._all if panel.cell == cell]
         told = False
-        while live := [panel for panel in mine if panel.is_live]:
+        while live := [panel for panel in panels if panel.is_live]:
             self._wake.set()
             time.sleep(0.05)
             problems = {panel.problem for panel in live} - {""}

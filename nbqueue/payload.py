@@ -669,7 +669,9 @@ class _Search:
 # Variables ------------------------------------------------------------------------------------------------------------
 
 
-def pack_variables(variables: dict[str, Any], scope: dict[str, Any] | None = None) -> bytes:
+def pack_variables(
+    variables: dict[str, Any], scope: dict[str, Any] | None = None, modules: Sequence[types.ModuleType] = ()
+) -> bytes:
     """Variables by their names, with the source of what is of notebooks and scripts among them.
 
     What they share stays shared. A record holds them as an argument or a result, so that they are signed with it.
@@ -679,6 +681,8 @@ def pack_variables(variables: dict[str, Any], scope: dict[str, Any] | None = Non
     variables : dict
     scope : dict, optional
         The globals of functions among them: it becomes the namespace that `unpack_variables` returns.
+    modules : sequence of modules, optional
+        `unpack_variables` imports them.
 
     Raises
     ------
@@ -690,7 +694,7 @@ def pack_variables(variables: dict[str, Any], scope: dict[str, Any] | None = Non
     marker = types.FunctionType(_nothing.__code__, {"__name__": "__main__"} if scope is None else scope, "scope")
     marker.__module__ = "__main__"
     try:
-        pickler.dump((marker, variables))
+        pickler.dump((marker, variables, list(modules)))
     except Exception as error:
         for name, value in variables.items():
             if not can_pickle(value):
@@ -710,7 +714,7 @@ def unpack_variables(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The variables, and the namespace that functions among them have as their globals."""
     sources, pickled = _split(memoryview(data))
     _learn_sources(sources)
-    marker, variables = _loads(pickled)
+    marker, variables, _ = _loads(pickled)
     return variables, marker.__globals__
 
 

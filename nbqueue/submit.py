@@ -67,6 +67,9 @@ class JobOptions:
             about["meta"] = self.meta
         if self.cell is not None:
             about["cell"] = self.cell
+        path = machine.added_path()
+        if path:
+            about["path"] = path
         notebook = settings.notebook()
         if notebook:
             about["notebook"] = notebook

@@ -125,6 +125,8 @@ def test_waiting_for_the_job_binds_its_variables_in_the_cell_that_waits(kernel):
     assert kernel.run("job.wait()\nvalue") == "7"
     enqueue(kernel, "%%enqueue job -o value\ntime.sleep(0.3)\nvalue = 8\n'last'")
     assert kernel.run("job.result(), value") == "('last', 8)"
+    enqueue(kernel, "%%enqueue job -o value\ntime.sleep(0.3)\nvalue = 9\n'last'")
+    assert kernel.run("(await job), value") == "('last', 9)"
 
 
 def test_the_former_value_is_back_when_the_job_fails_or_is_canceled(kernel):
@@ -247,7 +249,8 @@ def test_a_progress_bar_is_kept_in_a_few_messages(kernel):
 def test_wait_waits_and_a_failure_stops_the_notebook(kernel):
     enqueue(kernel, "%%enqueue --wait -o value\nvalue = 3")
     assert kernel.run("value") == "3"
-    assert "what it raised is shown with its output" in kernel.run_wrong("%%enqueue --wait\n1 / 0")
+    said = kernel.run_wrong("%%enqueue --wait\nprint('before')\n1 / 0")
+    assert re.search(r"JobFailed: job .* failed: ZeroDivisionError: division by zero", said)
 
 
 def test_after_a_restart_the_job_goes_on_and_show_draws_it(kernel, tmp_path):
@@ -282,6 +285,61 @@ def test_a_retry_makes_the_panel_live_again(kernel, tmp_path):
 def test_the_magic_documents_itself_and_refuses_nonsense(kernel):
     assert "is not the name of a variable" in kernel.run_wrong("%%enqueue 3x\n1")
     assert "cannot be both" in kernel.run_wrong("%%enqueue a -o a\na = 1")
-    assert "SyntaxError" in kernel.run_wrong("%%enqueue\n1 +")
+    assert "invalid syntax" in kernel.run_wrong("%%enqueue\n1 +")
     assert kernel.run("len(q.batches())") == "0"
     assert "former values again" in kernel.run("get_ipython().find_magic('enqueue', 'cell').__doc__")
+
+
+def test_several_jobs_of_one_cell_are_not_its_former_runs(kernel):
+    kernel.run("for i in (1, 2):\n    get_ipython().run_cell_magic('enqueue', f'job{i}', f'hold(\"go\"); {i}')")
+    assert kernel.run("Path('go').touch(); job1.result(30), job2.result(30)") == "(1, 2)"
+
+
+def test_options_can_be_given_again(kernel):
+    kernel.run("a, b = 1, 2")
+    enqueue(kernel, "%%enqueue job -i a -i b -o c -o d --label 'two words'\nc, d = a, b")
+    assert kernel.run("job.wait(30); c, d, job.batch.label") == "(1, 2, 'two words')"
+
+
+def test_what_is_changed_in_place_comes_back_without_a_warning(kernel):
+    kernel.run("rows = [1]")
+    id = enqueue(kernel, "%%enqueue job -o rows\nrows.append(2)")
+    assert "assign" not in natives_of_other(kernel, id)
+    assert kernel.run("job.wait(30); rows") == "[1, 2]"
+
+
+def test_mistakes_are_told_in_a_line(kernel):
+    for cell, words in [
+        ("%%enqueue\nx = 1\n1 +", "line 2 of the cell, '1 +': invalid syntax. Nothing was queued"),
+        ("%%enqueue --timeout 0\n1", "seconds above 0 are accepted"),
+        ("%%enqueue class\n1", "'class' is not the name of a variable"),
+        ("%%enqueue -i absent\n1", "there is no variable absent"),
+    ]:
+        said = kernel.run_wrong(cell)
+        assert said.startswith("UsageError") and words in said and "Traceback" not in said
+    assert kernel.run("len(q.batches())") == "0"
+
+
+def test_the_last_result_and_modules_inside_packages_go_along(kernel):
+    kernel.run("import xml.dom.minidom, sys\n6 * 7")
+    enqueue(kernel, "%%enqueue job\n_, xml.dom.minidom.parseString('<a/>').documentElement.tagName")
+    assert kernel.run("job.result(30)") == "(42, 'a')"
+
+
+def test_what_a_cell_changes_in_its_process_is_put_back(kernel, tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "beside.py").write_text("name = 'beside'")
+    look = "Path.cwd(), os.environ.get('LEFT'), 'left' in sys.path, sys.getrecursionlimit()"
+    kernel.run(f"import os, sys\nsys.path.append({str(there)!r})\nimport beside\nbefore = {look}")
+    for _ in range(4):  # two children
+        enqueue(kernel, "%%enqueue job\n%cd -q /\n%pdb on\nos.environ['LEFT'] = '1'\nsys.path.append('left')\n"
+                        "sys.setrecursionlimit(500)\nbeside.name")  # fmt: skip
+        assert kernel.run("job.result(30)") == "'beside'"
+    assert kernel.run("q.map(lambda _: os.chdir('/'), range(40), progress=False).wait(30).done") == "True"
+    for _ in range(4):
+        enqueue(kernel, f"%%enqueue job\n{look}")
+        assert kernel.run("job.result(30) == before") == "True"
+        enqueue(kernel, "%%enqueue job\n1 / 0")
+        assert "ZeroDivisionError" in kernel.run("job.wait(30).exc_info")
+    assert kernel.run("set(q.map(lambda _: Path.cwd(), range(40), progress=False)) == {Path.cwd()}") == "True"

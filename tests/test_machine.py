@@ -75,7 +75,7 @@ def start_in_a_terminal() -> None:
 def test_a_fork_is_known_to_be_a_start(start: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever forks is asked in the middle of it, as a signal would find it."""
     found: list[bool] = []
-    for module, name in [(os, "fork"), (pty, "fork"), (subprocess, "_fork_exec")]:
+    for module, name in [(os, "fork"), (os, "posix_spawn"), (pty, "fork"), (subprocess, "_fork_exec")]:
         fork = getattr(module, name)
 
         def asked(*args: object, fork: Callable[..., object] = fork) -> object:

@@ -194,9 +194,7 @@ def test_a_job_can_submit_jobs_to_where_it_came_from(namespace, workers, private
             return Queue(namespace=namespace).map(str.upper, text).id
 
         assert q.batch(q.enqueue(split, "ab").result(timeout=20)).results(timeout=20) == ["A", "B"]
-        with pytest.raises(
-            errors.CannotPickle, match=r"variable 'q'.*Queue .*import q` is the queue"
-        ):
+        with pytest.raises(errors.CannotPickle, match=r"variable 'q'.*Queue .*import q` is the queue"):
             q.enqueue(lambda: len(q))
 
 
