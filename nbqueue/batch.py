@@ -35,6 +35,9 @@ class FailureGroup:
     """One of the jobs."""
     traceback: str
 
+    def __repr__(self) -> str:
+        return f"<{self.count:,}x {self.type}: {self.message}, first: job {self.job.id}>"
+
 
 class Batch:
     """Jobs that were submitted together.

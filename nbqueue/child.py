@@ -37,8 +37,8 @@ _HOLD = 0.02
 """Seconds for which outcomes of quick jobs are kept back at most."""
 
 
-_OURS = {__file__, str(Path(__file__).with_name("background.py"))}
-"""Files whose frames stand above those of user code in tracebacks."""
+_OURS = {__file__, *(str(Path(__file__).with_name(name)) for name in ("background.py", "cell.py"))}
+"""Files whose frames stand around those of user code in tracebacks."""
 
 
 _LONG = 1_000_000
@@ -284,13 +284,25 @@ def _where() -> str:
         return ""
 
 
+def _of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback without what is ours at its beginning and, after a stop, at its end."""
+    kept: list[types.TracebackType] = []
+    while frames is not None:
+        if kept or frames.tb_frame.f_code.co_filename not in _OURS:
+            kept.append(frames)
+        frames = frames.tb_next
+    while kept and kept[-1].tb_frame.f_code.co_filename in _OURS:
+        kept.pop()
+    found = None
+    for frame in reversed(kept):
+        found = types.TracebackType(found, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return found
+
+
 def describe(error: BaseException) -> Failure:
     """An exception in words, and pickled where that can be undone."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in _OURS:
-        frames = frames.tb_next
     try:
-        text = "".join(traceback.format_exception(type(error), error, frames))
+        text = "".join(traceback.format_exception(type(error), error, _of_user(error.__traceback__)))
         message = str(error)
     except Exception as broken:  # noqa: BLE001 - __str__ and __repr__ are user code too
         text = message = f"{type(error).__qualname__} (it cannot be shown: {type(broken).__name__} in its __str__)"

@@ -68,6 +68,8 @@ class EnqueueMagics(Magics):
             training.result()      the value of the last expression: waits for it
             training.show()        draws all that it has put out, in any cell, later too
             training.cancel()
+            training.variables     what -o has brought, as a dict: also after a restart or a retry, when nothing is
+                                   bound by itself
 
         The variables of -o are unbound until it has finished, and bound when no cell runs, before the next one, or in
         `training.wait()` and `training.result()`. If it fails or is canceled they have their former values again.

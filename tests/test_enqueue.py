@@ -340,6 +340,6 @@ def test_what_a_cell_changes_in_its_process_is_put_back(kernel, tmp_path):
     for _ in range(4):
         enqueue(kernel, f"%%enqueue job\n{look}")
         assert kernel.run("job.result(30) == before") == "True"
-        enqueue(kernel, "%%enqueue job\n1 / 0")
+        kernel.execute_to_end("%%enqueue job\n1 / 0")
         assert "ZeroDivisionError" in kernel.run("job.wait(30).exc_info")
     assert kernel.run("set(q.map(lambda _: Path.cwd(), range(40), progress=False)) == {Path.cwd()}") == "True"
