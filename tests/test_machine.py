@@ -78,9 +78,9 @@ def test_a_fork_is_known_to_be_a_start(start: Callable[[], None], monkeypatch: p
     for module, name in [(os, "fork"), (os, "posix_spawn"), (pty, "fork"), (subprocess, "_fork_exec")]:
         fork = getattr(module, name)
 
-        def asked(*args: object, fork: Callable[..., object] = fork) -> object:
+        def asked(*args: object, _fork: Callable[..., object] = fork, **kwargs: object) -> object:
             found.append(machine.is_starting_process(sys._getframe()))
-            return fork(*args)
+            return _fork(*args, **kwargs)
 
         monkeypatch.setattr(module, name, asked)
     start()
