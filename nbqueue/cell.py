@@ -166,16 +166,14 @@ class _Process:
     def __init__(self) -> None:
         self._streams = sys.stdout, sys.stderr, sys.stdin
         self._main = sys.modules["__main__"]
-        self._environment, self._path, self._depth = dict(os.environ), list(sys.path), sys.getrecursionlimit()
+        self._backend = os.environ.get("MPLBACKEND")
         os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as kernels have it
 
     def restore(self) -> None:
-        if os.environ != self._environment:
-            for name in os.environ.keys() - self._environment.keys():
-                del os.environ[name]
-            os.environ.update(self._environment)
-        sys.path[:] = self._path
-        sys.setrecursionlimit(self._depth)
+        if self._backend is None:
+            os.environ.pop("MPLBACKEND", None)
+        else:
+            os.environ["MPLBACKEND"] = self._backend
         sys.stdout, sys.stderr, sys.stdin = self._streams
         sys.modules["__main__"] = self._main
         # They hold the frames of the cell, and so its variables.
@@ -328,7 +326,6 @@ class _Shell(InteractiveShell):
         self.display_trap = DisplayTrap(hook=self.displayhook)
         self.execution_count = number
         self.ast_node_interactivity = "last_expr"
-        self.call_pdb = False
         self.autoawait = True
         self.loop_runner = self._run_coroutine
         history: Any = self.history_manager

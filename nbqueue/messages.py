@@ -18,6 +18,9 @@ from typing import Any
 
 from nbqueue.transitions import Blob, FailureNote, Shown
 
+CELL = "nbqueue.cell"
+"""What a child preloads that may have to run a cell."""
+
 _HEAD = struct.Struct("<II")
 _CHUNK = 256 * 1024
 _LARGE = 64 * 1024

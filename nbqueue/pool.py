@@ -16,6 +16,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from nbqueue import machine, messages
 from nbqueue.messages import Do, Done, Message, Page, Printed, Show
@@ -38,6 +39,7 @@ class Run:
     stop: int
     timeout: float | None
     kind: str
+    is_cell: bool
     attempts: dict[int, int] = field(default_factory=dict)
     transcript: Transcript | None = None
     """What its jobs have printed, once they do."""
@@ -116,16 +118,31 @@ class ChildProcess:
         """Why it was killed: messages.TIMEOUT or messages.CANCEL."""
         self.lowered_at: tuple[int, int, float] | None = None
         """Number and index of the job behind which the stop index was set, and when."""
+        self.is_fresh = True
+        """It has not been handed anything."""
+        self.is_used_up = False
+        """It has run a cell, which may have changed anything in it: no other shall find that."""
+        self._leaves_until: float | None = None
         self.asked_for: tuple[int, int] | None = None
         """Number and index of the running job before which it was asked to report what has ended."""
         self._queue(hello)
 
     # Handing over
 
-    def hand(self, claimed: Claimed, timeout: float | None, functions: dict[bytes, bytes]) -> None:
+    def hand(self, claimed: Claimed, about: dict[str, Any], functions: dict[bytes, bytes]) -> None:
         """Give it a run, with the functions that it does not have yet."""
+        self.is_fresh = False
         self.runs.append(
-            Run(claimed.number, claimed.batch, claimed.start, claimed.stop, timeout, claimed.kind, claimed.attempts)
+            Run(
+                claimed.number,
+                claimed.batch,
+                claimed.start,
+                claimed.stop,
+                about.get("timeout"),
+                claimed.kind,
+                "cell" in about,
+                claimed.attempts,
+            )
         )
         forget = len(self._functions) > _MOST_FUNCTIONS
         if forget:
@@ -247,18 +264,30 @@ class ChildProcess:
         self.kill()
         return machine.death_in_words(returncode, machine.memory_kills() - self._memory_kills)
 
-    def close(self) -> None:
-        """Let it leave: it ends when it has nothing to do and its socket is closed."""
+    def leave(self) -> None:
+        """Let it end: it does when it has nothing to do and its socket is closed."""
         self.link.close()
-        deadline = time.monotonic() + 5
-        while self.process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.2)
+        self._leaves_until = time.monotonic() + 5
+
+    def has_left(self) -> bool:
+        """Whether it has ended after `leave`, and nothing of it is left; it is killed if it takes too long."""
+        assert self._leaves_until is not None
+        if self.process.poll() is None and time.monotonic() < self._leaves_until:
+            return False
         self.kill()
         self.process.wait()
         self._guard.forget(self.pid)
         self._tape.close()
         self.page.close()
+        return True
+
+    def close(self) -> None:
+        """Let it end, and wait for that."""
+        if self._leaves_until is None:
+            self.leave()
+        while not self.has_left():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.2)
 
 
 def functions_needed(claimed: Claimed) -> set[bytes]:

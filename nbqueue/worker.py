@@ -95,6 +95,8 @@ class Worker:
         self._options = options
         self._selector = selectors.DefaultSelector()
         self._children: list[ChildProcess] = []
+        self._leaving: list[ChildProcess] = []
+        self._runs_cells = False
         self._number = 0
         self._claiming: ChildProcess | None = None
         self._is_dry = False
@@ -192,6 +194,8 @@ class Worker:
         for child in self._children:
             if child.runs:
                 child.kill()
+            child.close()
+        for child in self._leaving:
             child.close()
         with contextlib.suppress(errors.ServerError):
             self._store.call(transitions.reap(self.id, None, ""))
@@ -322,8 +326,12 @@ class Worker:
                 child = min(self._children, key=lambda other: len(other.runs))
             if self._stopping:
                 self._release(claimed.number, claimed.start, claimed.stop)
-            else:
-                self._hand(child, claimed)
+                return
+            if self._is_cell(claimed):
+                self._runs_cells = True
+                if not child.is_fresh and not child.runs:
+                    child = self._renew(child)
+            self._hand(child, claimed)
 
     def _hand(self, child: ChildProcess, claimed: Claimed, absent: Sequence[bytes] = ()) -> None:
         if claimed.bulk:
@@ -333,7 +341,7 @@ class Worker:
         missing = [digest for digest in needed if digest not in self._functions and digest not in absent]
         if not missing:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
-            child.hand(claimed, self._about(claimed).get("timeout"), functions)
+            child.hand(claimed, self._about(claimed), functions)
             self._idle_since = time.monotonic()
             if child.has_unsent:
                 self._selector.modify(child.link, selectors.EVENT_READ | selectors.EVENT_WRITE, _Reader(self, child))
@@ -391,12 +399,25 @@ class Worker:
 
     # What children say
 
-    def _add_child(self) -> None:
+    def _is_cell(self, claimed: Claimed) -> bool:
+        return "cell" in self._about(claimed)
+
+    def _renew(self, child: ChildProcess) -> ChildProcess:
+        """Put a fresh interpreter in the place of an idle one."""
+        self._selector.unregister(child.link)
+        self._children.remove(child)
+        child.leave()
+        self._leaving.append(child)
+        return self._add_child()
+
+    def _add_child(self) -> ChildProcess:
         hello = messages.Hello(self.name, self._store.namespace, self._connection.key)
-        child = ChildProcess(hello, self._guard, self._options.children, list(self._options.preload))
+        preload = [*self._options.preload, *([messages.CELL] if self._runs_cells else [])]
+        child = ChildProcess(hello, self._guard, self._options.children, preload)
         self._children.append(child)
         events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_unsent else 0)
         self._selector.register(child.link, events, _Reader(self, child))
+        return child
 
     def on_child(self, child: ChildProcess) -> None:
         """Its socket can be read or written."""
@@ -467,6 +488,7 @@ class Worker:
             if run.start < run.stop:
                 self._release(run.number, run.start, run.stop)
             child.runs.remove(run)
+            child.is_used_up = child.is_used_up or run.is_cell
             child.lowered_at = None
             self._idle_since = time.monotonic()
             if not any(other.runs for other in self._children):
@@ -581,8 +603,11 @@ class Worker:
             death = child.death()
             if death is not None:
                 self._on_death(child, death)
+            elif child.is_used_up and not child.runs and not self._stopping:
+                self._renew(child)
             else:
                 self._enforce(child, now)
+        self._leaving = [child for child in self._leaving if not child.has_left()]
         if now >= self._look_at:
             self._look_at = now + _LOOK
             if self._requests.unanswered < _BEHIND:

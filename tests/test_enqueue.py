@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from conftest import wait_until
 from kernels import Kernel, has_text
 from test_headless import environment  # noqa: F401 - a fixture
 
+from nbqueue import machine
 from nbqueue.shown import area_of
 
 LOAD = """
@@ -326,20 +329,32 @@ def test_the_last_result_and_modules_inside_packages_go_along(kernel):
     assert kernel.run("job.result(30)") == "(42, 'a')"
 
 
-def test_what_a_cell_changes_in_its_process_is_put_back(kernel, tmp_path):
+def test_a_cell_runs_in_a_fresh_interpreter_where_the_notebook_is(kernel, tmp_path):
     there = tmp_path / "there"
     there.mkdir()
     (there / "beside.py").write_text("name = 'beside'")
     look = "Path.cwd(), os.environ.get('LEFT'), 'left' in sys.path, sys.getrecursionlimit()"
     kernel.run(f"import os, sys\nsys.path.append({str(there)!r})\nimport beside\nbefore = {look}")
-    for _ in range(4):  # two children
+    pids = set()
+    for version in range(3):  # two children
+        (there / "beside.py").write_text(f"name = 'version {version}{'!' * version}'")
         enqueue(kernel, "%%enqueue job\n%cd -q /\n%pdb on\nos.environ['LEFT'] = '1'\nsys.path.append('left')\n"
-                        "sys.setrecursionlimit(500)\nbeside.name")  # fmt: skip
-        assert kernel.run("job.result(30)") == "'beside'"
-    assert kernel.run("q.map(lambda _: os.chdir('/'), range(40), progress=False).wait(30).done") == "True"
-    for _ in range(4):
+                        "sys.setrecursionlimit(500)\nos.getpid(), beside.name")  # fmt: skip
+        pid, name = ast.literal_eval(kernel.run("job.result(30)"))
+        assert name == f"version {version}{'!' * version}"
+        pids.add(pid)
         enqueue(kernel, f"%%enqueue job\n{look}")
         assert kernel.run("job.result(30) == before") == "True"
         kernel.execute_to_end("%%enqueue job\n1 / 0")
         assert "ZeroDivisionError" in kernel.run("job.wait(30).exc_info")
+    assert len(pids) == 3
+    for pid in pids:
+        wait_until(lambda pid=pid: not machine.is_alive(pid, ""))
+
+
+def test_what_jobs_leave_behind_no_cell_and_no_later_job_finds(kernel):
+    kernel.run("import os\ndef leave(_):\n    os.chdir('/')\n    os.environ['LEFT'] = '1'")
+    assert kernel.run("q.map(leave, range(40), progress=False).wait(30).done") == "True"
     assert kernel.run("set(q.map(lambda _: Path.cwd(), range(40), progress=False)) == {Path.cwd()}") == "True"
+    enqueue(kernel, "%%enqueue job\nos.environ.get('LEFT')")
+    assert kernel.run("job.result(30) is None") == "True"
