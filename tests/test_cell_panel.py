@@ -90,8 +90,8 @@ def test_what_is_cleared_again_and_again_does_not_move_the_page(opened, tmp_path
     says(page, 1, "job · running", "Cancel")
     (tmp_path / "go").touch()
     says(page, 1, "job · finished in")
-    outputs = page.save()["cells"][1]["outputs"]
-    assert [output["output_type"] for output in outputs] == ["display_data", "display_data", "stream", "display_data"]
+    expected = ["display_data", "display_data", "stream", "display_data"]  # drawn once more after the panel has ended
+    wait_until(lambda: [output["output_type"] for output in page.save()["cells"][1]["outputs"]] == expected)
 
 
 def test_a_click_cancels_the_cell_and_its_finally_is_heard(opened):  # noqa: F811
