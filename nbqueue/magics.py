@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 from IPython import display as ipython_display
+from IPython.core.error import UsageError
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from nbqueue import cli, enqueue_magic, errors, launch
@@ -39,14 +40,21 @@ class NbqueueMagics(Magics):
         Workers that are started here go on when the kernel is restarted, and leave after an hour without work.
         """
         try:
-            words = shlex.split(line)
-        except ValueError as error:
-            raise errors.UsageError(f"%nbqueue {line}: {error}") from None
-        commands = {"worker": _worker, "stop": _stop, "batches": _batches, "log": _log}
-        if words and words[0] in commands:
-            commands[words[0]](words[1:])
-        else:
-            _command_line(words)
+            _run(line)
+        except errors.UsageError as error:
+            raise UsageError(str(error)) from None
+
+
+def _run(line: str) -> None:
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        raise errors.UsageError(f"%nbqueue {line}: {error}") from None
+    commands = {"worker": _worker, "stop": _stop, "batches": _batches, "log": _log}
+    if words and words[0] in commands:
+        commands[words[0]](words[1:])
+    else:
+        _command_line(words)
 
 
 def install(shell: Any) -> None:

@@ -102,6 +102,7 @@ def test_the_command_line_from_a_cell(executed):
     assert "there is no batch nosuch" in printed(found, 5)
     assert "UsageError" in str(found.cells[6].outputs)
     assert "No such option" in str(found.cells[6].outputs)
+    assert "Traceback" not in str(found.cells[6].outputs), "a user's mistake is told in a line"
     assert "serves default" in printed(found, 7)
     assert printed(found, 8) == "1 worker left\n"
 
