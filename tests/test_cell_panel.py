@@ -29,7 +29,10 @@ def test_a_cell_in_the_background_shows_text_table_figure_and_result_while_other
         "import pandas as pd\nframe = pd.DataFrame({'price': [1.5, 2.5]})\ndisplay(frame)\n"
         "import matplotlib.pyplot as plt\nplt.figure(figsize=(3, 1.5)); plt.plot([1, 3, 2]); plt.show()\n"
         f"hold({go!r})\nlen(frame)"
-    ), "frame", f"time.sleep(1); Path({go!r}).touch(); 'beside'", "float(frame.price.sum()), job.result()")  # fmt: skip
+    ), "frame", (
+        f"import asyncio\ntime.sleep(1)\nPath({go!r}).touch()\nwhile not job.is_finished: await asyncio.sleep(0.05)\n"
+        "await asyncio.sleep(0.5)\n'beside', 'frame' in globals()"
+    ), "float(frame.price.sum()), job.result()")  # fmt: skip
     page.run_to_end(0)
     page.run_to_end(1)
     says(page, 1, "job · running", "brings back frame", "Cancel", "one line", "a warning", "2.5")
@@ -37,7 +40,7 @@ def test_a_cell_in_the_background_shows_text_table_figure_and_result_while_other
     page.run_to_end(2)
     says(page, 2, "NameError", "'frame' comes from job (job ", "which is running", "job.wait() waits for it")
     page.run_to_end(3)
-    says(page, 3, "beside")
+    says(page, 3, "('beside', False)")
     says(page, 1, "job · finished in", "frame is here")
     page.run_to_end(4)
     says(page, 4, "(4.0, 2)")
