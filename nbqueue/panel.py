@@ -286,12 +286,13 @@ class Panel:
         """
         queue = self.batch.queue
         now = queue.now() if now is None else now
+        was_there = self._was_there  # now: what is submitted while it looks, it may have missed
         try:
             shown = self._follower.look(workers_of(queue) if workers is None else workers, now)
         except errors.NotFound:  # it was deleted between two looks at it
             shown = None
         with self._lock:
-            if shown is None and self._was_there:
+            if shown is None and was_there:
                 self._vanish()
                 return
             self._was_there = self._was_there or shown is not None

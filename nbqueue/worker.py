@@ -421,6 +421,8 @@ class Worker:
 
     def on_child(self, child: ChildProcess) -> None:
         """Its socket can be read or written."""
+        if child not in self._children:  # it was renewed in this very round
+            return
         self._hear(child)
         events = selectors.EVENT_READ if child.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
         if child in self._children:

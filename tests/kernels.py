@@ -75,7 +75,7 @@ class Kernel:
         """The next message of a kind."""
         deadline = time.monotonic() + seconds
         while True:
-            assert time.monotonic() < deadline, "the message did not come"
+            assert time.monotonic() < deadline, f"the message did not come: {self.messages[-3:]}"
             try:
                 message = self._client.get_iopub_msg(timeout=0.5)
             except queue.Empty:

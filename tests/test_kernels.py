@@ -75,6 +75,18 @@ def test_a_cell_in_the_background_puts_out_here_and_brings_variables_between_cel
     kernel.run("job.batch.delete()")
 
 
+def test_a_look_that_began_before_the_batch_was_there_does_not_take_it_for_deleted(newest: Kernel) -> None:
+    newest.run("from nbqueue import Queue, notebook\nq = Queue('late')\nbatch = q.map(abs, range(3))")
+    newest.run(
+        "panel = next(panel for panel in notebook.NOTEBOOK._all if panel.batch == batch)\n"
+        "panel._was_there, look = False, panel._follower.look\n"
+        "def late(*_):\n    panel.accept()\n    panel._follower.look = look\n"
+        "panel._follower.look = late\npanel.refresh(None, None)"
+    )
+    assert newest.run("panel.is_live") == "True"
+    newest.run("batch.cancel(); batch.delete()")
+
+
 def test_where_widgets_do_not_move_panels_are_plain_html_that_is_drawn_again(newest: Kernel) -> None:
     newest.run("import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')")
     newest.run("from nbqueue import Queue\nimport time\nq = Queue('plain')\nq.start_workers(2)")
