@@ -151,8 +151,9 @@ class _Walker(ast.NodeVisitor):
         if frame.kind == "class":
             outside = frame.later.get(name, set()) if name in frame.bound else {name}
             for other in outside:
-                # What a class assigns, it looks up in the module, not in a function around it.
-                is_skipping = other == name and name in frame.own and name in self._frames[self._outside(depth)].own
+                # What a class assigns, it looks up in the module, not in a function around it, however far out.
+                around = [outer for outer in self._frames[:depth] if outer.kind == "function"]
+                is_skipping = other == name and name in frame.own and any(name in outer.own for outer in around)
                 self._load(other, 0 if is_skipping else self._outside(depth))
             return
         todo, seen = [name], set[str]()

@@ -12,7 +12,7 @@ from textwrap import indent
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -358,6 +358,7 @@ programs = blocks(3).filter(is_valid)
 
 @settings(max_examples=300, deadline=None)
 @given(programs)
+@example("class a:\n def run(self, *_):\n  def c(*_):\n   class a:\n    c += use(a, 1)\n  a = use(c, 1)\n a = run(1)\n")
 def test_a_random_program_runs_alike_with_nothing_but_what_it_reads(program: str) -> None:
     found = names_of(program, str)
     ended, before = run(program, set(UNIVERSE))
