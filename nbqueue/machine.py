@@ -89,7 +89,8 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 def added_path() -> list[str]:
     """What this process has in `sys.path` that is not of the installation, as absolute paths."""
     own = tuple({f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
-    return [str(Path(entry).absolute()) for entry in sys.path if entry and not entry.startswith(own)]
+    entries = [entry for entry in sys.path if isinstance(entry, str) and entry]  # imports pass over all others, too
+    return [str(Path(entry).absolute()) for entry in entries if not entry.startswith(own)]
 
 
 def started(pid: int) -> str:

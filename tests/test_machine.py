@@ -56,6 +56,15 @@ def test_the_file_system_of_a_directory_is_that_of_the_deepest_mount(tmp_path: P
     assert machine.file_system(Path("/"), tmp_path / "none") == ""
 
 
+def test_what_was_added_to_the_path_is_absolute_and_what_imports_pass_over_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, "", "beside", Path("/a/path/object"), "/added"])
+    assert machine.added_path()[-2:] == [str(tmp_path / "beside"), "/added"]
+    assert not [entry for entry in machine.added_path() if entry.startswith(sys.prefix + os.sep)]
+
+
 def start_subprocess() -> None:
     subprocess.run([sys.executable, "-c", ""], check=True)
 
