@@ -317,34 +317,47 @@ def parts_of(function: Any) -> tuple[Any, ...] | None:
 
     As long as these are the same objects, the function need not be pickled again.
     """
-    if type(function) is types.BuiltinFunctionType or isinstance(function, type):
-        return (function,) if _is_importable(function) else None
-    if type(function) is not types.FunctionType or function.__dict__:
-        return None
-    if function.__module__ != "__main__" and _is_importable(function):
-        return (function,)
-    parts = [function, function.__code__, function.__name__, *(function.__defaults__ or ())]
-    if function.__kwdefaults__ or function.__annotations__:
-        return None
+    parts: list[Any] = []
+    return tuple(parts) if callable(function) and _gather(function, parts, set()) else None
+
+
+def _gather(value: Any, parts: list[Any], seen: set[int]) -> bool:
+    """Add a value to the parts, with what it refers to; False if any of it can be changed in place."""
+    parts.append(value)
+    kind = type(value)
+    if kind in _IMMUTABLE or kind is types.ModuleType:
+        return True
+    if kind is tuple:
+        return all(_gather(item, parts, seen) for item in value)
+    if kind in (types.GenericAlias, types.UnionType):  # annotations such as list[int] and int | None
+        origin = getattr(value, "__origin__", None)
+        return all(_gather(part, parts, seen) for part in (origin, *value.__args__))
+    if kind is types.BuiltinFunctionType or isinstance(value, type):
+        return _is_importable(value)
+    if kind is not types.FunctionType:
+        return False
+    if id(value) in seen or (value.__module__ != "__main__" and _is_importable(value)):
+        return True
+    seen.add(id(value))
+    if value.__dict__:
+        return False
+    code, known = value.__code__, value.__globals__
     try:
-        parts += [cell.cell_contents for cell in function.__closure__ or ()]
-    except ValueError:  # an empty cell
-        return None
-    known = function.__globals__
-    parts += [known[name] for name in _names(function.__code__) if name in known]
-    return tuple(parts) if all(_is_constant(part) for part in parts[3:]) else None
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        annotations = value.__annotations__
+    except Exception:  # noqa: BLE001 - an empty cell; since Python 3.14 annotations are user code
+        return False
+    parts += (code, value.__name__)
+    rest = [*(value.__defaults__ or ()), *cells, *(known[name] for name in _names(code) if name in known)]
+    for more in (value.__kwdefaults__, annotations):
+        if more:
+            rest += (*more.keys(), *more.values())
+    return all(_gather(part, parts, seen) for part in rest)
 
 
 @functools.lru_cache(1000)
 def _names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(sorted(set(names_read(code))))
-
-
-def _is_constant(value: Any) -> bool:
-    kind = type(value)
-    if kind in _IMMUTABLE or kind is types.ModuleType:
-        return True
-    return kind in (types.BuiltinFunctionType, types.FunctionType, type) and _is_importable(value)
 
 
 def unpack_code(seal: Seal, digest: bytes, record: bytes) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import pytest
 
@@ -124,6 +125,48 @@ def test_what_may_be_kept_of_a_function_and_what_must_be_pickled_again(monkeypat
     assert [a is b for a, b in zip(before, payload.parts_of(reads_a_number), strict=True)].count(False) == 1
     assert payload.parts_of(functools.partial(pow, 2)) is None
     assert payload.parts_of(len) == (len,)
+
+
+def test_annotations_and_functions_that_are_called_are_parts_of_a_function():
+    source = """
+import math
+
+def root(x: "float", places: int = 3) -> float | None:
+    return round(math.sqrt(x), places)
+
+def fact(n: int) -> list[int]:
+    return [1] if n < 2 else [root(n)] + fact(n - 1)
+"""
+    namespace = {"__name__": "__main__"}
+    exec(source, namespace)
+    function = namespace["fact"]
+
+    def is_same(before):
+        after = payload.parts_of(function)
+        return len(before) == len(after) and all(a is b for a, b in zip(before, after, strict=True))
+
+    before = payload.parts_of(function)
+    assert before is not None
+    assert is_same(before)
+    namespace["root"].__defaults__ = (4,)
+    assert not is_same(before)
+    before = payload.parts_of(function)
+    namespace["root"].__annotations__["x"] = "complex"
+    assert not is_same(before)
+    before = payload.parts_of(function)
+    namespace["root"] = math.sqrt
+    assert not is_same(before)
+    namespace["root"] = lambda x, *, into=[]: into
+    assert payload.parts_of(function) is None
+
+    class Mine:
+        pass
+
+    function.__annotations__["n"] = Mine
+    namespace["root"] = math.sqrt
+    assert payload.parts_of(function) is None
+    function.__annotations__["n"] = list[Mine]
+    assert payload.parts_of(function) is None
 
 
 def test_a_global_that_changed_is_seen_by_the_next_submission(q, worker):
