@@ -24,7 +24,7 @@ from typing import Any
 
 from nbqueue import errors, machine, messages, payload, running
 from nbqueue.messages import Do, Done, Page, Show
-from nbqueue.payload import Failure, Seal
+from nbqueue.payload import Failure, Room, Seal
 from nbqueue.printing import Printing
 from nbqueue.running import Running
 from nbqueue.shown import Keeper
@@ -96,6 +96,7 @@ class Child:
         self._is_reporting = False
         self._sending = threading.Lock()
         self._keeper = Keeper()
+        self._room = Room()
 
     def close(self) -> None:
         if self._runner is not None:
@@ -134,7 +135,7 @@ class Child:
         about = json.loads(run.about)
         self._directory = about.get("directory", "")
         self._use_path(about.get("path", []))
-        report = self._report = _Report(self._send, self._seal, self._worker, run)
+        report = self._report = _Report(self._send, self._seal, self._worker, run, self._room)
         self._keeper = Keeper()
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -175,7 +176,7 @@ class Child:
         try:
             record = calls.get(f"b{block}")
             if record is not None:
-                opened = payload.Calls(seal, run.batch, block * run.per_block, record)
+                opened = payload.Calls(seal, run.batch, block * run.per_block, record, once=True)
         except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
             problem = error
         atoms = function = None
@@ -232,7 +233,7 @@ class Child:
         own = calls.get(str(index))
         if own is None:
             raise errors.CorruptPayload(f"the call of job {run.batch}:{index} is not there any more")
-        return payload.Calls(self._seal, run.batch, index, own)[index]
+        return payload.Calls(self._seal, run.batch, index, own, once=True)[index]
 
     def _function(self, digest: bytes) -> Callable[..., Any]:
         function = self._functions.get(digest)
@@ -324,11 +325,11 @@ def describe(error: BaseException) -> Failure:
 class _Report:
     """Collects the outcomes of a run and sends them: quick ones by the block, others as they end."""
 
-    def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do) -> None:
-        self._send, self._seal, self._worker, self._run = send, seal, worker, run
+    def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do, room: Room) -> None:
+        self._send, self._seal, self._worker, self._run, self._room = send, seal, worker, run, room
         self._sent_upto = run.start
         self._sent_at = time.monotonic()
-        self._records: list[tuple[str, bytes]] = []
+        self._records: list[tuple[str, Blob]] = []
         self._failures: list[FailureNote] = []
         self._busy = 0.0
         self._is_canceled = False
@@ -394,6 +395,7 @@ class _Report:
             self._is_canceled,
         )  # fmt: skip
         self._send(message)
+        self._room.clear()
         self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
         self._records, self._failures = [], []
 
@@ -430,6 +432,7 @@ class _Report:
             record = payload.pack_outcomes(
                 self._seal, self._run.batch, block * per_block, [None] * before + self._values,
                 [0.0] * before + self._durations, started=self._started, worker=self._worker, holes=holes,
+                room=self._room,
             )  # fmt: skip
         except errors.PayloadError:
             self._pack_each()
@@ -444,7 +447,7 @@ class _Report:
                 try:
                     record = payload.pack_outcomes(
                         self._seal, self._run.batch, index, [value], [seconds],
-                        started=started, worker=self._worker, attempt=self._attempt(index),
+                        started=started, worker=self._worker, attempt=self._attempt(index), room=self._room,
                     )  # fmt: skip
                 except errors.PayloadError as error:
                     self._add_failure(index, seconds, describe(error), started)

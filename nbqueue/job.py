@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbqueue import errors, outcome, payload, progress, shown, transitions
 from nbqueue.outcome import Outcome
-from nbqueue.payload import Outcomes
+from nbqueue.payload import Blob, Outcomes
 from nbqueue.promises import PROMISES
 from nbqueue.store import new_token
 from nbqueue.transcript import text_of
@@ -81,7 +81,7 @@ class Job:
         if not record.is_failed:  # what failed may run again
             self._record = record
 
-    def _read(self, own: bytes, block: bytes) -> Outcome | None:
+    def _read(self, own: Blob, block: Blob) -> Outcome | None:
         return outcome.read(self._batch, self.index, own or None, block or None)
 
     def get_status(self) -> str:

@@ -125,16 +125,36 @@ def encode(message: Message) -> list[Blob]:
     else:
         meta = ["hello", message.worker, message.namespace]
         blobs = [message.key]
-    meta.append([len(blob) for blob in blobs])
+    sizes = [len(blob) for blob in blobs]
+    meta.append(sizes)
     text = json.dumps(meta, separators=(",", ":")).encode()
-    return [_HEAD.pack(len(text), sum(map(len, blobs))) + text, *blobs]
+    text += b" " * (-(_HEAD.size + len(text)) % 16)
+    pads, size = _pads(sizes)
+    pieces: list[Blob] = [_HEAD.pack(len(text), size) + text]
+    for pad, blob in zip(pads, blobs, strict=True):
+        if pad:
+            pieces.append(bytes(pad))
+        pieces.append(blob)
+    return pieces
+
+
+def _pads(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Bytes before each blob, and of all: large ones end at a multiple of 16, so that arrays in them are aligned."""
+    pads, position = [], 0
+    for size in sizes:
+        pad = -(position + size) % 16 if size >= _LARGE else 0
+        pads.append(pad)
+        position += pad + size
+    return pads, position
 
 
 def _decode(text: bytes, body: memoryview) -> Message:
     meta = json.loads(text)
     blobs: list[Any] = []
     position = 0
-    for size in meta.pop():
+    sizes = meta.pop()
+    for size, pad in zip(sizes, _pads(sizes)[0], strict=True):
+        position += pad
         blob = body[position : position + size]
         blobs.append(bytes(blob) if size < _LARGE else blob)
         position += size

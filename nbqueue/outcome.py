@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import errors, payload
-from nbqueue.payload import Failure, Outcomes
+from nbqueue.payload import Blob, Failure, Outcomes
 
 if TYPE_CHECKING:
     from nbqueue.batch import Batch
@@ -90,7 +90,7 @@ _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {
 }  # fmt: skip
 
 
-def read(batch: Batch, index: int, own: bytes | None, block: bytes | None) -> Outcome | None:
+def read(batch: Batch, index: int, own: Blob | None, block: Blob | None) -> Outcome | None:
     """How a job ended, from its own record or that of its block; None if neither tells."""
     seal = batch.queue.seal
     if own is not None:
@@ -105,9 +105,9 @@ def read(batch: Batch, index: int, own: bytes | None, block: bytes | None) -> Ou
     return None
 
 
-def words(batch: str, index: int, record: bytes) -> dict[str, Any]:
+def words(batch: str, index: int, record: Blob) -> dict[str, Any]:
     try:
-        words: dict[str, Any] = json.loads(record[1:])
+        words: dict[str, Any] = json.loads(bytes(record[1:]))
     except ValueError as error:
         raise errors.CorruptPayload(f"the outcome of job {batch}:{index} is not what nbqueue wrote") from error
     return words

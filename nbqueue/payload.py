@@ -50,6 +50,9 @@ _VERSION = 1
 _KWARGS = 0x80
 _HEADER = struct.Struct("<BBHB")
 _DIGEST, _SIGNATURE = 16, 32
+_LARGE = 64 * 1024
+"""Bytes of a record that is made in a `Room`, if there is one."""
+_CHUNK = 128 * 1024
 _OUTCOME = struct.Struct("<BBdB")
 _IMMUTABLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
 
@@ -66,6 +69,29 @@ Call = tuple[bytes, tuple[Any, ...], dict[str, Any]]
 def size_of(pieces: Pieces) -> int:
     """Bytes of what is kept in pieces."""
     return sum(map(len, pieces))
+
+
+class Room:
+    """Memory for large records that is used again: fresh memory costs more than what is done with it."""
+
+    _MOST = 16 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._buffer = memoryview(bytearray())
+        self._used = 0
+
+    def take(self, size: int) -> memoryview:
+        if self._used + size > len(self._buffer):
+            if size > self._MOST:
+                return memoryview(bytearray(size))
+            self._buffer, self._used = memoryview(bytearray(max(size, min(4 * size, self._MOST)))), 0
+        view = self._buffer[self._used : self._used + size]
+        self._used += size
+        return view
+
+    def clear(self) -> None:
+        """What was taken is not needed any more."""
+        self._used = 0
 
 
 class Seal:
@@ -89,13 +115,16 @@ class Seal:
 
     def sign(self, kind: bytes, batch: str, first: int, header: bytes, body: Pieces) -> bytes:
         """The signature of a payload at its place, 32 bytes."""
-        place = b"%s\0%s%s\0%d\0" % (kind, self._namespace, batch.encode(), first)
+        place = self._place(kind, batch, first)
         if size_of(body) < 4096:
             return hmac.digest(self._key, b"".join((place, header, *body)), "sha256")
         code = hmac.new(self._key, place + header, "sha256")  # no copy of what is large
         for piece in body:
             code.update(piece)
         return code.digest()
+
+    def _place(self, kind: bytes, batch: str, first: int) -> bytes:
+        return b"%s\0%s%s\0%d\0" % (kind, self._namespace, batch.encode(), first)
 
     def open(self, kind: bytes, batch: str, first: int, record: Blob) -> Record:
         """Verify a record and take it apart.
@@ -127,18 +156,35 @@ class Seal:
         return Record(layout, count, digests, body)
 
     def close(
-        self,
-        kind: bytes,
-        batch: str,
-        first: int,
-        layout: int,
-        count: int,
-        digests: Sequence[bytes],
-        body: Pieces,
+        self, kind: bytes, batch: str, first: int, layout: int, count: int, digests: Sequence[bytes], body: Pieces
     ) -> bytes:
         """Header, signature and body as one record."""
-        header = _HEADER.pack(_VERSION, layout, count, len(digests)) + b"".join(digests)
+        header = _header(layout, count, digests)
         return b"".join((header, self.sign(kind, batch, first, header, body), *body))
+
+    def close_large(
+        self, room: Room, kind: bytes, batch: str, first: int, layout: int, count: int, digests: Sequence[bytes],
+        body: Pieces,
+    ) -> memoryview:  # fmt: skip
+        """The same in memory that is used again; each part is signed while it is in the processor's cache."""
+        header = _header(layout, count, digests)
+        code = hmac.new(self._key, self._place(kind, batch, first) + header, "sha256")
+        start = len(header)
+        position = start + _SIGNATURE
+        record = room.take(position + size_of(body))
+        record[:start] = header
+        for piece in body:
+            for offset in range(0, len(piece), _CHUNK):
+                end = position + min(_CHUNK, len(piece) - offset)
+                record[position:end] = piece[offset : offset + _CHUNK]
+                code.update(record[position:end])
+                position = end
+        record[start : start + _SIGNATURE] = code.digest()
+        return record
+
+
+def _header(layout: int, count: int, digests: Sequence[bytes]) -> bytes:
+    return _HEADER.pack(_VERSION, layout, count, len(digests)) + b"".join(digests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,10 +281,23 @@ def _dumps(obj: Any) -> Pieces:
     return _with_sizes(_frames(obj))
 
 
-def _loads(data: memoryview) -> Any:
-    """The object of an entry. Buffers are copied: arrays are aligned and can be written to."""
+def _loads(data: memoryview, *, once: bool = False) -> Any:
+    """The object of an entry, whose arrays are aligned and can be written to.
+
+    Buffers are copied; if the object is loaded `once` only, those stay where they are that can.
+    """
     first, *buffers = _split(data)
-    return pickle.loads(first, buffers=[bytearray(buffer) for buffer in buffers])
+    return pickle.loads(first, buffers=[b if once and _can_stay(b) else bytearray(b) for b in buffers])
+
+
+def _can_stay(buffer: memoryview) -> bool:
+    """Whether it is aligned, can be written to, and is not a small part that would keep a large whole in memory."""
+    if buffer.readonly or len(buffer) < max(_LARGE, len(buffer.obj) // 8):  # type: ignore[arg-type]
+        return False
+    import ctypes
+
+    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+    return address % min(16, len(buffer) & -len(buffer)) == 0
 
 
 def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, Pieces]:
@@ -424,13 +483,27 @@ def alone(entry: Pieces) -> Pieces:
     return [bytes([entry[0][0] & _KWARGS]), *entry[1:]]
 
 
-def pack_entries(seal: Seal, batch: str, first: int, digests: Sequence[bytes], entries: Sequence[Pieces]) -> bytes:
+def pack_entries(
+    seal: Seal,
+    batch: str,
+    first: int,
+    digests: Sequence[bytes],
+    entries: Sequence[Pieces],
+    room: Room | None = None,
+) -> Blob:
     """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
-    return seal.close(b"calls", batch, first, SEPARATE, len(entries), digests, _entries(entries))
+    body = _entries(entries)
+    place = b"calls", batch, first, SEPARATE, len(entries), digests, body
+    return seal.close(*place) if room is None or size_of(body) < _LARGE else seal.close_large(room, *place)
 
 
 class Calls:
     """A verified record of neighbouring calls, unpickled one by one.
+
+    Parameters
+    ----------
+    once : bool
+        Each is asked for once, and nobody else has the record: large buffers need not be copied.
 
     Raises
     ------
@@ -438,8 +511,9 @@ class Calls:
         See `Seal.open`.
     """
 
-    def __init__(self, seal: Seal, batch: str, first: int, record: Blob) -> None:
+    def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
         self.first = first
+        self._once = once
         self._record = record_ = seal.open(b"calls", batch, first, record)
         self.count = record_.count
         self._list: list[Any] | None = None
@@ -465,7 +539,7 @@ class Calls:
             value = self._list[offset]
             return self._record.digests[0], value if self._record.layout == TUPLES else (value,), {}
         entry = _entry(self._record.body, self.count, offset)
-        function, loaded = entry[0], _loads(entry[1:])
+        function, loaded = entry[0], _loads(entry[1:], once=self._once)
         args, kwargs = loaded if function & _KWARGS else (loaded, {})
         return self._record.digests[function & ~_KWARGS], args, kwargs
 
@@ -526,7 +600,8 @@ def pack_outcomes(
     worker: str,
     attempt: int = 1,
     holes: Sequence[int] = (),
-) -> bytes:
+    room: Room | None = None,
+) -> Blob:
     """What neighbouring calls returned, as one record; `holes` are offsets of those that did not, recorded elsewhere.
 
     Raises
@@ -542,7 +617,8 @@ def pack_outcomes(
         raise _cannot_pickle("the result", values[0], error) from error
     _check_size("the result", size_of(packed))
     body = [_outcome_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
-    return seal.close(b"outcomes", batch, first, layout, len(values), (), body)
+    place = b"outcomes", batch, first, layout, len(values), (), body
+    return seal.close(*place) if room is None or size_of(body) < _LARGE else seal.close_large(room, *place)
 
 
 def pack_failure(
@@ -565,13 +641,19 @@ def _outcome_meta(
 class Outcomes:
     """A verified record of the outcomes of neighbouring calls.
 
+    Parameters
+    ----------
+    once : bool
+        Each value is asked for once, and nobody else has the record: large buffers need not be copied.
+
     Raises
     ------
     SignatureError, CorruptPayload
         See `Seal.open`.
     """
 
-    def __init__(self, seal: Seal, batch: str, first: int, record: Blob) -> None:
+    def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
+        self._once = once
         opened = seal.open(b"outcomes", batch, first, record)
         self.first, self.count = first, opened.count
         self._layout = opened.layout
@@ -613,7 +695,7 @@ class Outcomes:
         """What the call returned, unpickled anew at each call unless nobody can change it."""
         if self._layout == ATOMS:
             return self._load()[index - self.first]
-        return _loads(_entry(self._body, self.count, index - self.first))
+        return _loads(_entry(self._body, self.count, index - self.first), once=self._once)
 
     def failure(self) -> Failure:
         """How the call failed."""

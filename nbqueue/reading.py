@@ -141,7 +141,8 @@ class Reader:
     ) -> Iterator[tuple[int, int, list[Any]]]:
         record = found.records.get(f"b{block}")
         first = block * found.per_block
-        outcomes = Outcomes(self._seal, self._batch.id, first, record) if record is not None else None
+        seal, batch = self._seal, self._batch.id
+        outcomes = Outcomes(seal, batch, first, record, once=True) if record is not None else None
         if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
             has_own = (
                 any(str(index) in found.records for index in range(start, stop)) if len(found.records) > 1 else False
@@ -153,9 +154,9 @@ class Reader:
             own = found.records.get(str(index))
             if own is not None:
                 if own[:1] == b"!":
-                    ended = Outcome(None, outcome.words(self._batch.id, index, own))
+                    ended = Outcome(None, outcome.words(batch, index, own))
                 else:
-                    ended = Outcome(Outcomes(self._seal, self._batch.id, index, own))
+                    ended = Outcome(Outcomes(seal, batch, index, own, once=True))
             elif outcomes is not None and index in outcomes:
                 ended = Outcome(outcomes)
             else:

@@ -57,7 +57,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from nbqueue import errors, transitions
 from nbqueue.transitions import (
@@ -193,6 +193,10 @@ class Store:
             raise self.refused(reply, request.script)
         return request.read(reply)
 
+    def post(self, request: Request[T]) -> Posted[T]:
+        """Send a request; its answer is asked for later, with `Posted.result`."""
+        return Posted(self, request)
+
     def run(self, *command: bytes | str | float) -> Any:
         """Send one plain command, which reads or may be sent twice."""
         parts = [part if isinstance(part, bytes) else str(part).encode() for part in command]
@@ -200,6 +204,15 @@ class Store:
         if isinstance(reply, Reply):
             raise self.refused(reply, str(command[0]))
         return reply
+
+    def bulk(self, key: str, fields: Sequence[str | bytes]) -> list[memoryview | None]:
+        """Large values of a hash, each in memory of its own, which can be written to."""
+        names = (field if isinstance(field, bytes) else field.encode() for field in fields)
+        reply = self._talk(lambda wire: wire.values([b"HMGET", self.key(key), *names]))
+        if isinstance(reply, Reply):
+            raise self.refused(reply, "HMGET")
+        found: list[memoryview | None] = reply
+        return found
 
     def batch(self, id: str) -> BatchState | None:
         """The state of a batch; None if there is none of this id."""
@@ -227,21 +240,22 @@ class Store:
             return replace(state, block=self._followed(batch, {"block": state.block})["block"])
         return state
 
-    def _followed(self, batch: str, pointers: dict[str, bytes]) -> dict[str, bytes]:
+    def _followed(self, batch: str, pointers: dict[str, Blob]) -> dict[str, Blob]:
         """The records that pointers stand for; empty where they are not there any more."""
-        fields = (pointer[len(POINTER) :] for pointer in pointers.values())
-        records = self.run("HMGET", self.key(f"batch:{batch}:outcomes:bulk"), *fields)
+        fields = [bytes(pointer[len(POINTER) :]) for pointer in pointers.values()]
+        records = self.bulk(f"batch:{batch}:outcomes:bulk", fields)
         return {name: record or b"" for name, record in zip(pointers, records, strict=True)}
 
-    def calls(self, batch: str, index: int) -> tuple[int, bytes, bytes] | None:
+    def calls(self, batch: str, index: int) -> tuple[int, Blob, Blob] | None:
         """Calls per block, the record of the job's block or b'', its own or b''; None if there is no such batch."""
         found = self.call(transitions.calls(batch, index))
         if found is None:
             return None
-        per_block, block, own, token = found
+        per_block, token = found[0], found[3]
+        block: Blob = found[1]
+        own: Blob = found[2]
         if token and not own:
-            names = f"{token}:b{index // per_block}", f"{token}:{index}"
-            records = self.run("HMGET", self.key(f"batch:{batch}:calls:bulk"), *names)
+            records = self.bulk(f"batch:{batch}:calls:bulk", [f"{token}:b{index // per_block}", f"{token}:{index}"])
             block, own = block or records[0] or b"", records[1] or b""
         return per_block, block, own
 
@@ -298,11 +312,14 @@ class Store:
             wire.close()
 
     def _ask(self, commands: Sequence[Command]) -> Any:
+        return self._talk(lambda wire: answer(wire.call(commands)))
+
+    def _talk(self, say: Callable[[Wire], Any]) -> Any:
         deadline, pause = float("inf"), 0.02
         while True:
             try:
                 wire = self._take()
-                reply = answer(wire.call(commands))
+                reply = say(wire)
                 self._give(wire)
                 if not (isinstance(reply, Reply) and reply.code in ("LOADING", "BUSY", "MASTERDOWN")):
                     return reply
@@ -335,6 +352,41 @@ class Store:
                 self._idle.append(wire)
                 return
         wire.close()
+
+
+class Posted(Generic[T]):
+    """A request whose answer was not read yet."""
+
+    def __init__(self, store: Store, request: Request[T]) -> None:
+        self._store, self._request = store, request
+        commands = store.commands(request)
+        self._count = len(commands)
+        self._wire: Wire | None = None
+        try:
+            wire = store._take()
+            wire.post(commands)
+            self._wire = wire
+        except errors.ServerUnreachable:
+            pass  # `result` sends it again
+
+    def result(self) -> T:
+        """What the server answers; where its answer was lost, or it could not act now, the request is sent again.
+
+        Raises
+        ------
+        ServerError
+            As for `Store.call`.
+        """
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            try:
+                reply = answer(wire.collect(self._count))
+            except errors.ServerUnreachable:
+                return self._store.call(self._request)
+            self._store._give(wire)
+            if not isinstance(reply, Reply):
+                return self._request.read(reply)
+        return self._store.call(self._request)
 
 
 def new_id() -> str:

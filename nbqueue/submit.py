@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -14,9 +15,9 @@ from typing import Any
 
 from nbqueue import errors, machine, payload, settings, transitions
 from nbqueue.connection import Connection
-from nbqueue.payload import Code
-from nbqueue.store import new_id, new_token
-from nbqueue.transitions import Opening
+from nbqueue.payload import Blob, Code, Room
+from nbqueue.store import Posted, new_id, new_token
+from nbqueue.transitions import Opening, Request, Submitted
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
@@ -114,6 +115,17 @@ class Codes:
         return self._records[digest]
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Neighbouring jobs that are submitted together."""
+
+    first: int
+    count: int
+    functions: dict[bytes, bytes]
+    fields: list[tuple[str, Blob]]
+    is_last: bool
+
+
 class Submission:
     """One batch being submitted.
 
@@ -139,7 +151,7 @@ class Submission:
         while self._store.run("EXISTS", self._store.key(f"batch:{self.batch}")):
             self.batch = new_id()
         self._per_block = 0
-        self._fields: list[tuple[str, bytes]] = []
+        self._fields: list[tuple[str, Blob]] = []
         self._bytes = 0
         self._functions: dict[bytes, bytes] = {}
         self._packed = 0
@@ -150,6 +162,8 @@ class Submission:
         self._pending_since = 0.0
         self._lock = threading.RLock()
         self._problem: BaseException | None = None
+        self._posted: tuple[_Part, Posted[Submitted]] | None = None
+        """What was sent and not answered yet."""
 
     def run(self, calls: Iterable[Any], pack: _Packer) -> str:
         """Submit all calls; returns the id of the batch.
@@ -161,6 +175,7 @@ class Submission:
         CannotPickle, TooLarge
             One of the calls cannot be sent. What was submitted is canceled.
         """
+        self._packer = pack
         try:
             if isinstance(calls, Sized) and isinstance(calls, Sequence):
                 self._run_fast(iter(calls), pack)
@@ -192,6 +207,8 @@ class Submission:
                 except StopIteration:
                     break
                 except Exception as error:
+                    with self._lock:
+                        self._settle()
                     raise errors.SubmitError(
                         f"the iterable raised {type(error).__name__}: {error}, after "
                         f"{self._packed + len(self._pending)} items. What was submitted "
@@ -246,7 +263,7 @@ class Submission:
     def _add(self, items: list[Any], pack: _Packer, *, is_block: bool) -> None:
         """Pack neighbouring calls: as a block, or one by one where others of the same block come at another time."""
         first = self._packed
-        fields: Iterable[tuple[str, bytes]]
+        fields: Iterable[tuple[str, Blob]]
         if is_block:
             fields = pack.block(self.batch, first, first // self._per_block, items, self._functions)
         else:
@@ -269,23 +286,45 @@ class Submission:
             self._send()
 
     def _send(self, *, is_last: bool = False) -> None:
+        """Send what is packed. Its answer is read before the next is sent: meanwhile, that is packed."""
+        self._settle()
         count = self._packed - self.sent
         if self._opening is None:
             self._opening = Opening(
                 self.batch, new_token(), self._queue, self._environment, max(1, self._per_block), self._about,
                 self._options.weight, self._options.result_ttl,
             )  # fmt: skip
-        functions = self._functions
-        for _ in range(len(functions) + 1):
-            answer = self._store.call(
-                transitions.submit(
-                    self._opening, self.sent, count, functions, self._fields,
-                    is_last=is_last, at_front=self._options.at_front,
-                )
-            )  # fmt: skip
+        part = _Part(self.sent, count, self._functions, self._fields, is_last)
+        request = self._request(part, part.functions)
+        if is_last or self.sent == 0:
+            self._accept(part, self._store.call(request))
+        else:
+            self._posted = part, self._store.post(request)
+        self._fields, self._functions, self._bytes = [], {}, 0
+        self._packer.change_room()
+        self._sent_at = time.monotonic()
+
+    def _request(self, part: _Part, functions: dict[bytes, bytes]) -> Request[Submitted]:
+        assert self._opening is not None
+        return transitions.submit(
+            self._opening, part.first, part.count, functions, part.fields,
+            is_last=part.is_last, at_front=self._options.at_front,
+        )  # fmt: skip
+
+    def _settle(self) -> None:
+        """Read the answer to what was sent last."""
+        if self._posted is not None:
+            part, posted = self._posted
+            self._posted = None
+            self._accept(part, posted.result())
+
+    def _accept(self, part: _Part, answer: Submitted) -> None:
+        functions = part.functions
+        for _ in range(len(functions)):
             if answer.answer != "code":
                 break
             functions = {digest: self._codes.record(digest) for digest in functions}
+            answer = self._store.call(self._request(part, functions))
         if answer.answer == "canceled":
             raise errors.SubmitError(
                 f"batch {self.batch} was canceled while it was being submitted, after {self.sent} jobs: {answer.detail}"
@@ -295,13 +334,13 @@ class Submission:
                 f"batch {self.batch} could not be submitted further than job {self.sent} ({answer.answer}): "
                 "somebody deleted it"
             )
-        self.sent += count
-        self._fields, self._functions, self._bytes = [], {}, 0
-        self._sent_at = time.monotonic()
+        self.sent += part.count
 
     def _give_up(self, error: BaseException) -> None:
         if self._opening is None:
             return
+        with contextlib.suppress(errors.NbqueueError):
+            self._settle()
         word = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"raised {type(error).__name__}"
         try:
             self._store.call(
@@ -319,6 +358,13 @@ class _Packer:
     def __init__(self, connection: Connection, codes: Codes) -> None:
         self._seal = connection.seal
         self._codes = codes
+        self._rooms = [Room(), Room()]
+        """The first is for what is being packed, the other one for what was packed before, which is being sent."""
+
+    def change_room(self) -> None:
+        """What was packed is being sent; what was before that has been."""
+        self._rooms.reverse()
+        self._rooms[0].clear()
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         raise NotImplementedError
@@ -345,7 +391,7 @@ class _Packer:
 
     def block(
         self, batch: str, first: int, block: int, items: list[Any], functions: dict[bytes, bytes]
-    ) -> Iterator[tuple[str, bytes]]:
+    ) -> Iterator[tuple[str, Blob]]:
         """The field of a block, and those of large calls in it."""
         record = self.fast(batch, first, items, functions)
         if record is not None and len(record) < 4 * _BLOCK_BYTES:
@@ -359,12 +405,15 @@ class _Packer:
             number = digests.setdefault(digest, len(digests))
             entry = self._entry(index, number, args, kwargs)
             if len(items) > 1 and payload.size_of(entry) > _LARGE:
-                yield str(index), payload.pack_entries(self._seal, batch, index, [digest], [payload.alone(entry)])
+                yield (
+                    str(index),
+                    payload.pack_entries(self._seal, batch, index, [digest], [payload.alone(entry)], self._rooms[0]),
+                )
                 entry = []
             entries.append(entry)
-        yield f"b{block}", payload.pack_entries(self._seal, batch, first, list(digests), entries)
+        yield f"b{block}", payload.pack_entries(self._seal, batch, first, list(digests), entries, self._rooms[0])
 
-    def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> bytes:
+    def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         digest, args, kwargs = self.call(item)
         functions.setdefault(digest, b"")
         return payload.pack_entries(self._seal, batch, index, [digest], [self._entry(index, 0, args, kwargs)])
@@ -467,7 +516,7 @@ class OpenBatch:
     def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], at_front: bool) -> int | None:
         """Submit one call; returns its index, or None if the batch takes no more."""
         index = self._count
-        record = None
+        record: Blob | None = None
         if not kwargs and len(args) == 1:
             record = payload.pack_items(self._seal, self.id, index, code.digest, args)
         if record is None:
@@ -494,7 +543,7 @@ class OpenBatch:
         self._count += 1
         return index
 
-    def _submit(self, index: int, digest: bytes, body: bytes, record: bytes, at_front: bool) -> str:
+    def _submit(self, index: int, digest: bytes, body: bytes, record: Blob, at_front: bool) -> str:
         request = transitions.submit(
             self._opening, index, 1, {digest: body}, [(f"b{index}", record)], is_last=True, at_front=at_front
         )

@@ -87,7 +87,7 @@ def submit(
     first: int,
     count: int,
     functions: Mapping[bytes, bytes],
-    fields: Sequence[tuple[str, bytes]],
+    fields: Sequence[tuple[str, Blob]],
     *,
     is_last: bool = False,
     at_front: bool = False,
@@ -96,12 +96,12 @@ def submit(
     """`functions` maps digests to signed records, empty where Redis is known to have them."""
     small = [(name, record) for name, record in fields if len(record) < bulk_from]
     large = [(name, record) for name, record in fields if len(record) >= bulk_from]
-    arguments: list[bytes | str | float] = [
+    arguments: list[Blob | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
         opening.per_block, opening.weight, opening.result_ttl, opening.about, len(functions), len(small), len(large),
     ]  # fmt: skip
-    for digest, record in functions.items():
-        arguments += (digest.hex(), record)
+    for digest, body in functions.items():
+        arguments += (digest.hex(), body)
     for name, record in small:
         arguments += (name, record)
     arguments += (name for name, _ in large)
@@ -115,7 +115,7 @@ def submit(
     return _request("submit", read, *arguments, bulk=keep)
 
 
-def append(batch: str, token: str, index: int, digest: bytes, record: bytes) -> Request[bool]:
+def append(batch: str, token: str, index: int, digest: bytes, record: Blob) -> Request[bool]:
     """Whether the call was accepted; if not, `submit` does it or tells why not."""
     return _request("append", bool, batch, token, index, digest.hex(), record)
 
@@ -402,8 +402,8 @@ class JobState:
 
     state: str
     """'ended', 'canceled', 'started', 'queued' or 'unknown'."""
-    own: bytes
-    block: bytes
+    own: Blob
+    block: Blob
     attempts: int
     worker: str
 
@@ -423,7 +423,7 @@ class OutcomeRecords:
 
     stop: int
     per_block: int
-    records: dict[str, bytes]
+    records: dict[str, Blob]
 
 
 def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None]:

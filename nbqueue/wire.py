@@ -45,6 +45,9 @@ _KEEPALIVE = {
 only listens sends nothing (the first two are names of the same on Linux and macOS), or was not acknowledged (Linux)."""
 _TEMPORARY = {"LOADING", "BUSY", "MASTERDOWN", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
 _CHUNK = 256 * 1024
+_HEAD = 4096
+"""Bytes that are received where the size of the next value is not known; the rest goes to where it stays."""
+_END = b"\r\n"
 _SPIN = 0.0001
 _SLICE = 0.25
 """Seconds after which a blocking read looks whether it was interrupted."""
@@ -200,12 +203,61 @@ class Wire:
             The connection broke or the answer did not come. The connection is closed; the commands may have acted.
         """
         silence = SILENCE if silence is None else silence
+        with self._talking(silence) as interrupted:
+            for chunk in _packed(commands):
+                self._send(chunk, interrupted)
+            return [self._read(silence, interrupted) for _ in commands]
+
+    def post(self, commands: Sequence[Command]) -> None:
+        """Send commands; `collect` reads their answers.
+
+        Raises
+        ------
+        ServerUnreachable
+            As for `call`.
+        """
+        with self._talking(SILENCE) as interrupted:
+            for chunk in _packed(commands):
+                self._send(chunk, interrupted)
+
+    def collect(self, count: int) -> list[Any]:
+        """The answers to `count` commands that were posted.
+
+        Raises
+        ------
+        ServerUnreachable
+            As for `call`.
+        """
+        with self._talking(SILENCE) as interrupted:
+            return [self._read(SILENCE, interrupted) for _ in range(count)]
+
+    def values(self, command: Command) -> list[memoryview | None] | Reply:
+        """Send a command that is answered with a list of values (HMGET), each read into memory of its own.
+
+        For large ones: the general way copies each three times. The memory can be written to, and each value ends where
+        an address is a multiple of 16: what makes up its end, as an array does, is aligned.
+
+        Raises
+        ------
+        ServerUnreachable
+            As for `call`.
+        """
+        values = _Values()
+        with self._talking(SILENCE) as interrupted:
+            for chunk in _packed([command]):
+                self._send(chunk, interrupted)
+            while not values.is_complete:
+                self._await(SILENCE, interrupted)
+                values.receive(self._socket)
+        return values.found if values.error is None else values.error
+
+    @contextlib.contextmanager
+    def _talking(self, silence: float) -> Iterator[Callable[[], bool]]:
+        """Whatever interrupts it, no answer is left behind for the next caller; tells whether an interrupt waits."""
         with held_interrupt() as interrupted:
             try:
                 self._socket.settimeout(silence)
-                for chunk in _packed(commands):
-                    self._send(chunk, interrupted)
-                return [self._read(silence, interrupted) for _ in commands]
+                yield interrupted
             except OSError as error:
                 self.close()
                 raise unreachable(self.url, error) from error
@@ -224,19 +276,22 @@ class Wire:
             self._socket.sendall(view[start : start + _CHUNK])
 
     def _read(self, silence: float, interrupted: Callable[[], bool]) -> Any:
-        deadline = time.monotonic() + silence
         while True:
             reply = self._reader.gets()
             if reply is not False:
                 return reply
-            self._spin()
-            while not self._ready(_SLICE):
-                if interrupted():
-                    raise KeyboardInterrupt
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"no answer within {silence:g} seconds")
+            self._await(silence, interrupted)
             self._receive()
-            deadline = time.monotonic() + silence
+
+    def _await(self, silence: float, interrupted: Callable[[], bool]) -> None:
+        """Until there is something to read."""
+        self._spin()
+        deadline = time.monotonic() + silence
+        while not self._ready(_SLICE):
+            if interrupted():
+                raise KeyboardInterrupt
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer within {silence:g} seconds")
 
     # For subscriptions
 
@@ -375,6 +430,77 @@ class Wire:
                 yield reply
             if len(data) < _CHUNK and not self._tls:
                 return
+
+
+class _Values:
+    """A list of values, read as it comes."""
+
+    def __init__(self) -> None:
+        self.found: list[memoryview | None] = []
+        self.error: Reply | None = None
+        self._count: int | None = None
+        self._head = bytearray()
+        """What was received and not looked at."""
+        self._value: memoryview | None = None
+        """Room for a value and what ends it, of which `_filled` bytes are there."""
+        self._filled = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.error is not None or self._count == len(self.found)
+
+    def receive(self, source: socket.socket) -> None:
+        """Take what is there.
+
+        Raises
+        ------
+        OSError
+            The connection broke, or what came is no list of values.
+        """
+        if self._value is not None:
+            count = source.recv_into(self._value[self._filled :])
+            self._filled += count
+        else:
+            data = source.recv(_HEAD)
+            count = len(data)
+            self._head += data
+        if not count:
+            raise ConnectionResetError("the server closed the connection")
+        while self._take() and not self.is_complete:
+            pass
+
+    def _take(self) -> bool:
+        """The next line, or the end of a value; False if it is not there yet."""
+        if self._value is not None:
+            if self._filled < len(self._value):
+                return False
+            self.found.append(self._value[: -len(_END)])
+            self._value = None
+            return True
+        end = self._head.find(_END)
+        if end < 0:
+            return False
+        line = bytes(self._head[:end])
+        del self._head[: end + len(_END)]
+        kind, text = line[:1], line[1:]
+        if kind == b"-" and self._count is None:
+            self.error = Reply(text.decode(errors="replace"))
+        elif kind == b"*" and self._count is None:
+            self._count = int(text)
+        elif kind == b"$" and self._count is not None and text == b"-1":
+            self.found.append(None)
+        elif kind == b"$" and self._count is not None:
+            self._begin(int(text))
+        else:
+            raise _Foreign(f"{line[:40]!r} in a list of values")
+        return True
+
+    def _begin(self, size: int) -> None:
+        before = -size % 16
+        self._value = memoryview(bytearray(before + size + len(_END)))[before:]
+        self._filled = min(len(self._head), len(self._value))
+        self._value[: self._filled] = self._head[: self._filled]
+        del self._head[: self._filled]
 
 
 def _wants_more(error: OSError) -> bool:
