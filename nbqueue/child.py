@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from nbqueue import errors, machine, messages, payload, running
+from nbqueue.buffers import Buffers
 from nbqueue.messages import Do, Done, Page, Show
-from nbqueue.payload import Failure, Room, Seal
+from nbqueue.payload import Failure, Seal
 from nbqueue.printing import Printing
 from nbqueue.running import Running
 from nbqueue.shown import Keeper
@@ -35,6 +36,8 @@ _QUICK = 0.0005
 """Seconds; outcomes of quicker jobs are recorded together."""
 _HOLD = 0.02
 """Seconds for which outcomes of quick jobs are kept back at most."""
+_FULL = 256 * 1024
+"""Bytes of them at which they are recorded."""
 
 
 _OURS = {__file__, *(str(Path(__file__).with_name(name)) for name in ("background.py", "cell.py"))}
@@ -96,7 +99,7 @@ class Child:
         self._is_reporting = False
         self._sending = threading.Lock()
         self._keeper = Keeper()
-        self._room = Room()
+        self._buffers = Buffers()
 
     def close(self) -> None:
         if self._runner is not None:
@@ -135,7 +138,7 @@ class Child:
         about = json.loads(run.about)
         self._directory = about.get("directory", "")
         self._use_path(about.get("path", []))
-        report = self._report = _Report(self._send, self._seal, self._worker, run, self._room)
+        report = self._report = _Report(self._send, self._seal, self._worker, run, self._buffers)
         self._keeper = Keeper()
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -325,8 +328,8 @@ def describe(error: BaseException) -> Failure:
 class _Report:
     """Collects the outcomes of a run and sends them: quick ones by the block, others as they end."""
 
-    def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do, room: Room) -> None:
-        self._send, self._seal, self._worker, self._run, self._room = send, seal, worker, run, room
+    def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do, buffers: Buffers) -> None:
+        self._send, self._seal, self._worker, self._run, self._buffers = send, seal, worker, run, buffers
         self._sent_upto = run.start
         self._sent_at = time.monotonic()
         self._records: list[tuple[str, Blob]] = []
@@ -340,15 +343,26 @@ class _Report:
         self._values: list[Any] = []
         self._durations: list[float] = []
         self._holes: list[int] = []
+        self._bytes = 0
         self._started = time.time()
 
     def finished(self, index: int, nanoseconds: int, value: Any) -> None:
         seconds = nanoseconds * 1e-9
+        kind = type(value)
+        if kind is str or kind is bytes:
+            self._bytes += len(value)
+        elif kind not in payload.IMMUTABLE and seconds < _QUICK and self._run.per_block > 1:
+            try:
+                value = payload.pack_value(value)
+            except errors.PayloadError as error:
+                self.failed(index, nanoseconds, describe(error))
+                return
+            self._bytes += len(value.entry)
         self._values.append(value)
         self._durations.append(seconds)
         self._busy += seconds
         self._next = index + 1
-        if seconds >= _QUICK:
+        if seconds >= _QUICK or self._bytes > _FULL:
             self._pack()
             self.send()
 
@@ -395,7 +409,6 @@ class _Report:
             self._is_canceled,
         )  # fmt: skip
         self._send(message)
-        self._room.clear()
         self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
         self._records, self._failures = [], []
 
@@ -432,7 +445,7 @@ class _Report:
             record = payload.pack_outcomes(
                 self._seal, self._run.batch, block * per_block, [None] * before + self._values,
                 [0.0] * before + self._durations, started=self._started, worker=self._worker, holes=holes,
-                room=self._room,
+                buffers=self._buffers,
             )  # fmt: skip
         except errors.PayloadError:
             self._pack_each()
@@ -447,7 +460,7 @@ class _Report:
                 try:
                     record = payload.pack_outcomes(
                         self._seal, self._run.batch, index, [value], [seconds],
-                        started=started, worker=self._worker, attempt=self._attempt(index), room=self._room,
+                        started=started, worker=self._worker, attempt=self._attempt(index), buffers=self._buffers,
                     )  # fmt: skip
                 except errors.PayloadError as error:
                     self._add_failure(index, seconds, describe(error), started)

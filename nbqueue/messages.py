@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nbqueue.buffers import Buffers
 from nbqueue.transitions import Blob, FailureNote, Shown
 
 CELL = "nbqueue.cell"
@@ -181,6 +182,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._memory = Buffers()
         self._large: memoryview | None = None
         """Room for the whole of a large message of which `_filled` bytes are there: it is not copied again."""
         self._filled = 0
@@ -212,7 +214,7 @@ class Inbox:
             length = _HEAD.size + text + body
             if length > size - position:
                 if length >= _LARGE:
-                    self._large, self._filled = memoryview(bytearray(length)), size - position
+                    self._large, self._filled = self._memory.take(length), size - position
                     self._large[: self._filled] = self._buffer[position:]
                     position = size
                 break

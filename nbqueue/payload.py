@@ -40,6 +40,7 @@ from typing import Any
 import cloudpickle
 
 from nbqueue import errors
+from nbqueue.buffers import Buffers
 
 ATOMS, TUPLES, SEPARATE, FAILURE = range(4)
 FINISHED, FAILED = 1, 2
@@ -51,10 +52,11 @@ _KWARGS = 0x80
 _HEADER = struct.Struct("<BBHB")
 _DIGEST, _SIGNATURE = 16, 32
 _LARGE = 64 * 1024
-"""Bytes of a record that is made in a `Room`, if there is one."""
+"""Bytes of a record that is made in memory that is used again."""
 _CHUNK = 128 * 1024
 _OUTCOME = struct.Struct("<BBdB")
-_IMMUTABLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
+IMMUTABLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
+"""Types of values that nobody can change."""
 
 Blob = bytes | memoryview
 Pieces = list[Blob]
@@ -69,29 +71,6 @@ Call = tuple[bytes, tuple[Any, ...], dict[str, Any]]
 def size_of(pieces: Pieces) -> int:
     """Bytes of what is kept in pieces."""
     return sum(map(len, pieces))
-
-
-class Room:
-    """Memory for large records that is used again: fresh memory costs more than what is done with it."""
-
-    _MOST = 16 * 1024 * 1024
-
-    def __init__(self) -> None:
-        self._buffer = memoryview(bytearray())
-        self._used = 0
-
-    def take(self, size: int) -> memoryview:
-        if self._used + size > len(self._buffer):
-            if size > self._MOST:
-                return memoryview(bytearray(size))
-            self._buffer, self._used = memoryview(bytearray(max(size, min(4 * size, self._MOST)))), 0
-        view = self._buffer[self._used : self._used + size]
-        self._used += size
-        return view
-
-    def clear(self) -> None:
-        """What was taken is not needed any more."""
-        self._used = 0
 
 
 class Seal:
@@ -163,7 +142,7 @@ class Seal:
         return b"".join((header, self.sign(kind, batch, first, header, body), *body))
 
     def close_large(
-        self, room: Room, kind: bytes, batch: str, first: int, layout: int, count: int, digests: Sequence[bytes],
+        self, buffers: Buffers, kind: bytes, batch: str, first: int, layout: int, count: int, digests: Sequence[bytes],
         body: Pieces,
     ) -> memoryview:  # fmt: skip
         """The same in memory that is used again; each part is signed while it is in the processor's cache."""
@@ -171,7 +150,7 @@ class Seal:
         code = hmac.new(self._key, self._place(kind, batch, first) + header, "sha256")
         start = len(header)
         position = start + _SIGNATURE
-        record = room.take(position + size_of(body))
+        record = buffers.take(position + size_of(body))
         record[:start] = header
         for piece in body:
             for offset in range(0, len(piece), _CHUNK):
@@ -302,9 +281,9 @@ def _can_stay(buffer: memoryview) -> bool:
 
 def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, Pieces]:
     """Layout and body for objects of which none may see another."""
-    if set(widths) <= _IMMUTABLE:
+    if set(widths) <= IMMUTABLE:
         return ATOMS, [pickle.dumps(objects, 5)]
-    return SEPARATE, _entries([_dumps(obj) for obj in objects])
+    return SEPARATE, _entries([[obj.entry] if type(obj) is PackedValue else _dumps(obj) for obj in objects])
 
 
 def _entries(entries: Sequence[Pieces]) -> Pieces:
@@ -384,7 +363,7 @@ def _gather(value: Any, parts: list[Any], seen: set[int]) -> bool:
     """Add a value to the parts, with what it refers to; False if any of it can be changed in place."""
     parts.append(value)
     kind = type(value)
-    if kind in _IMMUTABLE or kind is types.ModuleType:
+    if kind in IMMUTABLE or kind is types.ModuleType:
         return True
     if kind is tuple:
         return all(_gather(item, parts, seen) for item in value)
@@ -440,7 +419,7 @@ def _learn_sources(sources: memoryview) -> None:
 
 def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[Any]) -> bytes | None:
     """Neighbouring calls of one function with one argument each, if these are all immutable values, else None."""
-    if not set(map(type, items)) <= _IMMUTABLE:
+    if not set(map(type, items)) <= IMMUTABLE:
         return None
     pickled = pickle.dumps(items, 5)
     if len(items) == 1:
@@ -450,7 +429,7 @@ def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequenc
 
 def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[tuple[Any, ...]]) -> bytes | None:
     """The same for calls with several arguments."""
-    if not all(set(map(type, item)) <= _IMMUTABLE for item in items):
+    if not all(set(map(type, item)) <= IMMUTABLE for item in items):
         return None
     return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickle.dumps(items, 5)])
 
@@ -489,12 +468,12 @@ def pack_entries(
     first: int,
     digests: Sequence[bytes],
     entries: Sequence[Pieces],
-    room: Room | None = None,
+    buffers: Buffers | None = None,
 ) -> Blob:
     """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
     body = _entries(entries)
     place = b"calls", batch, first, SEPARATE, len(entries), digests, body
-    return seal.close(*place) if room is None or size_of(body) < _LARGE else seal.close_large(room, *place)
+    return seal.close(*place) if buffers is None or size_of(body) < _LARGE else seal.close_large(buffers, *place)
 
 
 class Calls:
@@ -589,6 +568,30 @@ def pack_exception(error: BaseException) -> bytes:
     return pickled
 
 
+@dataclass(frozen=True, slots=True)
+class PackedValue:
+    """What a call returned, as it was then: the next call may return the same object, changed."""
+
+    entry: bytes
+
+
+def pack_value(value: Any) -> PackedValue:
+    """Pickle what a call returned; `pack_outcomes` takes it in the place of the value.
+
+    Raises
+    ------
+    CannotPickle
+    TooLarge
+        Above 512 MB.
+    """
+    try:
+        packed = _dumps(value)
+    except Exception as error:
+        raise _cannot_pickle("the result", value, error) from error
+    _check_size("the result", size_of(packed))
+    return PackedValue(b"".join(packed))
+
+
 def pack_outcomes(
     seal: Seal,
     batch: str,
@@ -600,7 +603,7 @@ def pack_outcomes(
     worker: str,
     attempt: int = 1,
     holes: Sequence[int] = (),
-    room: Room | None = None,
+    buffers: Buffers | None = None,
 ) -> Blob:
     """What neighbouring calls returned, as one record; `holes` are offsets of those that did not, recorded elsewhere.
 
@@ -618,7 +621,7 @@ def pack_outcomes(
     _check_size("the result", size_of(packed))
     body = [_outcome_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
     place = b"outcomes", batch, first, layout, len(values), (), body
-    return seal.close(*place) if room is None or size_of(body) < _LARGE else seal.close_large(room, *place)
+    return seal.close(*place) if buffers is None or size_of(body) < _LARGE else seal.close_large(buffers, *place)
 
 
 def pack_failure(

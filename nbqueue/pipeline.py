@@ -37,6 +37,8 @@ class _Sent:
     callback: Callback
     replies: list[Any] = field(default_factory=list)
     """Those that have come on this connection."""
+    size: int = 0
+    """Bytes of the commands."""
 
 
 class Pipeline:
@@ -60,6 +62,8 @@ class Pipeline:
         self._known: set[str] = set()
         """Scripts that were sent on this connection: the server has their texts."""
         self._sent: deque[_Sent] = deque()
+        self.held = 0
+        """Bytes that were sent, or wait to be, and are kept until they are answered."""
         self._waits_since = 0.0
         """Since when there are some: that more are sent, and a worker always sends more, breaks no silence."""
         self._pushed: Callback | None = None
@@ -131,6 +135,8 @@ class Pipeline:
                 sent.commands = self._store.commands(sent.request, whole=True)
             for command in sent.commands:
                 self._wire.send(command)
+        sent.size = sum(len(part) for command in sent.commands for part in command)
+        self.held += sent.size
 
     def _flush(self) -> None:
         assert self._wire is not None
@@ -168,6 +174,7 @@ class Pipeline:
             self._pushed(reply)
             return
         self._sent.popleft()
+        self.held -= sent.size
         if isinstance(reply, Reply):
             if reply.code == "NOSCRIPT" and sent.request is not None:
                 sent.commands = self._store.commands(sent.request, whole=True)
@@ -235,7 +242,7 @@ class Pipeline:
         self._wire = opened
         self._known.clear()
         self._selector.register(opened, selectors.EVENT_READ, self._on_event)
-        waiting, self._sent = list(self._sent), deque()
+        waiting, self._sent, self.held = list(self._sent), deque(), 0
         self._greeting()
         for sent in waiting:
             self._append(sent)

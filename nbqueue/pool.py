@@ -25,6 +25,8 @@ from nbqueue.tape import Reader
 from nbqueue.transcript import Transcript
 from nbqueue.transitions import Claimed
 
+_MOST_READS = 64
+"""Of its socket in a row: who writes faster than we read must not keep us from everything else."""
 _MOST_FUNCTIONS = 500
 """Functions that a child keeps; more, and it starts anew."""
 
@@ -182,11 +184,13 @@ class ChildProcess:
 
     # What it does
 
-    def received(self) -> list[Done | Show]:
-        """What it has said since the last time."""
+    def received(self, *, everything: bool = False) -> list[Done | Show]:
+        """What it has said since the last time; a part of it, if that is much."""
         said: list[Done | Show] = []
+        reads = 0
         with contextlib.suppress(BlockingIOError, ConnectionResetError):
-            while self._inbox.read(self.link):
+            while (everything or reads < _MOST_READS) and self._inbox.read(self.link):
+                reads += 1
                 said += [message for message in self._inbox.messages() if isinstance(message, Done | Show)]
         return said
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from nbqueue import errors, machine, payload, settings, transitions
+from nbqueue.buffers import Buffers
 from nbqueue.connection import Connection
-from nbqueue.payload import Blob, Code, Room
+from nbqueue.payload import Blob, Code
 from nbqueue.store import Posted, new_id, new_token
 from nbqueue.transitions import Opening, Request, Submitted
 
@@ -175,7 +176,6 @@ class Submission:
         CannotPickle, TooLarge
             One of the calls cannot be sent. What was submitted is canceled.
         """
-        self._packer = pack
         try:
             if isinstance(calls, Sized) and isinstance(calls, Sequence):
                 self._run_fast(iter(calls), pack)
@@ -301,7 +301,6 @@ class Submission:
         else:
             self._posted = part, self._store.post(request)
         self._fields, self._functions, self._bytes = [], {}, 0
-        self._packer.change_room()
         self._sent_at = time.monotonic()
 
     def _request(self, part: _Part, functions: dict[bytes, bytes]) -> Request[Submitted]:
@@ -358,13 +357,7 @@ class _Packer:
     def __init__(self, connection: Connection, codes: Codes) -> None:
         self._seal = connection.seal
         self._codes = codes
-        self._rooms = [Room(), Room()]
-        """The first is for what is being packed, the other one for what was packed before, which is being sent."""
-
-    def change_room(self) -> None:
-        """What was packed is being sent; what was before that has been."""
-        self._rooms.reverse()
-        self._rooms[0].clear()
+        self._buffers = Buffers()
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         raise NotImplementedError
@@ -407,11 +400,11 @@ class _Packer:
             if len(items) > 1 and payload.size_of(entry) > _LARGE:
                 yield (
                     str(index),
-                    payload.pack_entries(self._seal, batch, index, [digest], [payload.alone(entry)], self._rooms[0]),
+                    payload.pack_entries(self._seal, batch, index, [digest], [payload.alone(entry)], self._buffers),
                 )
                 entry = []
             entries.append(entry)
-        yield f"b{block}", payload.pack_entries(self._seal, batch, first, list(digests), entries, self._rooms[0])
+        yield f"b{block}", payload.pack_entries(self._seal, batch, first, list(digests), entries, self._buffers)
 
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         digest, args, kwargs = self.call(item)

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from nbqueue import errors, machine, messages, payload, server, transitions
@@ -46,6 +47,8 @@ _LOOK = 0.25
 """Seconds between two looks at what running jobs have printed."""
 _BEHIND = 20
 """Requests without an answer at which what running jobs have printed is left where it is."""
+_MOST_HELD = 64 * 1024 * 1024
+"""Bytes that Redis has not taken yet at which children are not listened to: they wait with what they want to say."""
 _BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
 _BEAT_SOON = 0.2
 """Seconds after which a worker that has nothing more to do says so."""
@@ -98,6 +101,7 @@ class Worker:
         self._leaving: list[ChildProcess] = []
         self._runs_cells = False
         self._number = 0
+        self._is_full = False
         self._claiming: ChildProcess | None = None
         self._is_dry = False
         """The last claim found nothing; the next one follows a wake-up or a pause."""
@@ -177,7 +181,7 @@ class Worker:
             return True
         idle = self._options.max_idle_time
         is_idle = idle is not None and time.monotonic() - self._idle_since > idle
-        if any(child.runs for child in self._children):
+        if any(child.runs for child in self._children) and not self._is_full:
             return False
         if not self._requests.is_connected and time.monotonic() - self._idle_since > _GONE:
             return bool(self._stopping) or is_idle  # nobody is there to settle with
@@ -343,8 +347,7 @@ class Worker:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
             child.hand(claimed, self._about(claimed), functions)
             self._idle_since = time.monotonic()
-            if child.has_unsent:
-                self._selector.modify(child.link, selectors.EVENT_READ | selectors.EVENT_WRITE, _Reader(self, child))
+            self._watch(child)
             return
 
         def on_functions(records: list[bytes | None]) -> None:
@@ -404,8 +407,7 @@ class Worker:
 
     def _renew(self, child: ChildProcess) -> ChildProcess:
         """Put a fresh interpreter in the place of an idle one."""
-        self._selector.unregister(child.link)
-        self._children.remove(child)
+        self._forget(child)
         child.leave()
         self._leaving.append(child)
         return self._add_child()
@@ -415,21 +417,36 @@ class Worker:
         preload = [*self._options.preload, *([messages.CELL] if self._runs_cells else [])]
         child = ChildProcess(hello, self._guard, self._options.children, preload)
         self._children.append(child)
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.has_unsent else 0)
-        self._selector.register(child.link, events, _Reader(self, child))
+        self._watch(child)
         return child
 
-    def on_child(self, child: ChildProcess) -> None:
+    def _watch(self, child: ChildProcess) -> None:
+        """Be told when its socket can be read, or written if there is something to write."""
+        events = (0 if self._is_full else selectors.EVENT_READ) | (selectors.EVENT_WRITE if child.has_unsent else 0)
+        known = self._selector.get_map().get(child.link)
+        if known is None and events:
+            self._selector.register(child.link, events, partial(self._on_child, child))
+        elif known is not None and not events:
+            self._selector.unregister(child.link)
+        elif known is not None and known.events != events:
+            self._selector.modify(child.link, events, known.data)
+
+    def _forget(self, child: ChildProcess) -> None:
+        self._children.remove(child)
+        if child.link in self._selector.get_map():
+            self._selector.unregister(child.link)
+
+    def _on_child(self, child: ChildProcess) -> None:
         """Its socket can be read or written."""
         if child not in self._children:  # it was renewed in this very round
             return
-        self._hear(child)
-        events = selectors.EVENT_READ if child.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
-        if child in self._children:
-            self._selector.modify(child.link, events, _Reader(self, child))
+        if not self._is_full:
+            self._hear(child)
+        child.flush()
+        self._watch(child)
 
-    def _hear(self, child: ChildProcess) -> None:
-        for said in child.received():
+    def _hear(self, child: ChildProcess, *, is_dead: bool = False) -> None:
+        for said in child.received(everything=is_dead):
             if isinstance(said, Done):
                 self._on_done(child, said)
             else:
@@ -496,19 +513,26 @@ class Worker:
             if not any(other.runs for other in self._children):
                 self._beat_at = min(self._beat_at, self._idle_since + _BEAT_SOON)
 
-    def _finish(self, run: Run, start: int, stop: int, busy: float, records: Any, failures: Any = ()) -> None:
+    def _finish(
+        self, run: Run, start: int, stop: int, busy: float, records: Any, failures: Any = (),
+        bulk_from: int | None = transitions.BULK,
+    ) -> None:  # fmt: skip
         def on_answer(answer: Any) -> None:
             if isinstance(answer, errors.ServerFull):
                 # It begins with deleting, so that it passes; a server that refuses it all the same is asked again.
                 log.warning("%s", answer)
-                self._requests.send(transitions.finish(*arguments, bulk_from=None), on_answer)
+                self._finish(run, start, stop, busy, records, failures, bulk_from=None)
             elif isinstance(answer, errors.NbqueueError):
                 log.error("jobs %s:%d to %d could not be recorded: %s", run.batch, start, stop, answer)
             elif answer == "lost":
                 log.warning("jobs %s:%d to %d were taken over by another worker", run.batch, start, stop)
 
-        arguments = (self.id, run.number, run.batch, (start, stop), busy, records, failures)
-        self._requests.send(transitions.finish(*arguments), on_answer)
+        self._requests.send(
+            transitions.finish(
+                self.id, run.number, run.batch, (start, stop), busy, records, failures, bulk_from=bulk_from
+            ),
+            on_answer,
+        )
 
     def _release(self, number: int, start: int, stop: int, death: str = "") -> None:
         def on_answer(answer: Any) -> None:
@@ -521,10 +545,9 @@ class Worker:
 
     def _on_death(self, child: ChildProcess, death: str) -> None:
         """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
-        self._hear(child)
+        self._hear(child, is_dead=True)
         self._pass_on_output(child)
-        self._selector.unregister(child.link)
-        self._children.remove(child)
+        self._forget(child)
         for position, run in enumerate(list(child.runs)):
             index = child.position(run)
             if position > 0 or not child.has_begun(run):
@@ -610,6 +633,10 @@ class Worker:
             else:
                 self._enforce(child, now)
         self._leaving = [child for child in self._leaving if not child.has_left()]
+        if self._is_full != (self._requests.held > _MOST_HELD):
+            self._is_full = not self._is_full
+            for child in self._children:
+                self._watch(child)
         if now >= self._look_at:
             self._look_at = now + _LOOK
             if self._requests.unanswered < _BEHIND:
@@ -763,13 +790,3 @@ class Worker:
                 "what it held runs elsewhere %d seconds after its last sign of life",
                 self.name, other.fields.get("host", "?"), other.fields.get("pid", "?"), WORKER_SILENCE,
             )  # fmt: skip
-
-
-class _Reader:
-    """What the event loop calls for a child's socket."""
-
-    def __init__(self, worker: Worker, child: ChildProcess) -> None:
-        self._worker, self._child = worker, child
-
-    def __call__(self) -> None:
-        self._worker.on_child(self._child)

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import redis
@@ -347,6 +348,44 @@ def test_a_redis_that_was_away_between_two_waits_is_not_noticed(private, workers
     queue.close()
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process has had at most, /proc tells")
+def test_while_redis_takes_nothing_a_worker_keeps_so_much_and_lets_its_children_wait(private, workers, tmp_path):
+    own = private()
+    began, go, told = tmp_path / "began", tmp_path / "go", tmp_path / "told"
+    process = workers.start("--url", own.url, "--namespace", "default", children=1, NBQUEUE_KEY="k")
+    queue = Queue(connection=own.url, key="k", progress=False)
+
+    def tell(count):
+        from nbqueue.running import running
+
+        began.touch()
+        while not go.exists():
+            time.sleep(0.01)
+        for number in range(count):
+            running().show("display_data", {"data": {"text/plain": f"{number} " * 200_000}, "metadata": {}})
+            told.write_text(str(number + 1))
+        return "all told"
+
+    job = queue.enqueue(tell, 400)
+    wait_until(began.exists)
+    own.process.send_signal(signal.SIGSTOP)
+    go.touch()
+    counts = []
+
+    def stands_still():
+        counts.append(told.read_text() if told.exists() else "0")
+        return counts[-1] != "0" and len(counts) > 50 and len(set(counts[-50:])) == 1
+
+    wait_until(stands_still)
+    own.process.send_signal(signal.SIGCONT)
+    assert job.result(timeout=60) == "all told"
+    messages = queue.store.shown(job.batch.id, "", 1000)
+    assert [message[2][:60].split(b'"')[5].split()[0] for message in messages] == [b"%d" % n for n in range(400)]
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert 64_000 < int(peak) < 180_000
+    queue.close()
+
+
 def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(private, workers, tmp_path):
     own = private()
     began, go = tmp_path / "began", tmp_path / "go"
@@ -583,6 +622,24 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
         queue.close()
     finally:
         workers.end()
+        proxy.close()
+
+
+def test_a_submission_of_many_parts_is_complete_although_answers_are_lost(q, worker, namespace):
+    """Each part is sent while the answer to the one before is not read yet: every third answer is lost."""
+    proxy = LossyProxy(str(server.ensure().socket), 3)
+    try:
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=server.signing_key(),
+                      environment=q.environment, progress=False)  # fmt: skip
+        values = [bytes([x]) * 300_000 for x in range(40)]
+        batch = queue.map(len, values)
+        assert len(q.batch(batch.id)) == 40
+        assert q.batch(batch.id).results(timeout=60) == [300_000] * 40
+        batch = queue.map(bytearray, iter(values))
+        assert q.batch(batch.id).results(timeout=60) == values
+        assert proxy.lost > 10
+        queue.close()
+    finally:
         proxy.close()
 
 

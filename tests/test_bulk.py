@@ -96,3 +96,81 @@ def test_an_empty_value_and_many_buffers_come_through(q, worker):
         return x
 
     assert q.enqueue(same, value).result(30) == value
+
+
+def test_a_result_is_what_its_call_returned_though_the_next_one_changes_the_same_object(q, worker):
+    import numpy as np
+
+    buffer, seen = np.zeros(3), []
+
+    def filled(x):
+        buffer[:] = x
+        return buffer
+
+    def collected(x):
+        seen.append(x)
+        return seen
+
+    assert [list(array) for array in q.map(filled, range(300)).results(30)] == [[x] * 3 for x in range(300)]
+    results = q.map(collected, range(300)).results(30)
+    assert [result[-1] for result in results] == list(range(300))
+
+
+def test_large_results_of_small_calls_are_recorded_one_by_one(q, worker):
+    batch = q.map(lambda i: bytes([i % 251]) * LARGE, range(600))
+    assert all(value == bytes([i % 251]) * LARGE for i, value in enumerate(batch))
+    assert len(bulk(q, batch, "outcomes")) == 600
+    batch = q.map(lambda i: bytearray([i % 251]) * LARGE, range(100))
+    assert all(value == bytearray([i % 251]) * LARGE for i, value in enumerate(batch))
+    assert len(bulk(q, batch, "outcomes")) == 100
+    batch.delete()
+
+
+def test_arrays_are_aligned_and_can_be_written_to_and_no_two_share_memory(q, worker):
+    import numpy as np
+
+    def describe(array, frame, again):
+        told = [
+            (part.flags.aligned, part.flags.writeable, bool((part == 3).all())) for part in (array, frame["a"], again)
+        ]
+        array[:], frame["a"][:] = 5, 5  # its own: what a retry is given is as it was
+        return told, array, frame, again
+
+    kinds = ["f8", "c16", "i2", "u1", "f4"]
+    calls = [
+        (
+            np.full(99_999, 3, kind),
+            {"a": np.full(77_777, 3, "f8"), "b": np.zeros(3, "u1"), "c": b"x"},
+            np.full(70_001, 3),
+        )
+        for kind in kinds
+    ]
+    batch = q.starmap(describe, calls)
+    for kind, (told, array, frame, again) in zip(kinds, batch, strict=True):
+        assert told == [(True, True, True)] * 3
+        assert array.dtype == kind
+        assert (array == 5).all() and (frame["a"] == 5).all() and (again == 3).all()
+        array[:], again[:] = 7, 7
+    assert all((array == 5).all() for _, array, _, _ in batch)
+    first, second = batch[0].return_value(), batch[0].return_value()
+    first[1][:] = 0
+    assert (second[1] == 5).all()
+    job = next(batch.as_completed(30))
+    job.result()[1][:] = 0
+    assert (job.result()[1] == 5).all()
+    assert (batch[1].args[0] == 3).all()
+
+
+def test_a_small_part_of_a_large_record_does_not_keep_the_whole_in_memory(q, worker):
+    import numpy as np
+
+    def parts(x):
+        return np.full(80_000, x, "u1"), np.zeros(2_000_000)
+
+    for x, (small, large) in enumerate(q.map(parts, range(3))):
+        whole = small.base
+        while getattr(whole, "base", None) is not None:
+            whole = whole.base
+        assert len(whole.obj if isinstance(whole, memoryview) else whole) == 80_000
+        assert (small == x).all()
+        assert large.shape == (2_000_000,)
