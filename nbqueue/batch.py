@@ -238,7 +238,9 @@ class Batch:
                 found = waiting.until(lambda: reader.next_ended(waiting))
                 if not found:
                     return
-                yield from found
+                found.reverse()
+                while found:
+                    yield found.pop()  # what is done with is not kept
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return in_thread(lambda stop: list(self._iterate(None, "raise", stop))).__await__()

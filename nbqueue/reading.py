@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nbqueue import errors, outcome, transitions
+from nbqueue import errors, outcome
 from nbqueue.job import Job
 from nbqueue.outcome import Outcome
 from nbqueue.payload import Outcomes
-from nbqueue.transitions import BatchState
+from nbqueue.transitions import BatchState, OutcomeRecords
 from nbqueue.waiting import Waiting
 
 if TYPE_CHECKING:
     from nbqueue.batch import Batch
 
 _CHUNK = 16384
+"""Jobs of which the outcomes are read at once at most."""
+_LARGE = 1_000_000
+"""Bytes of outcomes that are worth to be read while others are looked at, and too many to be kept for later."""
+_FIRST = 16
+"""Jobs of which the outcomes are read at once in the order of ending, until it is known how large they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,12 @@ class Reader:
         self._ended = Marks(batch)
         self._marks = self._ended.marks
         self._position = 0
+        self._ahead: tuple[int, Future[OutcomeRecords | None]] | None = None
+        """From which job on what comes next is already being read, and that."""
         self._told: bytearray = bytearray()
+        self._untold: deque[Job] = deque()
+        """Jobs that have ended."""
+        self._at_once = _FIRST
 
     def next_in_order(self, waiting: Waiting) -> list[Any] | None:
         """Further results in input order: empty at the end, None if they are not there yet."""
@@ -112,9 +125,8 @@ class Reader:
         limit = min(len(marks), position + _CHUNK)
         ends = [marks.find(bytes([mark]), position, limit) for mark in (WAITS, CANCELED)]
         stop = min([end for end in ends if end >= 0], default=limit)
-        read = self._read(position, stop)
         values: list[Any] = []
-        for index, count, value in read:
+        for index, count, value in self._read(position, stop):
             if count == 0:  # it was queued again after it had ended
                 self._marks[index] = WAITS
                 break
@@ -123,21 +135,41 @@ class Reader:
         return values
 
     def _read(self, start: int, stop: int) -> Iterator[tuple[int, int, list[Any]]]:
-        """Index, number and values of neighbouring jobs; number 0 where there is no outcome."""
+        """Index, number and values of neighbouring jobs, of some 4 MB; number 0 where there is no outcome."""
+        found = self._fetch(start, stop)
+        if found is None:
+            self._batch.state  # noqa: B018 - raises NotFound
+            return
+        if start < found.stop < stop and sum(map(len, found.records.values())) >= _LARGE:
+            self._fetch_ahead(found.stop, stop)
         position = start
-        while position < stop:
-            found = self._store.outcomes(self._batch.id, position, stop)
-            if found is None:
-                self._batch.state  # noqa: B018 - raises NotFound
-                return
-            while position < found.stop:
-                block = position // found.per_block
-                last = min(found.stop, (block + 1) * found.per_block)
-                yield from self._read_block(found, block, position, last)
-                position = last
+        while position < found.stop:
+            block = position // found.per_block
+            last = min(found.stop, (block + 1) * found.per_block)
+            yield from self._read_block(found, block, position, last)
+            position = last
+
+    def _fetch(self, start: int, stop: int) -> OutcomeRecords | None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == start:
+            return ahead[1].result()
+        return self._store.outcomes(self._batch.id, start, stop)
+
+    def _fetch_ahead(self, start: int, stop: int) -> None:
+        """Read what comes next, while what is there is verified and used: neither holds the other up."""
+        future: Future[OutcomeRecords | None] = Future()
+
+        def fetch() -> None:
+            try:
+                future.set_result(self._store.outcomes(self._batch.id, start, stop))
+            except Exception as error:  # noqa: BLE001 - raised where it is asked for
+                future.set_exception(error)
+
+        self._ahead = start, future
+        threading.Thread(target=fetch, name="nbqueue-read", daemon=True).start()
 
     def _read_block(
-        self, found: transitions.OutcomeRecords, block: int, start: int, stop: int
+        self, found: OutcomeRecords, block: int, start: int, stop: int
     ) -> Iterator[tuple[int, int, list[Any]]]:
         record = found.records.get(f"b{block}")
         first = block * found.per_block
@@ -170,6 +202,17 @@ class Reader:
 
     def next_ended(self, waiting: Waiting) -> list[Job] | None:
         """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""
+        if not self._untold:
+            self._untold.extend(self._newly_ended())
+        if self._untold:
+            jobs = [self._untold.popleft() for _ in range(min(self._at_once, len(self._untold)))]
+            size = self._attach(jobs)
+            self._at_once = max(1, self._at_once // 2) if size > _LARGE else min(_CHUNK, 2 * self._at_once)
+            return jobs
+        state = waiting.refresh()
+        return [] if state.done and not self._ended.is_behind() else None
+
+    def _newly_ended(self) -> Iterable[Job]:
         ended: dict[int, Job] = {}
         for start, stop, mark in self._ended.read(200):
             if len(self._told) < stop:
@@ -181,18 +224,13 @@ class Reader:
                 elif not self._told[index]:
                     self._told[index] = 1
                     ended[index] = Job(self._batch, index)
-        if ended:
-            jobs = list(ended.values())
-            self._attach(jobs)
-            return jobs
-        state = waiting.refresh()
-        return [] if state.done and not self._ended.is_behind() else None
+        return ended.values()
 
-    def _attach(self, jobs: list[Job]) -> None:
-        """Read the outcomes of jobs in few calls, so that asking each for its result costs nothing."""
+    def _attach(self, jobs: list[Job]) -> int:
+        """Read the outcomes of jobs in few calls, so that asking each for its result costs nothing; their bytes."""
         by_index = {job.index: job for job in jobs}
         ordered = sorted(by_index)
-        start = 0
+        start = size = 0
         while start < len(ordered):
             end = start
             while end + 1 < len(ordered) and ordered[end + 1] - ordered[start] < _CHUNK:
@@ -201,15 +239,17 @@ class Reader:
             while position < stop:
                 found = self._store.outcomes(self._batch.id, position, stop)
                 if found is None or found.stop <= position:
-                    return
+                    return size
+                size += sum(map(len, found.records.values()))
                 opened: dict[int, Outcomes] = {}
                 for index in range(position, found.stop):
                     if index in by_index:
                         self._attach_one(by_index[index], found, opened)
                 position = found.stop
             start = end + 1
+        return size
 
-    def _attach_one(self, job: Job, found: transitions.OutcomeRecords, opened: dict[int, Outcomes]) -> None:
+    def _attach_one(self, job: Job, found: OutcomeRecords, opened: dict[int, Outcomes]) -> None:
         own = found.records.get(str(job.index))
         if own is not None:
             record = outcome.read(self._batch, job.index, own, None)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,14 @@ def wait_until(look: Callable[[], T], seconds: float = 30.0) -> T:
             return found
         assert time.monotonic() < deadline, f"it did not come within {seconds} seconds"
         time.sleep(0.01)
+
+
+def run_as_notebook(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script whose functions live in `__main__`, as those of a notebook do."""
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source), *arguments],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **environment},
+    )  # fmt: skip
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from conftest import run_as_notebook
 
 from nbqueue import errors, server, transitions
 from nbqueue.store import Store, new_token
@@ -174,3 +177,33 @@ def test_a_small_part_of_a_large_record_does_not_keep_the_whole_in_memory(q, wor
         assert len(whole.obj if isinstance(whole, memoryview) else whole) == 80_000
         assert (small == x).all()
         assert large.shape == (2_000_000,)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="what a process has had at most, /proc tells")
+@pytest.mark.parametrize("way", ["batch", "(job.result() for job in batch.as_completed())"])
+def test_large_results_are_iterated_with_bounded_memory(q, worker, namespace, way):
+    batch = q.map(lambda i: bytes([i]) * 1_000_000, range(200)).wait(60)
+    found = run_as_notebook(
+        f"""
+        import sys
+        from pathlib import Path
+        from nbqueue import Queue
+
+        batch = Queue(namespace=sys.argv[1], progress=False).batch(sys.argv[2])
+        next(iter(batch))
+        Path("/proc/self/clear_refs").write_text("5")
+
+        def memory(name):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(name))
+
+        before = memory("VmRSS:")
+        print(sorted(result[0] for result in {way}) == list(range(200)), memory("VmHWM:") - before)
+        """,
+        namespace,
+        batch.id,
+    )
+    right, megabytes = found.stdout.split()
+    assert right == "True"
+    assert int(megabytes) < 60
+    batch.delete()

@@ -6,26 +6,13 @@ import asyncio
 import contextlib
 import functools
 import re
-import subprocess
-import sys
-import textwrap
 import time
 
 import pytest
-from conftest import wait_until
+from conftest import run_as_notebook, wait_until
 
 from nbqueue import Queue, call, errors
 from nbqueue.progress import Lines
-
-
-def run_as_notebook(source: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a script whose functions live in `__main__`, as those of a notebook do."""
-    import os
-
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(source), *arguments],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **environment},
-    )  # fmt: skip
 
 
 def test_a_function_of_a_notebook_is_mapped_over_items(namespace, worker):
