@@ -485,11 +485,11 @@ class _Values:
         kind, text = line[:1], line[1:]
         if kind == b"-" and self._count is None:
             self.error = Reply(text.decode(errors="replace"))
-        elif kind == b"*" and self._count is None:
+        elif kind == b"*" and self._count is None and text.isdigit():
             self._count = int(text)
         elif kind == b"$" and self._count is not None and text == b"-1":
             self.found.append(None)
-        elif kind == b"$" and self._count is not None:
+        elif kind == b"$" and self._count is not None and text.isdigit():
             self._begin(int(text))
         else:
             raise _Foreign(f"{line[:40]!r} in a list of values")

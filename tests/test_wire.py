@@ -70,7 +70,15 @@ def test_an_error_is_an_answer():
 
 
 @pytest.mark.parametrize(
-    "text", [b"HTTP/1.1 400 Bad Request\r\n", b"*1\r\n:3\r\n", b"$3\r\nabc\r\n", b"*1\r\n-ERR late\r\n"]
+    "text",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"*1\r\n:3\r\n",
+        b"$3\r\nabc\r\n",
+        b"*1\r\n-ERR late\r\n",
+        b"*one\r\n",
+        b"*1\r\n$-2\r\n",
+    ],
 )
 def test_what_is_no_list_of_values_is_told(text):
     with pytest.raises(_Foreign, match="in a list of values"):
