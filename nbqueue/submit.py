@@ -26,6 +26,9 @@ _BLOCK_BYTES = 64 * 1024
 """Bytes of a block, about."""
 _LARGE = 16 * 1024
 """Bytes of a call that is stored by itself."""
+_MOST_WEIGHT = 4_000_000
+"""Bytes of arguments that are not packed as one block, however small the first ones were."""
+_LIGHT = frozenset({int, float, bool, complex, type(None)})
 _SEND_BYTES = 1_000_000
 _SEND_SECONDS = 0.05
 _STALE = 0.25
@@ -161,6 +164,7 @@ class Submission:
         self._sent_at = time.monotonic()
         self._pending: list[Any] = []
         self._pending_since = 0.0
+        self._pending_weight = 0
         self._lock = threading.RLock()
         self._problem: BaseException | None = None
         self._posted: tuple[_Part, Posted[Submitted]] | None = None
@@ -220,9 +224,11 @@ class Submission:
                     if not self._pending:
                         self._pending_since = time.monotonic()
                     self._pending.append(item)
+                    self._pending_weight += pack.weight([item])
                     if not self._per_block and len(self._pending) >= 16:
                         self._per_block = pack.calls_per_block(self._pending)
-                    if self._per_block and len(self._pending) >= self._room():
+                    is_whole = self._per_block and len(self._pending) >= self._room()
+                    if is_whole or self._pending_weight > _MOST_WEIGHT:
                         self._take_pending(pack)
                         self._send_if_due()
             with self._lock:
@@ -241,6 +247,7 @@ class Submission:
             items, self._pending = self._pending[:room], self._pending[room:]
             is_whole = len(items) == self._per_block or (is_end and room == self._per_block)
             self._add(items, pack, is_block=is_whole)
+        self._pending_weight = 0
 
     def _help(self, over: threading.Event, pack: _Packer) -> None:
         """Beside the iterable: send what waits for too long, and say that the submitter is alive."""
@@ -261,7 +268,16 @@ class Submission:
                 return
 
     def _add(self, items: list[Any], pack: _Packer, *, is_block: bool) -> None:
-        """Pack neighbouring calls: as a block, or one by one where others of the same block come at another time."""
+        """Pack neighbouring calls: as a block, or one by one where that would be too much at once."""
+        if pack.weight(items) <= _MOST_WEIGHT:
+            self._add_together(items, pack, is_block=is_block)
+            return
+        for item in items:
+            self._add_together([item], pack, is_block=is_block and len(items) == 1)
+            self._send_if_due()
+
+    def _add_together(self, items: list[Any], pack: _Packer, *, is_block: bool) -> None:
+        """As a block, or one by one where others of the same block come at another time."""
         first = self._packed
         fields: Iterable[tuple[str, Blob]]
         if is_block:
@@ -366,6 +382,12 @@ class _Packer:
         """A record of plain values, where that is possible."""
         raise NotImplementedError
 
+    def weight(self, items: list[Any]) -> int:
+        """Bytes of their arguments, as far as can be seen without pickling them."""
+        if set(map(type, items)) <= _LIGHT:
+            return 0
+        return sum(map(_weight, items))
+
     def calls_per_block(self, items: list[Any]) -> int:
         """How many calls make a block, from the size of the first ones."""
         sizes = []
@@ -409,7 +431,27 @@ class _Packer:
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         digest, args, kwargs = self.call(item)
         functions.setdefault(digest, b"")
-        return payload.pack_entries(self._seal, batch, index, [digest], [self._entry(index, 0, args, kwargs)])
+        entry = self._entry(index, 0, args, kwargs)
+        return payload.pack_entries(self._seal, batch, index, [digest], [entry], self._buffers)
+
+
+def _weight(value: Any, depth: int = 2) -> int:
+    kind = type(value)
+    if kind in (bytes, str, bytearray):
+        return len(value)
+    if kind in _LIGHT:
+        return 0
+    if kind is Call:
+        return _weight((*value.args, *(value.kwargs or {}).values()), depth)
+    if kind in (tuple, list, dict):
+        parts = value.values() if kind is dict else value
+        return sum(_weight(part, depth - 1) for part in itertools.islice(parts, 1000)) if depth else 0
+    if not hasattr(kind, "nbytes"):
+        return 0
+    try:
+        return int(value.nbytes)  # of an array
+    except Exception:  # noqa: BLE001 - of something else: it is the user's code
+        return 0
 
 
 class ItemPacker(_Packer):

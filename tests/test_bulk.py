@@ -179,6 +179,29 @@ def test_a_small_part_of_a_large_record_does_not_keep_the_whole_in_memory(q, wor
         assert large.shape == (2_000_000,)
 
 
+@pytest.mark.parametrize("form", ["list", "generator", "calls"])
+def test_large_calls_behind_many_small_ones_are_submitted_a_few_at_a_time(q, worker, form, monkeypatch):
+    import numpy as np
+
+    from nbqueue.submit import Submission
+
+    sizes = []
+    add = Submission._send
+    monkeypatch.setattr(
+        Submission, "_send", lambda self, **how: (sizes.append(self._bytes), add(self, **how))[1]
+    )  # fmt: skip
+    items = [None] * 40 + [np.full(1_000_000, i, "u1") for i in range(50)] + [(1, 2), "x", b"y" * 2_000_000] * 3
+    total = lambda item: -1 if item is None else len(item)  # noqa: E731
+    if form == "calls":
+        batch = q.enqueue_many([(total, (item,)) for item in items])
+    else:
+        batch = q.map(total, items if form == "list" else iter(items))
+    assert batch.results(60) == [-1] * 40 + [1_000_000] * 50 + [2, 1, 2_000_000] * 3
+    assert 1_000_000 < max(sizes) < 8_000_000
+    assert (batch[60].args[0] == 20).all()
+    batch.delete()
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="what a process has had at most, /proc tells")
 @pytest.mark.parametrize("way", ["batch", "(job.result() for job in batch.as_completed())"])
 def test_large_results_are_iterated_with_bounded_memory(q, worker, namespace, way):
