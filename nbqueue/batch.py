@@ -225,7 +225,7 @@ class Batch:
                         yield value
 
     def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
-        """The jobs, in the order in which they end.
+        """The jobs, in the order in which they end; one that is run again meanwhile comes once more.
 
         Parameters
         ----------

@@ -266,17 +266,21 @@ def _loads(data: memoryview, *, once: bool = False) -> Any:
     Buffers are copied; if the object is loaded `once` only, those stay where they are that can.
     """
     first, *buffers = _split(data)
-    return pickle.loads(first, buffers=[b if once and _can_stay(b) else bytearray(b) for b in buffers])
+    return pickle.loads(first, buffers=[(_in_place(b) if once else None) or bytearray(b) for b in buffers])
 
 
-def _can_stay(buffer: memoryview) -> bool:
-    """Whether it is aligned, can be written to, and is not a small part that would keep a large whole in memory."""
+def _in_place(buffer: memoryview) -> Any:
+    """The buffer as an object that is just this part of the record, so that nobody finds the rest by its `obj`.
+
+    None if it is not aligned, cannot be written to, or is a small part that would keep a large whole in memory.
+    """
     if buffer.readonly or len(buffer) < max(_LARGE, len(buffer.obj) // 8):  # type: ignore[arg-type]
-        return False
+        return None
     import ctypes
 
-    address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-    return address % min(16, len(buffer) & -len(buffer)) == 0
+    part = (ctypes.c_char * len(buffer)).from_buffer(buffer)
+    is_aligned = ctypes.addressof(part) % min(16, len(buffer) & -len(buffer)) == 0
+    return part if is_aligned else None
 
 
 def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, Pieces]:
@@ -363,19 +367,22 @@ def _gather(value: Any, parts: list[Any], seen: set[int]) -> bool:
     """Add a value to the parts, with what it refers to; False if any of it can be changed in place."""
     parts.append(value)
     kind = type(value)
-    if kind in IMMUTABLE or kind is types.ModuleType:
+    if kind in IMMUTABLE:
         return True
+    if kind is types.ModuleType:
+        name = value.__name__
+        return sys.modules.get(name) is value and not _travels(name)
     if kind is tuple:
         return all(_gather(item, parts, seen) for item in value)
     if kind in (types.GenericAlias, types.UnionType):  # annotations such as list[int] and int | None
         origin = getattr(value, "__origin__", None)
         return all(_gather(part, parts, seen) for part in (origin, *value.__args__))
     if kind is types.BuiltinFunctionType or isinstance(value, type):
-        return _is_importable(value)
+        return _is_importable(value) and not _travels(value.__module__)
     if kind is not types.FunctionType:
         return False
     if id(value) in seen or (value.__module__ != "__main__" and _is_importable(value)):
-        return True
+        return not _travels(value.__module__)
     seen.add(id(value))
     if value.__dict__:
         return False
@@ -385,12 +392,22 @@ def _gather(value: Any, parts: list[Any], seen: set[int]) -> bool:
         annotations = value.__annotations__
     except Exception:  # noqa: BLE001 - an empty cell; since Python 3.14 annotations are user code
         return False
-    parts += (code, value.__name__)
-    rest = [*(value.__defaults__ or ()), *cells, *(known[name] for name in _names(code) if name in known)]
+    defaults, names = value.__defaults__ or (), tuple(name for name in _names(code) if name in known)
+    parts += (code, value.__name__, value.__qualname__, value.__module__, *names, len(defaults), len(cells))
+    rest = [value.__doc__, *defaults, *cells, *(known[name] for name in names)]
     for more in (value.__kwdefaults__, annotations):
         if more:
             rest += (*more.keys(), *more.values())
     return all(_gather(part, parts, seen) for part in rest)
+
+
+def _travels(module: str | None) -> bool:
+    """Whether cloudpickle was told to send the module's code along: an edit of it must be seen."""
+    told = cloudpickle.list_registry_pickle_by_value()
+    if not told or module is None:
+        return False
+    parts = module.split(".")
+    return any(".".join(parts[: n + 1]) in told for n in range(len(parts)))
 
 
 @functools.lru_cache(1000)

@@ -59,6 +59,7 @@ class Pipeline:
         self._selector = selector
         self._greeting = greeting
         self._wire: Wire | None = None
+        self._away_since = time.monotonic()
         self._known: set[str] = set()
         """Scripts that were sent on this connection: the server has their texts."""
         self._sent: deque[_Sent] = deque()
@@ -80,6 +81,11 @@ class Pipeline:
     @property
     def is_connected(self) -> bool:
         return self._wire is not None
+
+    @property
+    def away(self) -> float:
+        """Seconds for which there has been no connection."""
+        return 0.0 if self._wire is not None else time.monotonic() - self._away_since
 
     @property
     def unanswered(self) -> int:
@@ -197,6 +203,7 @@ class Pipeline:
         self._selector.unregister(self._wire)
         self._wire.close()
         self._wire = None
+        self._away_since = time.monotonic()
         self._connect()
 
     def _tell(self, kind: type[Exception], words: str) -> None:

@@ -207,8 +207,9 @@ class Store:
 
     def bulk(self, key: str, fields: Sequence[str | bytes]) -> list[memoryview | None]:
         """Large values of a hash, each in memory of its own, which can be written to."""
-        names = (field if isinstance(field, bytes) else field.encode() for field in fields)
-        reply = self._talk(lambda wire: wire.values([b"HMGET", self.key(key), *names]))
+        names = [field if isinstance(field, bytes) else field.encode() for field in fields]
+        command = [b"HMGET", self.key(key), *names]
+        reply = self._talk(lambda wire: wire.values(command))
         if isinstance(reply, Reply):
             raise self.refused(reply, "HMGET")
         found: list[memoryview | None] = reply

@@ -19,6 +19,7 @@ from nbqueue.connection import Connection
 from nbqueue.payload import Blob, Code
 from nbqueue.store import Posted, new_id, new_token
 from nbqueue.transitions import Opening, Request, Submitted
+from nbqueue.wire import held_interrupt
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
@@ -203,8 +204,9 @@ class Submission:
         """An iterable that may be slow: what it has given is not kept back while it thinks."""
         over = threading.Event()
         helper = threading.Thread(target=self._help, args=(over, pack), name="nbqueue-submit", daemon=True)
-        helper.start()
         try:
+            with held_interrupt():
+                helper.start()
             while True:
                 try:
                     item = next(calls)
@@ -235,7 +237,8 @@ class Submission:
                 self._take_pending(pack, is_end=True)
         finally:
             over.set()
-            helper.join()
+            if helper.ident is not None:
+                helper.join()
 
     def _room(self) -> int:
         return self._per_block - self._packed % self._per_block

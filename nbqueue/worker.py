@@ -181,10 +181,12 @@ class Worker:
             return True
         idle = self._options.max_idle_time
         is_idle = idle is not None and time.monotonic() - self._idle_since > idle
-        if any(child.runs for child in self._children) and not self._is_full:
-            return False
-        if not self._requests.is_connected and time.monotonic() - self._idle_since > _GONE:
-            return bool(self._stopping) or is_idle  # nobody is there to settle with
+        is_gone = self._requests.away > _GONE  # nobody is there to settle with
+        if any(child.runs for child in self._children):
+            is_held_up = self._is_full and not any(child.running() for child in self._children)
+            return bool(self._stopping) and is_gone and is_held_up
+        if is_gone and time.monotonic() - self._idle_since > _GONE:
+            return bool(self._stopping) or is_idle
         if self._claiming is not None or self._requests.unanswered:
             return False
         if self._stopping:

@@ -386,6 +386,53 @@ def test_while_redis_takes_nothing_a_worker_keeps_so_much_and_lets_its_children_
     queue.close()
 
 
+def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is_gone(private, workers, tmp_path):
+    own = private()
+    began, speak, told, go = (tmp_path / name for name in ("began", "speak", "told", "go"))
+    process = workers.start(
+        "--url", own.url, "--namespace", "default", "--max-idle-time", "0.1", NBQUEUE_KEY="k",
+        first="import nbqueue.worker; nbqueue.worker._GONE, nbqueue.worker._MOST_HELD = 0.0, 1_000_000",
+    )  # fmt: skip
+    queue = Queue(connection=own.url, key="k", progress=False)
+
+    def begin():
+        with began.open("a") as file:
+            file.write("x")
+
+    def work():
+        begin()
+        while not go.exists():
+            time.sleep(0.01)
+        return "kept"
+
+    def tell():
+        from nbqueue.running import running
+
+        begin()
+        while not speak.exists():
+            time.sleep(0.01)
+        for number in range(20):
+            running().show("display_data", {"data": {"text/plain": "x" * 500_000}, "metadata": {}})
+            told.write_text(str(number))
+
+    jobs = queue.enqueue(work), queue.enqueue(tell)
+    wait_until(lambda: began.exists() and began.read_text() == "xx")
+    own.process.send_signal(signal.SIGSTOP)
+    speak.touch()
+    wait_until(lambda: told.exists() and int(told.read_text() or 0) > 0)
+    own.kill()
+    wait_until(lambda: b"lost the connection" in process.log.read_bytes())
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"finishes what runs" in process.log.read_bytes())
+    own.start()
+    wait_until(lambda: told.read_text() == "19")
+    go.touch()
+    assert [job.result(timeout=30) for job in jobs] == ["kept", None]
+    assert process.wait(30) == 0
+    assert began.read_text() == "xx"
+    queue.close()
+
+
 def test_a_worker_outlives_its_redis_and_settles_what_was_finished_meanwhile(private, workers, tmp_path):
     own = private()
     began, go = tmp_path / "began", tmp_path / "go"

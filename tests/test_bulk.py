@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pickle
+import sys
 from pathlib import Path
 
+import cloudpickle
 import pytest
 from conftest import run_as_notebook
 
@@ -164,19 +167,40 @@ def test_arrays_are_aligned_and_can_be_written_to_and_no_two_share_memory(q, wor
     assert (batch[1].args[0] == 3).all()
 
 
-def test_a_small_part_of_a_large_record_does_not_keep_the_whole_in_memory(q, worker):
+class Shared(bytearray):
+    """As in the documentation of pickle: takes what it is given apart by its `obj`."""
+
+    def __reduce_ex__(self, protocol):
+        return type(self)._reconstruct, (pickle.PickleBuffer(self),), None
+
+    @classmethod
+    def _reconstruct(cls, obj):
+        with memoryview(obj) as view:
+            whole = view.obj
+            return whole if type(whole) is cls else cls(whole)
+
+
+def test_a_buffer_is_seen_as_just_itself_wherever_it_lies(q, worker):
     import numpy as np
 
-    def parts(x):
-        return np.full(80_000, x, "u1"), np.zeros(2_000_000)
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        values = [Shared(b"x" * 300_000), Shared(b"y" * 300_000)]
+        found = q.map(lambda value: (len(value), bytes(value[:8]), value), values).results(30)
+        assert found == [(300_000, b"x" * 8, values[0]), (300_000, b"y" * 8, values[1])]
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
-    for x, (small, large) in enumerate(q.map(parts, range(3))):
-        whole = small.base
-        while getattr(whole, "base", None) is not None:
-            whole = whole.base
-        assert len(whole.obj if isinstance(whole, memoryview) else whole) == 80_000
-        assert (small == x).all()
-        assert large.shape == (2_000_000,)
+    def parts(x):
+        return np.full(80_000, x, "u1"), np.full(300_000, x, "u1"), np.zeros(2_000_000)
+
+    for x, arrays in enumerate(q.map(parts, range(3))):
+        for array, size in zip(arrays, (80_000, 300_000, 16_000_000), strict=True):
+            base = array.base
+            while getattr(base, "base", None) is not None:
+                base = base.base
+            assert len(memoryview(memoryview(base).obj)) == size  # a small part of a large record is a copy
+        assert (arrays[1] == x).all()
 
 
 @pytest.mark.parametrize("form", ["list", "generator", "calls"])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import math
+import sys
 
+import cloudpickle
 import pytest
 
 from nbqueue import errors, payload
@@ -125,6 +128,43 @@ def test_what_may_be_kept_of_a_function_and_what_must_be_pickled_again(monkeypat
     assert [a is b for a, b in zip(before, payload.parts_of(reads_a_number), strict=True)].count(False) == 1
     assert payload.parts_of(functools.partial(pow, 2)) is None
     assert payload.parts_of(len) == (len,)
+
+
+def test_a_change_of_anything_that_travels_with_a_function_is_seen(q, worker, tmp_path, monkeypatch):
+    source = """
+def prompt(x): "translate"
+def ask(x): return prompt.__doc__, prompt.__qualname__
+def pick(x):
+    try: return "old", setting_old
+    except NameError: return "new", setting_new
+def use(x): return carried.helper(x)
+"""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "nbq_carried.py").write_text("def helper(x): return 'first'\n")
+    carried = importlib.import_module("nbq_carried")
+    namespace = {"__name__": "__main__", "setting_old": 1, "carried": carried}
+    exec(source, namespace)
+    call = lambda name: q.enqueue(namespace[name], 0).result(timeout=20)  # noqa: E731
+
+    assert call("ask") == ("translate", "prompt")
+    namespace["prompt"].__doc__ = "summarize"
+    assert call("ask") == ("summarize", "prompt")
+    namespace["prompt"].__qualname__ = "other"
+    assert call("ask") == ("summarize", "other")
+
+    assert call("pick") == ("old", 1)
+    namespace["setting_new"] = namespace.pop("setting_old")
+    assert call("pick") == ("new", 1)
+
+    cloudpickle.register_pickle_by_value(carried)
+    try:
+        assert call("use") == "first"
+        carried.helper = eval("lambda x: 'second'", vars(carried))
+        assert call("use") == "second"
+    finally:
+        cloudpickle.unregister_pickle_by_value(carried)
+        del sys.modules["nbq_carried"]
+    assert payload.parts_of(namespace["use"]) is None  # nobody finds it by its name any more
 
 
 def test_annotations_and_functions_that_are_called_are_parts_of_a_function():

@@ -108,5 +108,7 @@ def test_a_connection_serves_others_after_values_and_after_an_error(namespace):
         store.bulk("text", ["a"])
     assert store.run("PING") == b"PONG"
     assert len(store._idle) == 1
+    store.run("CLIENT", "KILL", "ID", store.run("CLIENT", "ID"), "SKIPME", "no")
+    assert len(store.bulk("large", ["a"])[0]) == 3_000_000
     store.run("DEL", store.key("large"), store.key("text"))
     store.close()
