@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import pickle
 import sys
 
 import cloudpickle
@@ -165,6 +166,29 @@ def use(x): return carried.helper(x)
         cloudpickle.unregister_pickle_by_value(carried)
         del sys.modules["nbq_carried"]
     assert payload.parts_of(namespace["use"]) is None  # nobody finds it by its name any more
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"id": 1, "name": "x", "deep": [{"a": (1, [2.5, None])}, ()]}, [[[[[[1]]]]]], [], {}, {(1, 2): 3}, {1: {2, 3}},
+        list(range(1000)), [Seal], [b"x" * 100_000, "y" * 100_000], float("nan"), [True, 2**100, 1j],
+    ],
+)  # fmt: skip
+def test_plain_values_are_pickled_as_cloudpickle_would(value):
+    data = b"".join(payload._dumps(value))
+    assert repr(payload._loads(memoryview(data))) == repr(value)
+    assert repr(pickle.loads(data[10:])) == repr(value)
+
+
+def test_what_contains_itself_or_one_object_twice_comes_back_so():
+    value = [1]
+    value.append(value)
+    again = payload._loads(memoryview(b"".join(payload._dumps(value))))
+    assert again[1] is again
+    shared = ["x"]
+    first, second = payload._loads(memoryview(b"".join(payload._dumps((shared, shared)))))
+    assert first is second
 
 
 def test_annotations_and_functions_that_are_called_are_parts_of_a_function():
