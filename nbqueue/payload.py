@@ -266,8 +266,8 @@ def _dumps(obj: Any) -> Pieces:
 
 
 def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Whether cloudpickle would add nothing: small containers of values that nobody can change. It takes ten times as
-    long to begin with."""
+    """Whether cloudpickle, which takes ten times as long to begin with, would add nothing: small containers of values
+    that nobody can change."""
     kind = type(value)
     if kind is dict:
         return len(value) < 100 and set(map(type, value)) <= IMMUTABLE and _are_plain(value.values(), depth)

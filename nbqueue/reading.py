@@ -90,7 +90,7 @@ class Reader:
         """From which job on what comes next is already being read, and that."""
         self._told: bytearray = bytearray()
         self._untold: deque[Job] = deque()
-        """Jobs that have ended."""
+        """Jobs that have ended and were not given out yet."""
         self._at_once = _FIRST
 
     def next_in_order(self, waiting: Waiting) -> list[Any] | None:

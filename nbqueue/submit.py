@@ -30,6 +30,7 @@ _LARGE = 16 * 1024
 _MOST_WEIGHT = 4_000_000
 """Bytes of arguments that are not packed as one block, however small the first ones were."""
 _LIGHT = frozenset({int, float, bool, complex, type(None)})
+"""Types of which this is not asked."""
 _SEND_BYTES = 1_000_000
 _SEND_SECONDS = 0.05
 _STALE = 0.25
@@ -226,7 +227,8 @@ class Submission:
                     if not self._pending:
                         self._pending_since = time.monotonic()
                     self._pending.append(item)
-                    self._pending_weight += pack.weight([item])
+                    if type(item) not in _LIGHT:
+                        self._pending_weight += _weight(item)
                     if not self._per_block and len(self._pending) >= 16:
                         self._per_block = pack.calls_per_block(self._pending)
                     is_whole = self._per_block and len(self._pending) >= self._room()
@@ -272,7 +274,7 @@ class Submission:
 
     def _add(self, items: list[Any], pack: _Packer, *, is_block: bool) -> None:
         """Pack neighbouring calls: as a block, or one by one where that would be too much at once."""
-        if pack.weight(items) <= _MOST_WEIGHT:
+        if set(map(type, items)) <= _LIGHT or sum(map(_weight, items)) <= _MOST_WEIGHT:
             self._add_together(items, pack, is_block=is_block)
             return
         for item in items:
@@ -385,12 +387,6 @@ class _Packer:
         """A record of plain values, where that is possible."""
         raise NotImplementedError
 
-    def weight(self, items: list[Any]) -> int:
-        """Bytes of their arguments, as far as can be seen without pickling them."""
-        if set(map(type, items)) <= _LIGHT:
-            return 0
-        return sum(map(_weight, items))
-
     def calls_per_block(self, items: list[Any]) -> int:
         """How many calls make a block, from the size of the first ones."""
         sizes = []
@@ -439,6 +435,7 @@ class _Packer:
 
 
 def _weight(value: Any, depth: int = 2) -> int:
+    """Bytes of an item, as far as can be seen without pickling it."""
     kind = type(value)
     if kind in (bytes, str, bytearray):
         return len(value)
