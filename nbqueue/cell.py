@@ -35,7 +35,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from nbqueue import machine
+from nbqueue import forks, machine
 from nbqueue.outputs import LIMIT, Content, Emit, Outputs
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -129,6 +129,8 @@ class Cell:
             stopped = error
             _end_what_ipython_began(error)
         finally:
+            if self._outputs.is_fork:  # made by the cell, which has ended in it, too
+                _leave_fork(result, stopped or sys.exc_info()[1])
             while True:
                 try:
                     self._leave(before)
@@ -158,6 +160,13 @@ class Cell:
         before.restore()
         self._shell.end()
         self._outputs.close()
+
+
+def _leave_fork(result: CellResult | None, raised: BaseException | None) -> NoReturn:
+    """End a fork of a cell. IPython has told what the cell has raised there, except for `SystemExit`."""
+    if result is None:
+        forks.leave(raised)
+    forks.leave(SystemExit(1) if result.error and not isinstance(result.error, SystemExit) else result.error)
 
 
 class _Process:
@@ -311,6 +320,8 @@ class _Shell(InteractiveShell):
     kernel = None
     """That there is such an attribute is how pandas knows a notebook from a terminal."""
     _stopped: BaseException | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    """In a fork: that of the process which it is a copy of."""
     _compiler = _Compiler()
 
     # From cell to cell
@@ -393,7 +404,7 @@ class _Shell(InteractiveShell):
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         error = exc_tuple[1] if exc_tuple is not None else sys.exc_info()[1]
         self._go_on(error)
-        if self._stopped is None:
+        if self._stopped is None and not (self.outputs.is_fork and isinstance(error, SystemExit)):
             super().showtraceback(exc_tuple, *args, **kwargs)
 
     def _showtraceback(self, etype: type[BaseException], evalue: BaseException, stb: list[str]) -> None:
@@ -466,20 +477,26 @@ class _Shell(InteractiveShell):
                 raise self._stopped
             return result
         finally:
-            left = asyncio.all_tasks(loop)
-            for task in left:
-                task.cancel()
-            if left:
-                loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
-            if left and self._stopped is None:
-                tasks = "An asyncio task" if len(left) == 1 else f"{len(left)} asyncio tasks"
-                print(
-                    f"{tasks} that the cell had started did not end before it, and had to be cancelled. "
-                    "In the background nothing goes on after the last line: await what was started.",
-                    file=sys.stderr,
-                )
+            if self.outputs.is_fork:
+                self._loop = loop  # whoever closes it, or drops it, changes what the other process waits for
+            else:
+                self._close(loop)
+
+    def _close(self, loop: asyncio.AbstractEventLoop) -> None:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+        if left and self._stopped is None:
+            tasks = "An asyncio task" if len(left) == 1 else f"{len(left)} asyncio tasks"
+            print(
+                f"{tasks} that the cell had started did not end before it, and had to be cancelled. "
+                "In the background nothing goes on after the last line: await what was started.",
+                file=sys.stderr,
+            )
 
 
 def _end_what_ipython_began(error: BaseException) -> None:

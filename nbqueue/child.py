@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nbqueue import errors, machine, messages, payload, running
+from nbqueue import errors, forks, machine, messages, payload, running
 from nbqueue.buffers import Buffers
 from nbqueue.messages import Do, Done, Page, Show
 from nbqueue.payload import Failure, Seal
@@ -57,6 +57,8 @@ def main() -> None:
     sys.modules["__main__"] = types.ModuleType("__main__")
     link = socket.socket(fileno=int(sys.argv[1]))
     page = Page(int(sys.argv[2]))
+    link.set_inheritable(False)  # what a job starts, and leaves behind, shall not keep them open
+    os.set_inheritable(page.fd, False)
     preload = sys.argv[3:]
     sys.argv[:] = [""]
     inbox = messages.Inbox()
@@ -66,19 +68,29 @@ def main() -> None:
         return
     printing = Printing(Writer(page.tape))
     printing.install()
-    for module in preload:
+    child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
+    os.register_at_fork(after_in_child=child.forked)
+    try:
+        _preload(preload)
+        signal.signal(signal.SIGUSR1, child.on_signal)
+        running.use(Running(child.show, _Stopped))
+        for message in incoming:
+            if isinstance(message, Do):
+                child.do(message)
+    except BaseException as error:
+        if child.is_fork:  # made outside of a job's function, such as by a module that is imported for it
+            forks.leave(error)
+        raise
+    child.close()
+
+
+def _preload(modules: list[str]) -> None:
+    for module in modules:
         try:
             __import__(module)
         except ImportError:
             if module != messages.CELL:  # of that the cell itself will tell
                 raise
-    child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
-    signal.signal(signal.SIGUSR1, child.on_signal)
-    running.use(Running(child.show, _Stopped))
-    for message in incoming:
-        if isinstance(message, Do):
-            child.do(message)
-    child.close()
 
 
 class Child:
@@ -86,7 +98,10 @@ class Child:
 
     def __init__(self, link: socket.socket, page: Page, seal: Seal, worker: str, printing: Printing) -> None:
         self._link = link
+        self._page = page
         self._cells = page.cells
+        self.is_fork = False
+        """This is a fork that a job has made; of what is the child's it has a copy of the memory only."""
         self._printing = printing
         self._seal = seal
         self._worker = worker
@@ -105,12 +120,22 @@ class Child:
         if self._runner is not None:
             self._runner.close()
 
+    def forked(self) -> None:
+        """What a fork does first: let go of all that the child shares with the worker, so that none of it can be
+        read or written here, whatever runs, nor be kept open."""
+        self.is_fork = True
+        running.use(None)
+        self._link.close()
+        self._page.close()
+
     def on_signal(self, number: int, frame: types.FrameType | None) -> None:
         """Report what ended before the running job; stop that, if it still is the one that is meant.
 
         What it has started is interrupted with it, as by Jupyter's stop button. Not while it starts a process: the
         worker insists, and the next signal comes soon.
         """
+        if self.is_fork:
+            return
         cells = self._cells
         if cells[Page.INDEX] < 0 or self._is_reporting:
             return
@@ -174,6 +199,7 @@ class Child:
         """Run the jobs of one block; returns the index after the last one that ran."""
         cells, number, seal = self._cells, run.number, self._seal
         clock, INDEX, SINCE, STOP_NUMBER, STOP = time.monotonic_ns, Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
+        COROUTINE = types.CoroutineType
         opened: payload.Calls | None = None
         problem: Exception | None = None
         try:
@@ -209,10 +235,14 @@ class Child:
                     cells[INDEX] = index
                     value = called(*args, **kwargs)
                     args = kwargs = None  # type: ignore[assignment]
-                if type(value) is types.CoroutineType:
+                if type(value) is COROUTINE:
                     value = self._await(value)
+                if self.is_fork:
+                    forks.leave()
                 cells[INDEX] = -1
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
+                if self.is_fork:
+                    forks.leave(error.with_traceback(_of_user(error.__traceback__)))
                 cells[INDEX] = -1
                 now = clock()
                 if isinstance(error, _Stopped):

@@ -104,9 +104,14 @@ class Outputs:
         if self._is_open and not self._is_elsewhere() and time.monotonic() - self._emitted >= _INTERVAL:
             self._mark("flush")
 
+    @property
+    def is_fork(self) -> bool:
+        """Whether this is a fork of the process that it was made in."""
+        return os.getpid() != self._pid
+
     def _is_elsewhere(self) -> bool:
         """Whether this is a fork, where the thread is not; or the thread itself, which must not wait for itself."""
-        return os.getpid() != self._pid or threading.current_thread() is self._thread
+        return self.is_fork or threading.current_thread() is self._thread
 
     def _mark(self, what: Literal["open", "flush", "close", "stop"]) -> None:
         mark = _Mark(what)

@@ -83,6 +83,7 @@ class Printing:
         """The tape is the parent's. Another thread may have held the lock."""
         self._reset()
         self._run = None
+        self._tape.close()
 
 
 class Stream(io.TextIOBase):

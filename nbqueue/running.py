@@ -23,8 +23,8 @@ class _Process:
     running: Running | None = None
 
 
-def use(running: Running) -> None:
-    """This process runs jobs from now on."""
+def use(running: Running | None) -> None:
+    """This process runs jobs from now on, or none any more."""
     _Process.running = running
 
 

@@ -51,6 +51,10 @@ class Writer:
         self._begun = 0
         self._in_turns: list[int] = []
 
+    def close(self) -> None:
+        self._cells.release()
+        self._segments.release()
+
     def write(self, number: int, index: int, stream: int, text: bytes) -> None:
         """Add what a job has printed.
 

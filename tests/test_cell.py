@@ -390,6 +390,39 @@ def test_a_fork_prints_to_the_log_and_does_not_hang(fresh: Interpreter) -> None:
     assert "shown" in fresh.log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [
+        ("print('to its end', flush=True)", 0, "to its end"), ("sys.exit()", 0, None), ("sys.exit(3)", 3, None),
+        ("exit", 0, None), ("sys.exit('words')", 1, "words"), ("1 / 0", 1, "ZeroDivisionError"),
+        ("raise KeyboardInterrupt", 1, "KeyboardInterrupt"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("way", ["", "await asyncio.sleep(0)\n"])
+def test_a_fork_ends_where_it_leaves_the_cell(
+    shared: Interpreter, way: str, end: str, code: int, told: str | None
+) -> None:
+    # That the loop still hears of the end of a thread.
+    waits = "await asyncio.wait_for(asyncio.to_thread(time.sleep, 0.05), 9); assert time.monotonic() - began < 8"
+    before = len(shared.log.read_text())
+    answer = shared.run(
+        "import asyncio, os, sys, time, warnings\nbegan = time.monotonic()\nwarnings.simplefilter('ignore')\n"
+        f"{way}print('parent')\npid = os.fork()\nif pid == 0:\n    {end}\n"
+        "else:\n    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+        + (f"    {waits}\n" if way else "")
+        + "    print('end')\ncode if pid else None"
+    )
+    assert answer["value"] == repr(code)
+    assert text(answer) == "parent\nend\n"
+    log = shared.log.read_text()[before:]
+    assert "SystemExit" not in log
+    if told is None:
+        assert log == ""
+    else:
+        assert told in log and log.count("Traceback") == (0 if end.startswith(("print", "sys")) else 1)
+    assert shared.run("6 * 7")["value"] == "42"
+
+
 def test_output_is_handed_on_while_the_cell_runs(shared: Interpreter) -> None:
     # The signal that ends the cell is sent when its output comes.
     answer = shared.run("print('ready')\nwhile True: pass", stop_on="ready")

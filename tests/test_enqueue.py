@@ -352,6 +352,17 @@ def test_a_cell_runs_in_a_fresh_interpreter_where_the_notebook_is(kernel, tmp_pa
         wait_until(lambda pid=pid: not machine.is_alive(pid, ""))
 
 
+def test_a_fork_ends_where_it_leaves_the_cell(kernel):
+    for leave, code in (("sys.exit(3)", 3), ("1 / 0", 1), ("print('end')", 0)):
+        enqueue(kernel, "%%enqueue job\nimport os, sys\nprint('parent')\npid = os.fork()\n"
+                        f"if pid == 0:\n    {leave}\n"
+                        "os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else None")  # fmt: skip
+        assert kernel.run("job.result(30)") == f"{code}"
+        assert kernel.run("job.output") == f"'parent\\n{code}\\n'"
+    enqueue(kernel, "%%enqueue job\n6 * 7")
+    assert kernel.run("job.result(30)") == "42"
+
+
 def test_what_jobs_leave_behind_no_cell_and_no_later_job_finds(kernel):
     kernel.run("import os\ndef leave(_):\n    os.chdir('/')\n    os.environ['LEFT'] = '1'")
     assert kernel.run("q.map(leave, range(40), progress=False).wait(30).done") == "True"
