@@ -74,7 +74,7 @@ class Pipeline:
         selector.register(self._wake, selectors.EVENT_READ, self._take_opened)
         self._thread: threading.Thread | None = None
         self._pause = 0.0
-        self._closed = False
+        self._closed = threading.Event()
         self._has_told: set[type[Exception]] = set()
         self._connect()
 
@@ -118,13 +118,13 @@ class Pipeline:
                 self._broken(error)
 
     def close(self) -> None:
-        self._closed = True
+        self._closed.set()
         self._selector.unregister(self._wake)
         if self._wire is not None:
             self._selector.unregister(self._wire)
             self._wire.close()
         if self._thread is not None:
-            self._thread.join(6)
+            self._thread.join(1)  # it may take longer: then it closes by itself what it opens
         self._wake.close()
         self._waker.close()
 
@@ -217,7 +217,8 @@ class Pipeline:
         self._pause = min(max(2 * pause, _FIRST_PAUSE), _LONGEST_PAUSE)
 
         def open_() -> None:
-            time.sleep(pause)
+            if self._closed.wait(pause):
+                return
             try:
                 opened = self._store.open()
                 (reply,) = opened.call([[b"PING"]], CONNECTING)
@@ -240,7 +241,7 @@ class Pipeline:
     def _take_opened(self) -> None:
         self._wake.recv(64)
         opened = self._opened.pop()
-        if self._closed:
+        if self._closed.is_set():
             return
         if not isinstance(opened, Wire):
             self._tell(errors.ServerError, str(opened))

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +30,8 @@ _MOST_READS = 64
 """Of its socket in a row: who writes faster than we read must not keep us from everything else."""
 _MOST_FUNCTIONS = 500
 """Functions that a child keeps; more, and it starts anew."""
+_ENDING = 5.0
+"""Seconds in which a child ends by itself; so long it is waited for once more after it was killed."""
 
 
 @dataclass
@@ -68,7 +71,7 @@ class Guard:
         try:
             self._process.stdin.write(line + "\n")
         except BrokenPipeError:
-            self._process.wait()
+            self._end(0.0)
             self._start()
 
     def watch(self, group: int) -> None:
@@ -88,7 +91,16 @@ class Guard:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
-        self._process.wait()
+        self._end(_ENDING)
+
+    def _end(self, timeout: float) -> None:
+        """Wait until it has ended; it is killed if it takes longer than so many seconds."""
+        try:
+            self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_ENDING)
 
 
 class ChildProcess:
@@ -124,7 +136,10 @@ class ChildProcess:
         """It has not been handed anything."""
         self.is_used_up = False
         """It has run a cell, which may have changed anything in it: no other shall find that."""
+        self._killed_at: float | None = None
         self._leaves_until: float | None = None
+        self.between_since: float | None = None
+        """Since when it has been seen in no job although it has a run, where somebody waits for the end of that."""
         self.asked_for: tuple[int, int] | None = None
         """Number and index of the running job before which it was asked to report what has ended."""
         self._queue(hello)
@@ -257,13 +272,22 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End it at once, with all processes of its group."""
+        if self._killed_at is None:
+            self._killed_at = time.monotonic()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(PermissionError):
+            self.process.kill()  # a job may have moved it to another group
 
     def death(self) -> str | None:
-        """How it died, in words; None while it lives. What it started is killed with it."""
+        """How it died, in words; None while it lives. What it started is killed with it.
+
+        One that does not die counts as dead: it hangs in the kernel, such as in a file system that is gone.
+        """
         returncode = self.process.poll()
         if returncode is None:
+            if self._killed_at is not None and time.monotonic() - self._killed_at > _ENDING:
+                return "its process hangs in the kernel, and does not even die of SIGKILL"
             return None
         self.kill()
         return machine.death_in_words(returncode, machine.memory_kills() - self._memory_kills)
@@ -271,27 +295,31 @@ class ChildProcess:
     def leave(self) -> None:
         """Let it end: it does when it has nothing to do and its socket is closed."""
         self.link.close()
-        self._leaves_until = time.monotonic() + 5
+        self._leaves_until = time.monotonic() + _ENDING
 
     def has_left(self) -> bool:
         """Whether it has ended after `leave`, and nothing of it is left; it is killed if it takes too long."""
         assert self._leaves_until is not None
-        if self.process.poll() is None and time.monotonic() < self._leaves_until:
+        has_ended = self.process.poll() is not None
+        if has_ended or time.monotonic() >= self._leaves_until:
+            self.kill()
+        if not has_ended:
             return False
-        self.kill()
-        self.process.wait()
         self._guard.forget(self.pid)
         self._tape.close()
         self.page.close()
         return True
 
-    def close(self) -> None:
-        """Let it end, and wait for that."""
-        if self._leaves_until is None:
-            self.leave()
-        while not self.has_left():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(0.2)
+
+def end(children: Sequence[ChildProcess]) -> list[ChildProcess]:
+    """Wait until children have ended that were told to leave; returns those that do not even die of SIGKILL."""
+    deadline = time.monotonic() + 2 * _ENDING
+    left = [child for child in children if not child.has_left()]
+    while left and time.monotonic() < deadline:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            left[0].process.wait(0.2)
+        left = [child for child in left if not child.has_left()]
+    return left
 
 
 def functions_needed(claimed: Claimed) -> set[bytes]:

@@ -26,7 +26,7 @@ from nbqueue import errors, machine, messages, payload, server, transitions
 from nbqueue.connection import Connection
 from nbqueue.messages import Done, Printed, Show
 from nbqueue.pipeline import Pipeline
-from nbqueue.pool import ChildProcess, Guard, Run, functions_needed
+from nbqueue.pool import ChildProcess, Guard, Run, end, functions_needed
 from nbqueue.sweep import EVERY, WORKER_SILENCE, Sweeper, vanished
 from nbqueue.transcript import Transcript
 from nbqueue.transitions import GONE, Claimed, WorkerState
@@ -54,6 +54,8 @@ _BEAT_SOON = 0.2
 """Seconds after which a worker that has nothing more to do says so."""
 _GONE = 5.0
 """Seconds for which a worker that shall leave waits for a server that is gone."""
+_STUCK = 60.0
+"""Seconds after which such a worker ends a child that has a run, but is in none of its jobs, and says nothing."""
 _BLOCKING = 2.0
 """Seconds that a blocking wait for work takes at most."""
 
@@ -200,12 +202,19 @@ class Worker:
         for child in self._children:
             if child.runs:
                 child.kill()
-            child.close()
-        for child in self._leaving:
-            child.close()
-        with contextlib.suppress(errors.ServerError):
-            self._store.call(transitions.reap(self.id, None, ""))
+            child.leave()
+        for child in end([*self._leaving, *self._children]):
+            log.error("process %d hangs in the kernel, and does not even die of SIGKILL", child.pid)
+        self._sign_off()
         self._store.close()
+
+    def _sign_off(self) -> None:
+        """Tell Redis. If it does not hear that soon, others find out by themselves that this worker is gone."""
+        request = transitions.reap(self.id, None, "")
+        with contextlib.suppress(errors.ServerError):
+            wire = self._store.open()
+            wire.call(self._store.commands(request, whole=True), _GONE)
+            wire.close()
 
     def _on_signals(self) -> None:
         for number in self._signals.recv(256):
@@ -449,6 +458,7 @@ class Worker:
 
     def _hear(self, child: ChildProcess, *, is_dead: bool = False) -> None:
         for said in child.received(everything=is_dead):
+            child.between_since = None
             if isinstance(said, Done):
                 self._on_done(child, said)
             else:
@@ -567,7 +577,8 @@ class Worker:
                 self._release(run.number, index, run.stop, death)
                 self._release(run.number, run.start, index)
         child.runs.clear()
-        child.close()
+        child.leave()
+        self._leaving.append(child)
         if not self._stopping:
             self._add_child()
 
@@ -690,7 +701,9 @@ class Worker:
         current = child.running()
         if current is None:
             self._cancel_waiting(child, now)
+            self._end_if_stuck(child, now)
             return
+        child.between_since = None
         run, index, since = current
         if child.soft_at is not None:
             if now >= child.soft_at + _GRACE:
@@ -710,6 +723,16 @@ class Worker:
             child.stop_soon(run, index, now)
         elif any(self._is_canceling(other) for other in child.runs):
             self._stop_behind_current(child, now)
+
+    def _end_if_stuck(self, child: ChildProcess, now: float) -> None:
+        """Have a worker that shall leave wait for running jobs only, and for children that get on with their runs."""
+        if not (self._stopping and child.runs) or self._is_full:
+            child.between_since = None
+        elif child.between_since is None:
+            child.between_since = now
+        elif now - child.between_since > _STUCK:
+            log.warning("process %d has not gone on with its run for %g seconds, and is ended", child.pid, _STUCK)
+            child.kill()
 
     def _is_canceling(self, run: Run) -> bool:
         return run.batch in self._canceling or any(

@@ -401,6 +401,107 @@ def test_the_second_signal_ends_it_at_once_and_gives_back_what_ran(q, workers, t
     assert job.result(timeout=20) == "again"
 
 
+def test_a_child_that_a_job_has_moved_to_another_group_is_ended_all_the_same(q, workers, tmp_path):
+    pids = tmp_path / "pids"
+
+    def work():
+        other = subprocess.Popen(["sleep", "60"], process_group=0)
+        os.setpgid(0, other.pid)
+        pids.write_text(f"{os.getpid()} {other.pid}")
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # which would interrupt the other as well
+        time.sleep(60)
+
+    process = workers.start(children=1)
+    job = q.enqueue(work, job_timeout=0.5)
+    with pytest.raises(errors.JobTimeout):
+        job.result(timeout=20)
+    assert job.duration < 1.5
+    child, other = pids_in(pids)
+    assert not alive(child)
+    os.kill(other, signal.SIGKILL)
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+    assert q.stop_workers() == 1
+    assert process.wait(20) == 0
+
+
+def test_a_child_that_does_not_even_die_of_a_kill_is_replaced_and_keeps_no_worker(q, workers, tmp_path):
+    """It hangs in the kernel, such as in a file system that is gone."""
+    began = tmp_path / "began"
+    unkillable = """
+import os, subprocess, nbqueue.pool
+nbqueue.pool._ENDING = 0.3
+os.killpg = lambda *_: None
+subprocess.Popen.kill = lambda self: None
+"""
+
+    def hang():
+        with began.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        while True:
+            time.sleep(60)
+
+    process = workers.start(children=1, first=unkillable)
+    job = q.enqueue(hang, job_timeout=0.2)
+    with pytest.raises(errors.JobTimeout):
+        job.result(timeout=20)
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+    job = q.enqueue(hang)
+    wait_until(lambda: len(pids_in(began)) == 2)
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: b"finishes what runs" in process.log.read_bytes())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert job.is_queued
+    for pid in pids_in(began):
+        assert f"process {pid} hangs in the kernel" in process.log.read_text()
+        wait_until(lambda pid=pid: not alive(pid))  # the guard has ended it
+
+
+def test_a_child_that_is_in_no_job_and_does_not_go_on_does_not_keep_the_worker(q, workers, tmp_path, monkeypatch):
+    loading = tmp_path / "loading"
+    (tmp_path / "hanging.py").write_text(
+        f"import os, pathlib, time\nif os.environ.get('HANGS'):\n"
+        f"    pathlib.Path({str(loading)!r}).touch()\n    time.sleep(60)\ndef work(x): return x\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import hanging
+
+    process = workers.start(first="import nbqueue.worker; nbqueue.worker._STUCK = 0.3", HANGS="1")
+    job = q.enqueue(hanging.work, 1)
+    wait_until(loading.exists)
+    assert q.stop_workers() == 1
+    assert process.wait(20) == 0
+    assert "has not gone on with its run" in process.log.read_text()
+    assert job.is_queued
+    workers.start()
+    assert job.result(timeout=20) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="whose process the guard is, /proc tells")
+def test_a_worker_leaves_although_its_guard_is_stopped_and_its_redis_does_not_answer(private, workers):
+    own = private()
+    process = workers.start(
+        "--url", own.url, "--namespace", "default", NBQUEUE_KEY="k",
+        first="import nbqueue.worker, nbqueue.pool; nbqueue.worker._GONE = nbqueue.pool._ENDING = 0.3",
+    )  # fmt: skip
+    (guard,) = (pid for pid, command in machine.commands() if "guard.py" in command and parent(pid) == process.pid)
+    os.kill(guard, signal.SIGSTOP)
+    own.process.send_signal(signal.SIGSTOP)
+    try:
+        process.send_signal(signal.SIGTERM)
+        wait_until(lambda: b"finishes what runs" in process.log.read_bytes())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert not alive(guard)
+    finally:
+        own.process.send_signal(signal.SIGCONT)
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def test_what_user_code_prints_or_writes_to_descriptors_breaks_nothing(q, worker):
     def noisy(x):
         print("printed" * 1000)
