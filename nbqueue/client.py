@@ -101,12 +101,13 @@ class Queue:
 
     @property
     def _connection(self) -> Connection:
+        if self._pid != os.getpid():  # one of the threads that are not in this fork may have held the lock
+            self._lock, self._made, self._pid = threading.RLock(), None, os.getpid()
         with self._lock:
-            if self._made is None or self._pid != os.getpid():
+            if self._made is None:
                 self._made = connections.connect(
                     self._where, namespace=self.namespace, key=self._key, environment=self._environment
                 )
-                self._pid = os.getpid()
                 self._codes = Codes(self._made)
                 self._listener = Listener(self._made.store)
                 self._open = {}

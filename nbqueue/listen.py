@@ -83,11 +83,15 @@ class Listener:
         self._watches: dict[str, Watch] = {}
         self._retiring: threading.Timer | None = None
 
+    def _leave_to_parent(self) -> None:
+        """A fork shares the connection: it stays the parent's, one of whose threads may have held a lock."""
+        if self._pid != os.getpid():
+            self._reset()
+
     @contextlib.contextmanager
     def watch(self, batch: str) -> Iterator[Watch]:
         """Hear of a batch while the block runs, from its beginning on."""
-        if self._pid != os.getpid():  # a fork shares the connection: it stays the parent's
-            self._reset()
+        self._leave_to_parent()
         with self._changed:
             watch = self._watches.get(batch)
             is_new = watch is None
@@ -105,6 +109,7 @@ class Listener:
                 self.listen(lambda: watch.complete_since < float("inf"), _CONFIRM)
             yield watch
         finally:
+            self._leave_to_parent()
             with self._changed:
                 watch.users -= 1
                 watch.used_at = time.monotonic()
@@ -113,6 +118,7 @@ class Listener:
 
     def listen(self, is_over: Callable[[], bool], timeout: float) -> None:
         """Read, or have another thread read, until something is true or the timeout (seconds) is over."""
+        self._leave_to_parent()
         deadline = time.monotonic() + timeout
         while True:
             with self._changed:
@@ -141,6 +147,7 @@ class Listener:
 
     def close(self) -> None:
         """Hear of nothing any more; the next watch subscribes anew."""
+        self._leave_to_parent()
         with self._changed:
             wire, self._wire = self._wire, None
             self._watches = {}

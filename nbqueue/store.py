@@ -307,6 +307,7 @@ class Store:
 
     def close(self) -> None:
         """Close the connections that are not in use."""
+        self._leave_to_parent()
         with self._lock:
             wires, self._idle = self._idle, []
         for wire in wires:
@@ -340,12 +341,16 @@ class Store:
             pause = min(2 * pause, 1.0)
 
     def _take(self) -> Wire:
+        self._leave_to_parent()
         with self._lock:
-            if self._pid != os.getpid():  # a fork shares the sockets: they stay the parent's
-                self._idle, self._pid = [], os.getpid()
             if self._idle:
                 return self._idle.pop()
         return self.open()
+
+    def _leave_to_parent(self) -> None:
+        """A fork shares the sockets: they stay the parent's, one of whose threads may have held the lock."""
+        if self._pid != os.getpid():
+            self._lock, self._idle, self._pid = threading.Lock(), [], os.getpid()
 
     def _give(self, wire: Wire) -> None:
         with self._lock:
@@ -362,6 +367,7 @@ class Posted(Generic[T]):
         self._store, self._request = store, request
         commands = store.commands(request)
         self._count = len(commands)
+        self._pid = os.getpid()
         self._wire: Wire | None = None
         try:
             wire = store._take()
@@ -371,7 +377,8 @@ class Posted(Generic[T]):
             pass  # `result` sends it again
 
     def result(self) -> T:
-        """What the server answers; where its answer was lost, or it could not act now, the request is sent again.
+        """What the server answers; where its answer was lost, or it could not act now, the request is sent again. So it
+        is in a fork: the answer is the parent's.
 
         Raises
         ------
@@ -379,7 +386,7 @@ class Posted(Generic[T]):
             As for `Store.call`.
         """
         wire, self._wire = self._wire, None
-        if wire is not None:
+        if wire is not None and self._pid == os.getpid():
             try:
                 reply = answer(wire.collect(self._count))
             except errors.ServerUnreachable:

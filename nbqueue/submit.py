@@ -169,6 +169,7 @@ class Submission:
         self._pending_weight = 0
         self._lock = threading.RLock()
         self._problem: BaseException | None = None
+        self._pid = os.getpid()
         self._posted: tuple[_Part, Posted[Submitted]] | None = None
         """What was sent and not answered yet."""
 
@@ -214,6 +215,8 @@ class Submission:
                 except StopIteration:
                     break
                 except Exception as error:
+                    if self._is_fork:
+                        raise
                     with self._lock:
                         self._settle()
                     raise errors.SubmitError(
@@ -308,6 +311,8 @@ class Submission:
 
     def _send(self, *, is_last: bool = False) -> None:
         """Send what is packed. Its answer is read before the next is sent: meanwhile, that is packed."""
+        if self._is_fork:
+            raise errors.SubmitError(f"batch {self.batch} is submitted by the process that this one is a fork of")
         self._settle()
         count = self._packed - self.sent
         if self._opening is None:
@@ -356,8 +361,13 @@ class Submission:
             )
         self.sent += part.count
 
+    @property
+    def _is_fork(self) -> bool:
+        """This is a fork that the iterable has made: what is submitted is the parent's."""
+        return self._pid != os.getpid()
+
     def _give_up(self, error: BaseException) -> None:
-        if self._opening is None:
+        if self._opening is None or self._is_fork:
             return
         with contextlib.suppress(errors.NbqueueError):
             self._settle()

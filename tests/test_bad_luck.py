@@ -895,3 +895,52 @@ def test_a_fork_of_the_client_does_not_share_its_connections(q, worker):
             os._exit(status)
     assert [q.enqueue(abs, -i).result(timeout=20) for i in range(10)] == list(range(10))
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_fork_in_an_iterable_leaves_the_submission_to_its_parent(namespace, q, worker):
+    script = """
+import os, sys
+from nbqueue import Queue
+
+def items():
+    yield from range(3000)
+    if (pid := os.fork()) == 0:
+        if sys.argv[2] == "leaves":
+            sys.exit(3)
+        yield from range(9000)
+        return
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    yield from range(3000, 5000)
+
+batch = Queue(namespace=sys.argv[1], progress=False).map(abs, items())
+print(batch.results(timeout=30) == list(range(5000)))
+"""
+    for way, code in (("leaves", 3), ("goes on", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, namespace, way], capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout == f"{code}\nTrue\n", done.stderr
+        assert ("is a fork of" in done.stderr) == (way == "goes on")
+    assert [batch.counts["finished"] for batch in q.batches()] == [5000, 5000]
+
+
+def test_a_fork_of_a_job_does_not_share_the_connections_of_its_client(q, worker, namespace):
+    def work(namespace):
+        own = Queue(namespace=namespace, progress=False)
+        batch = own.map(abs, range(-300, 0))
+        seen = batch.as_completed(timeout=20)
+        assert next(seen).is_finished
+        pids = []
+        for _ in range(3):
+            if (pid := os.fork()) == 0:
+                assert [own.enqueue(abs, -i).result(timeout=20) for i in range(10)] == list(range(10))
+                assert batch.results(timeout=20) == list(range(300, 0, -1))
+                sys.exit(7)
+            pids.append(pid)
+        mine = [own.enqueue(abs, -i).result(timeout=20) for i in range(100, 120)]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+        rest = sum(job.is_finished for job in seen)
+        own.close()
+        return codes, mine, rest
+
+    assert q.enqueue(work, namespace).result(timeout=60) == ([7, 7, 7], list(range(100, 120)), 299)
