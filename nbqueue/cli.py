@@ -31,13 +31,18 @@ _PATIENCE = 10.0
 class _Words(click.Group):
     """Says what went wrong in one line, with exit code 2: never a traceback for a user's mistake."""
 
+    group_class = type  # groups in it are of this class too
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:  # by itself, click before 8.2 calls this a success
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(_MISTAKE)
+        return super().parse_args(ctx, args)
+
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         options["standalone_mode"] = False
         try:
             sys.exit(super().main(args, *more, **options) or 0)
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(_MISTAKE)
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" See: {context.command_path} --help" if context is not None else ""
