@@ -203,8 +203,9 @@ class Worker:
             child.close()
         for child in self._leaving:
             child.close()
-        with contextlib.suppress(errors.ServerError):
-            self._store.call(transitions.reap(self.id, None, ""))
+        if self._requests.away < _GONE:  # an embedded server that was stopped would be started again by being told
+            with contextlib.suppress(errors.ServerError):
+                self._store.call(transitions.reap(self.id, None, ""))
         self._store.close()
 
     def _on_signals(self) -> None:
