@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -20,24 +21,31 @@ if TYPE_CHECKING:
     from nbqueue.batch import Batch
     from nbqueue.client import Queue
     from nbqueue.connection import Connection
+    from nbqueue.server import Status
     from nbqueue.store import Store
+    from nbqueue.transitions import WorkerState
 
 _MISTAKE = 2
 _INTERRUPTED = 130
-_PATIENCE = 10.0
-"""Seconds that `server stop` gives workers to leave."""
+_PATIENCE, _PATIENCE_IF_BUSY = 10.0, 3.0
+"""Seconds that `server stop` gives workers to leave, and where all that are left have jobs."""
 
 
 class _Words(click.Group):
     """Says what went wrong in one line, with exit code 2: never a traceback for a user's mistake."""
 
+    group_class = type  # groups in it are of this class too
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:  # by itself, click before 8.2 calls this a success
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(_MISTAKE)
+        return super().parse_args(ctx, args)
+
     def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
         options["standalone_mode"] = False
         try:
             sys.exit(super().main(args, *more, **options) or 0)
-        except click.exceptions.NoArgsIsHelpError as error:
-            error.show()
-            sys.exit(_MISTAKE)
         except click.ClickException as error:
             context = getattr(error, "ctx", None)
             hint = f" See: {context.command_path} --help" if context is not None else ""
@@ -186,6 +194,7 @@ def server_status(as_json: bool) -> None:
         "running": status.running, "pid": status.pid, "server": f"{status.family} {status.version or ''}".strip(),
         "socket": str(status.socket or ""), "data": str(status.directory), "bytes on disk": status.bytes_on_disk,
         "memory": status.memory_used, "memory limit": status.memory_limit, "log": str(status.log),
+        "problem": _problem(status),
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(facts))
@@ -193,6 +202,15 @@ def server_status(as_json: bool) -> None:
     for name, value in facts.items():
         if value is not None and value != "":
             click.echo(f"{name:>14}  {_readable(name, value)}")
+
+
+def _problem(status: Status) -> str:
+    if not status.unwritten:
+        return ""
+    return (
+        f"it cannot write to its disk, and takes nothing more until it can: make room for {status.directory}. "
+        f"{status.unwritten:,} bytes that it has taken are not written yet"
+    )
 
 
 def _readable(name: str, value: Any) -> str:
@@ -210,16 +228,20 @@ def server_stop() -> None:
 
     status = embedded.status()
     left = _dismiss_workers() if status.pid is not None else 0
+    unwritten = embedded.status().unwritten
     click.echo("stopped" if embedded.stop() else "it was not running")
     if left:
         click.echo(f"{left} of its workers are still busy, and go on when it runs again", err=True)
+    if unwritten:
+        click.echo(f"{unwritten:,} bytes that it had taken could not be written to its disk, and are lost", err=True)
 
 
 def _dismiss_workers() -> int:
     """Tell the workers of the embedded server, which would wait for it, to leave; returns how many are still there."""
+    from nbqueue import launch, machine, transitions
     from nbqueue import server as embedded
-    from nbqueue import transitions
     from nbqueue.store import Store
+    from nbqueue.sweep import vanished
 
     url, namespaces, cursor = embedded.ensure().url, set[str](), b"0"
     reader = Store(url)
@@ -230,14 +252,19 @@ def _dismiss_workers() -> int:
             break
     reader.close()
     stores = [Store(url, namespace) for namespace in sorted(namespaces)]
-    deadline = time.monotonic() + _PATIENCE
-    for store in stores:
-        for worker in store.call(transitions.workers()):
-            store.call(transitions.order(worker.id, "stop"))
+    here, began = machine.identity(), time.monotonic()
+
+    def present() -> list[tuple[Store, WorkerState]]:
+        found = [(store, worker) for store in stores for worker in store.call(transitions.workers())]
+        return [(store, worker) for store, worker in found if not vanished(worker, here)]
+
+    for store, worker in present():
+        with contextlib.suppress(errors.ServerError):  # it cannot be told, and is waited for all the same
+            launch.stop_worker(store, worker)
     while True:
-        workers = [(store, worker) for store in stores for worker in store.call(transitions.workers())]
-        is_busy = any(worker.leases for _, worker in workers)
-        if not workers or time.monotonic() > deadline - (_PATIENCE - 3 if is_busy else 0):
+        workers = present()
+        patience = _PATIENCE_IF_BUSY if all(worker.leases for _, worker in workers) else _PATIENCE
+        if not workers or time.monotonic() - began > patience:
             break
         time.sleep(0.05)
     for store in stores:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -512,7 +513,8 @@ class Queue:
         alive = Workers()
         for worker in workers:
             if vanished(worker, here):
-                self.store.call(transitions.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
+                with contextlib.suppress(errors.ServerFull):  # whoever looks when there is room again does it
+                    self.store.call(transitions.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
             else:
                 alive.append(worker)
         return alive
@@ -557,14 +559,18 @@ class Queue:
     def stop_workers(self, timeout: float = 30.0) -> int:
         """Tell the workers of this queue and environment to finish what runs and leave; returns how many.
 
+        Where the server takes no orders, because its disk is full, those on this machine get a SIGTERM; as always, a
+        second one has them leave at once.
+
         Parameters
         ----------
         timeout : float
             Seconds to wait until they have left.
         """
-        ids = {worker.id for worker in self.workers() if self._serves(worker)}
-        for id in ids:
-            self.store.call(transitions.order(id, "stop"))
+        mine = [worker for worker in self.workers() if self._serves(worker)]
+        for worker in mine:
+            launch.stop_worker(self.store, worker)
+        ids = {worker.id for worker in mine}
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and ids & {worker.id for worker in self.workers()}:
             time.sleep(0.02)
@@ -611,7 +617,11 @@ class Queue:
         may_start = self._connection.embedded is not None and settings.autostart() and environment == self.environment
         if may_start:
             lock = self.store.key(f"queue:{queue}:{environment}:starting")
-            if self.store.run("SET", lock, "1", "NX", "EX", 10):
+            try:
+                is_mine = self.store.run("SET", lock, "1", "NX", "EX", 10)
+            except errors.ServerFull as error:
+                return str(error)
+            if is_mine:
                 self._launch(queue, machine.cpus(), launch.IDLE_TIME)
                 self.launched_at = now
             return None

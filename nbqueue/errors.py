@@ -3,7 +3,7 @@
 NbqueueError
 ├── ServerError                 no server can be reached or started
 │   ├── ServerUnreachable       a Redis did not answer (which URL, what to do)
-│   └── ServerFull              the server's memory limit is reached
+│   └── ServerFull              the server's memory limit is reached, or its disk is full
 ├── PayloadError                something cannot be sent or read
 │   ├── CannotPickle            a function, argument or result cannot be pickled
 │   ├── TooLarge                a value above Redis' limit of 512 MB
@@ -42,7 +42,7 @@ class ServerUnreachable(ServerError, ConnectionError):
 
 
 class ServerFull(ServerError):
-    """The server's memory limit is reached: nothing more is accepted until something is deleted."""
+    """The server's memory limit is reached, or its disk is full: nothing more is accepted until there is room."""
 
 
 class PayloadError(NbqueueError):

@@ -1,15 +1,20 @@
-"""Starting workers that go on by themselves: detached from the kernel or terminal that started them."""
+"""Starting workers that go on by themselves, detached from the kernel or terminal that started them, and telling
+workers to leave.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from nbqueue import settings
+from nbqueue import errors, machine, settings, transitions
+from nbqueue.store import Store
+from nbqueue.transitions import WorkerState
 
 IDLE_TIME = 3600
 """Seconds without work after which a worker that was started from a notebook leaves."""
@@ -64,3 +69,28 @@ def start_worker(
             check=True,
         )  # fmt: skip
     return int(started.stdout)
+
+
+def stop_worker(store: Store, worker: WorkerState) -> None:
+    """Tell a worker to finish what runs and leave.
+
+    By an order; where the server takes none, because its disk is full, by SIGTERM, if the worker is on this machine.
+
+    Raises
+    ------
+    ServerError
+        The worker could not be told.
+    """
+    try:
+        store.call(transitions.order(worker.id, "stop"))
+    except errors.ServerError:
+        fields = worker.fields
+        if fields.get("machine") != machine.identity() or not machine.is_alive(int(fields["pid"]), fields["started"]):
+            raise
+        try:
+            os.kill(int(fields["pid"]), signal.SIGTERM)
+        except PermissionError:  # it is another user's
+            pass
+        else:
+            return
+        raise

@@ -66,6 +66,8 @@ class Status:
     memory_used: int | None
     memory_limit: int | None
     bytes_on_disk: int
+    unwritten: int
+    """Bytes that it has accepted and cannot write to its disk, which is full or broken. It accepts no more then."""
     log: Path
 
 
@@ -135,6 +137,7 @@ def status(home: Path | None = None) -> Status:
         memory_used=int(info["used_memory"]) if info else None,
         memory_limit=int(info["maxmemory"]) if info else None,
         bytes_on_disk=_size(place.directory),
+        unwritten=int(info["aof_buffer_length"]) if info.get("aof_last_write_status") == "err" else 0,
         log=place.log,
     )
 

@@ -182,7 +182,7 @@ class Store:
         ServerUnreachable
             No answer, also after several tries.
         ServerFull
-            The server's memory limit is reached.
+            The server's memory limit is reached, or its disk is full.
         ServerError
             The server refused the request; the message says why.
         """
@@ -293,6 +293,12 @@ class Store:
             return errors.ServerFull(
                 f"the server at {self.url} has used the memory that it may use (maxmemory), and takes nothing more. "
                 "Delete batches that are not needed any more (batch.delete()), or raise its limit"
+            )
+        if reply.code == "MISCONF":
+            reason = str(reply).partition(" script: ")[0].rstrip(".")
+            return errors.ServerFull(
+                f"the server at {self.url} refused '{what}': {reason}. It cannot write to its disk, and takes nothing "
+                "more until it can: make room there"
             )
         if "undeclared key" in str(reply) or "not declared" in str(reply):
             return errors.ServerError(

@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import errors
@@ -85,7 +86,7 @@ class Address:
             health_check_interval=0,
             socket_timeout=CONNECTING,
             socket_connect_timeout=CONNECTING,
-            driver_info=None,
+            **_anonymous(redis),
         )
         if "path" not in settings:
             numbers = {getattr(socket, name): value for name, value in _KEEPALIVE.items() if hasattr(socket, name)}
@@ -123,6 +124,13 @@ class Address:
             reason = _Foreign(error) if isinstance(error, redis.InvalidResponse) else error
             raise unreachable(self.url, reason) from error
         return Wire(self.url, connection)
+
+
+def _anonymous(package: ModuleType) -> dict[str, None]:
+    """Settings that keep redis-py, if any can, from telling the server its name and version: two round trips."""
+    if hasattr(package, "DriverInfo"):  # since 7.2; they warn of the others
+        return {"driver_info": None}
+    return {"lib_name": None, "lib_version": None}
 
 
 def unreachable(url: str, error: object) -> errors.ServerUnreachable:

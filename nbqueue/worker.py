@@ -205,7 +205,8 @@ class Worker:
             child.leave()
         for child in end([*self._leaving, *self._children]):
             log.error("process %d hangs in the kernel, and does not even die of SIGKILL", child.pid)
-        self._sign_off()
+        if self._requests.away < _GONE:
+            self._sign_off()
         self._store.close()
 
     def _sign_off(self) -> None:

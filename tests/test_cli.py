@@ -103,6 +103,13 @@ def test_without_a_binary_for_the_server_it_says_what_to_do(run, tmp_path):
     is_mistake(done, "/nonexistent/valkey-server")
 
 
+@pytest.mark.parametrize("arguments, word", [([], "worker"), (["server"], "status")])
+def test_without_a_command_it_tells_which_there_are(run, arguments, word):
+    done = run(*arguments, own=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ") and word in done.stderr and "nbqueue:" not in done.stderr
+
+
 # Looking
 
 

@@ -170,7 +170,7 @@ def test_a_batch_and_a_job_can_be_awaited(q, worker):
 
 
 @pytest.mark.parametrize("has_url", [False, True])
-def test_a_job_can_submit_jobs_to_where_it_came_from(namespace, workers, private, has_url):
+def test_a_job_can_submit_jobs_to_where_it_came_from(namespace, private, workers, has_url):
     url = private().url if has_url else None
     with contextlib.closing(Queue(connection=url, namespace=namespace, progress=False)) as q:
         workers.start(*(["--url", url] if url else []))
