@@ -38,7 +38,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
 |                                  |        | process has an id of its own; the `name` that people see may be others' too |
 | `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
-| `worker:<id>:orders`             | zset   | orders by number: `cancel <batch>`, `cancel_job <batch> <index>`, `stop`    |
+| `worker:<id>:orders`             | zset   | orders by number: `stop`, `cancel <batch> <lease>`, `cancel_job <batch>     |
+|                                  |        | <index> <lease>`, where leases up to that number are meant                  |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
 
 Each job is in exactly one place: in `queued` (or `suspects`), in a lease, or ended (an outcome, or `canceled`).

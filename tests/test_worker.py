@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import wait_until
@@ -123,6 +124,116 @@ def test_a_batch_is_canceled_what_runs_and_what_waits(q, worker, tmp_path):
     assert batch.counts["canceled"] == 10
     assert batch.results(errors="skip") == []
     assert q.map(abs, [-1]).results(timeout=20) == [1]
+
+
+@pytest.fixture
+def half_busy(q, workers, tmp_path):
+    """A worker with two children of which one has a long job of another batch: it is never without one."""
+    began, over = tmp_path / "busy began", tmp_path / "busy over"
+
+    def work():
+        began.touch()
+        while not over.exists():
+            time.sleep(0.01)
+
+    process = workers.start(children=2)
+    job = q.enqueue(work, label="busy")
+    wait_until(began.exists)
+    yield process
+    assert job.get_status() == "started"
+    over.touch()
+    assert job.result(timeout=20) is None
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """A function for jobs: it notes that it was started, and returns its argument when `go` is there."""
+    started, go = tmp_path / "started", tmp_path / "go"
+
+    def work(x):
+        with started.open("a") as file:
+            file.write(f"{x}\n")
+        while not go.exists():
+            time.sleep(0.01)
+        return x
+
+    return SimpleNamespace(work=work, go=go, started=lambda: pids_in(started))
+
+
+def wait_for_beats(q, number=2):
+    """Until the worker has looked around several times, and has heard of all orders."""
+    (worker,) = q.workers()
+    wait_until(lambda: q.workers()[0].beat >= worker.beat + number)
+
+
+def test_a_batch_that_was_canceled_and_is_retried_runs_just_once_more(q, half_busy, steps):
+    batch = q.map(steps.work, range(3))
+    wait_until(lambda: steps.started() == [0])
+    assert batch.cancel() == 3
+    batch.wait(20)
+    assert batch.retry() == 3
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert batch.results(timeout=20) == [0, 1, 2]
+    assert sorted(steps.started()) == [0, 0, 1, 2]
+
+
+def test_a_batch_that_is_retried_before_its_running_job_was_canceled_runs_just_once_more(q, half_busy, steps):
+    batch = q.map(steps.work, range(3))
+    wait_until(lambda: steps.started() == [0])
+    half_busy.send_signal(signal.SIGSTOP)
+    assert batch.cancel() == 3
+    assert batch.retry() == 2
+    half_busy.send_signal(signal.SIGCONT)
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert batch.results(timeout=20) == [0, 1, 2]
+    assert sorted(steps.started()) == [0, 0, 1, 2]
+
+
+def test_a_running_job_that_is_canceled_and_retried_runs_just_once_more(q, half_busy, steps):
+    job = q.enqueue(steps.work, 0)
+    wait_until(lambda: steps.started() == [0])
+    assert job.cancel()
+    wait_until(lambda: job.is_canceled)
+    assert job.retry()
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert job.result(timeout=20) == 0
+    assert steps.started() == [0, 0]
+
+
+def test_a_job_that_failed_before_it_could_be_canceled_is_not_canceled_after_its_retry(q, half_busy, steps, tmp_path):
+    """The order comes to a worker that stood still while its child did the job."""
+    pid, fails = tmp_path / "pid", tmp_path / "fails"
+    fails.touch()
+
+    def work(x, work=steps.work):
+        pid.write_text(str(os.getpid()))
+        work(x)
+        if fails.exists():
+            fails.unlink()
+            raise ValueError("it fails")
+        return x
+
+    job = q.enqueue(work, 0)
+    wait_until(lambda: steps.started() == [0])
+    half_busy.send_signal(signal.SIGSTOP)
+    steps.go.touch()
+    wait_until(lambda: not fails.exists() and Path(f"/proc/{pid.read_text()}/stat").read_text().split()[2] == "S")
+    steps.go.unlink()
+    assert job.cancel(), "nobody knows yet that it has ended"
+    half_busy.send_signal(signal.SIGCONT)
+    wait_until(lambda: job.is_failed)
+    assert job.retry()
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert job.result(timeout=20) == 0
+    assert steps.started() == [0, 0]
 
 
 def test_one_of_many_jobs_that_wait_is_canceled(q, workers):
