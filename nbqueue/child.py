@@ -93,7 +93,7 @@ class Child:
         self._records: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._runner: asyncio.Runner | None = None
-        self._directory = ""
+        self._home = self._directory = _where()
         self._path: list[str] = []
         self._report: _Report | None = None
         self._is_reporting = False
@@ -136,7 +136,7 @@ class Child:
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
         about = json.loads(run.about)
-        self._directory = about.get("directory", "")
+        self._directory = about.get("directory") or self._home
         self._use_path(about.get("path", []))
         report = self._report = _Report(self._send, self._seal, self._worker, run, self._buffers)
         self._keeper = Keeper()
@@ -263,10 +263,15 @@ class Child:
             self._runner = None
 
     def _enter_directory(self) -> None:
-        """Be where the batch was submitted from, wherever a job has gone."""
-        with contextlib.suppress(OSError):  # another host may not have it
-            if self._directory and _where() != self._directory:
-                os.chdir(self._directory)
+        """Be where the batch was submitted from, wherever a job has gone; where that is not there, not elsewhere."""
+        if self._directory == _where():
+            return
+        for directory in (self._directory, self._home):  # another host may not have the first
+            try:
+                os.chdir(directory)
+            except OSError:
+                continue
+            return
 
     def _use_path(self, path: list[str]) -> None:
         """Find the modules that the submitter finds."""
