@@ -215,11 +215,9 @@ class Child:
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
                 cells[INDEX] = -1
                 now = clock()
-                if isinstance(error, _Stopped):
-                    self._forget_runner()
-                    if cells[Page.SOFT_REASON] == messages.CANCEL:
-                        report.canceled(index, now - began)
-                        return index + 1
+                if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == messages.CANCEL:
+                    report.canceled(index, now - began)
+                    return index + 1
                 report.failed(index, now - began, self._failure(error, run))
                 del error
             else:
@@ -253,14 +251,15 @@ class Child:
     def _await(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(coroutine)
-
-    def _forget_runner(self) -> None:
-        """A stopped task must not go on inside the next job."""
-        if self._runner is not None:
-            with contextlib.suppress(Exception):
-                self._runner.close()
-            self._runner = None
+        try:
+            return self._runner.run(coroutine)
+        finally:
+            # What was stopped, or left running, must not go on inside the next job. It ends as a part of this one,
+            # which can be stopped and killed.
+            if asyncio.all_tasks(self._runner.get_loop()):
+                runner, self._runner = self._runner, None
+                with contextlib.suppress(Exception):
+                    runner.close()
 
     def _enter_directory(self) -> None:
         """Be where the batch was submitted from, wherever a job has gone; where that is not there, not elsewhere."""

@@ -303,7 +303,7 @@ class Shown:
     """A Jupyter message that a job has put out."""
 
     sequence: int
-    """From 1, in the order in which they were put out."""
+    """From 1, in the order in which they were put out; 0 for the start of the job itself."""
     kind: str
     """'stream', 'display_data', 'update_display_data', 'execute_result', 'error' or 'clear_output'."""
     content: Blob
@@ -312,6 +312,10 @@ class Shown:
     """Messages before this number are of no use any more."""
     replaces: int = 0
     """The number of one more; 0 if there is none."""
+
+
+START = Shown(0, "clear_output", b'{"wait": false}')
+"""That a cell is started, once more perhaps: what it put out before goes."""
 
 
 def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:

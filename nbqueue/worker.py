@@ -30,7 +30,7 @@ from nbqueue.pool import OBEYS, ChildProcess, Guard, Run, functions_needed
 from nbqueue.stopping import Cancels
 from nbqueue.sweep import EVERY, WORKER_SILENCE, Sweeper, vanished
 from nbqueue.transcript import Transcript
-from nbqueue.transitions import GONE, CancelBatch, CancelJob, Claimed, Order, UnknownOrder, WorkerState
+from nbqueue.transitions import GONE, CancelBatch, CancelJob, Claimed, Order, Shown, UnknownOrder, WorkerState
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -364,6 +364,8 @@ class Worker:
         missing = [digest for digest in needed if digest not in self._functions and digest not in absent]
         if not missing:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
+            if self._is_cell(claimed):
+                self._show(claimed.number, claimed.batch, transitions.START)
             child.hand(claimed, self._about(claimed), functions)
             self._idle_since = time.monotonic()
             self._watch(child)
@@ -478,7 +480,10 @@ class Worker:
         """Have Redis keep what a cell shows."""
         run = next((run for run in child.runs if run.number == said.number), None)
         if run is not None:
-            self._requests.send(transitions.show(self.id, run.number, run.batch, said.shown), self._on_output_kept)
+            self._show(run.number, run.batch, said.shown)
+
+    def _show(self, number: int, batch: str, shown: Shown) -> None:
+        self._requests.send(transitions.show(self.id, number, batch, shown), self._on_output_kept)
 
     def _on_output_kept(self, answer: Any) -> None:
         is_refused = isinstance(answer, errors.NbqueueError)

@@ -776,6 +776,7 @@ class StoreMachine(RuleBasedStateMachine):
                 batch.attempts[index] += 1
                 batch.outcomes.pop(str(index), None)
                 del batch.digests[index]
+            batch.deaths.pop(index, None)
             batch.states[index] = WAITING
 
     def what_finished_cannot_be_retried(self, place: int, job: int) -> None:
@@ -1241,6 +1242,28 @@ def test_what_was_canceled_while_it_ran_is_not_canceled_again_after_its_retry(st
     state = store.batch("again")
     assert state is not None
     assert state.canceled == 0
+
+
+def test_a_job_that_is_retried_may_be_started_as_often_as_a_new_one(store: Store) -> None:
+    """Its process died twice before it was canceled; another job keeps the batch from ending."""
+    store.call(transitions.register("bob", {}))
+    _submit(store, "again", 2)
+    for number in (1, 2):
+        store.call(transitions.register("ann", {}))
+        claimed = store.call(_claim(store, "ann", number))
+        assert isinstance(claimed, Claimed)
+        assert claimed.start == 0
+        store.call(transitions.release("ann", number, (0, 1), "killed"))
+    assert store.call(transitions.cancel_job("again", 0)) == "canceled"
+    assert store.call(transitions.retry("again", new_token(), 0)) == (1, False)
+    other = store.call(_claim(store, "bob", 1))
+    claimed = store.call(_claim(store, "ann", 3))
+    assert isinstance(other, Claimed) and isinstance(claimed, Claimed)
+    assert (other.start, claimed.start) == (1, 0)
+    store.call(transitions.release("ann", 3, (0, 1), "killed"))
+    state = store.call(transitions.job("again", 0))
+    assert state is not None
+    assert state.state == "queued"
 
 
 def test_finishing_a_run_of_a_deleted_batch_leaves_nothing_behind(store: Store) -> None:

@@ -81,6 +81,64 @@ def test_a_time_limit_is_kept_against_code_that(q, worker, how):
     assert isinstance(before, int)
 
 
+def test_what_a_coroutine_has_left_running_does_not_go_on_inside_the_next_job(q, workers, tmp_path):
+    workers.start(children=1)
+    ticks = tmp_path / "ticks"
+
+    async def leave_something():
+        import asyncio
+
+        async def tick():
+            while True:
+                with ticks.open("a") as file:
+                    file.write(f"{os.getpid()}\n")
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(tick())
+        while not ticks.exists():
+            await asyncio.sleep(0.01)
+        return task.done()
+
+    async def look():
+        import asyncio
+
+        before = len(pids_in(ticks))
+        await asyncio.sleep(0.1)
+        return before, len(pids_in(ticks))
+
+    def pids_in(path):
+        return path.read_text().split()
+
+    assert q.enqueue(leave_something).result(timeout=20) is False
+    before, after = q.enqueue(look).result(timeout=20)
+    assert before == after
+
+
+def test_a_coroutine_is_canceled_although_something_that_it_has_started_does_not_let_go(q, worker, tmp_path):
+    running = tmp_path / "running"
+
+    async def work():
+        import asyncio
+
+        async def hold_on():
+            while True:
+                try:
+                    running.touch()
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    pass
+
+        task = asyncio.create_task(hold_on())
+        await asyncio.sleep(60)
+        return task.done()
+
+    job = q.enqueue(work)
+    wait_until(running.exists)
+    assert job.cancel()
+    job.wait(20)
+    assert job.is_canceled
+
+
 def test_a_batch_under_the_id_of_a_deleted_one_has_its_own_time_limit(q, worker, tmp_path, monkeypatch):
     go = tmp_path / "go"
 
