@@ -108,7 +108,7 @@ class Child:
         self._records: dict[bytes, bytes] = {}
         self._functions: dict[bytes, Callable[..., Any]] = {}
         self._runner: asyncio.Runner | None = None
-        self._directory = ""
+        self._home = self._directory = _where()
         self._path: list[str] = []
         self._report: _Report | None = None
         self._is_reporting = False
@@ -161,7 +161,7 @@ class Child:
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
         about = json.loads(run.about)
-        self._directory = about.get("directory", "")
+        self._directory = about.get("directory") or self._home
         self._use_path(about.get("path", []))
         report = self._report = _Report(self._send, self._seal, self._worker, run, self._buffers)
         self._keeper = Keeper()
@@ -245,11 +245,9 @@ class Child:
                     forks.leave(error.with_traceback(_of_user(error.__traceback__)))
                 cells[INDEX] = -1
                 now = clock()
-                if isinstance(error, _Stopped):
-                    self._forget_runner()
-                    if cells[Page.SOFT_REASON] == messages.CANCEL:
-                        report.canceled(index, now - began)
-                        return index + 1
+                if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == messages.CANCEL:
+                    report.canceled(index, now - began)
+                    return index + 1
                 report.failed(index, now - began, self._failure(error, run))
                 del error
             else:
@@ -283,20 +281,26 @@ class Child:
     def _await(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(coroutine)
-
-    def _forget_runner(self) -> None:
-        """A stopped task must not go on inside the next job."""
-        if self._runner is not None:
-            with contextlib.suppress(Exception):
-                self._runner.close()
-            self._runner = None
+        try:
+            return self._runner.run(coroutine)
+        finally:
+            # What was stopped, or left running, must not go on inside the next job. It ends as a part of this one,
+            # which can be stopped and killed.
+            if asyncio.all_tasks(self._runner.get_loop()):
+                runner, self._runner = self._runner, None
+                with contextlib.suppress(Exception):
+                    runner.close()
 
     def _enter_directory(self) -> None:
-        """Be where the batch was submitted from, wherever a job has gone."""
-        with contextlib.suppress(OSError):  # another host may not have it
-            if self._directory and _where() != self._directory:
-                os.chdir(self._directory)
+        """Be where the batch was submitted from, wherever a job has gone; where that is not there, not elsewhere."""
+        if self._directory == _where():
+            return
+        for directory in (self._directory, self._home):  # another host may not have the first
+            try:
+                os.chdir(directory)
+            except OSError:
+                continue
+            return
 
     def _use_path(self, path: list[str]) -> None:
         """Find the modules that the submitter finds."""

@@ -225,7 +225,7 @@ class Queue:
     ) -> Job:
         for _ in range(3):
             opened = self._open.get(options)
-            if opened is None or opened.is_full:
+            if opened is None or opened.is_over:
                 opened = self._open[options] = OpenBatch(self._connection, self._codes, self.name, options)
             submitted = time.monotonic()
             index = opened.append(code, args, kwargs, at_front)

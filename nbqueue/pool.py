@@ -32,6 +32,8 @@ _MOST_FUNCTIONS = 500
 """Functions that a child keeps; more, and it starts anew."""
 _ENDING = 5.0
 """Seconds in which a child ends by itself; so long it is waited for once more after it was killed."""
+OBEYS = 0.002
+"""Seconds after which a child that was told where to stop knows it."""
 
 
 @dataclass
@@ -48,6 +50,28 @@ class Run:
     attempts: dict[int, int] = field(default_factory=dict)
     transcript: Transcript | None = None
     """What its jobs have printed, once they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """A job that shall stop: an exception was raised inside it, or will be."""
+
+    number: int
+    index: int
+    reason: int
+    """messages.TIMEOUT or messages.CANCEL."""
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A job behind which a child shall start nothing of what it had been handed then."""
+
+    number: int
+    index: int
+    upto: int
+    """Number of the last run that it had been handed, if that is not the job's own."""
+    since: float
 
 
 class Guard:
@@ -126,12 +150,8 @@ class ChildProcess:
         self._out: deque[memoryview] = deque()
         self._functions: set[bytes] = set()
         self.runs: deque[Run] = deque()
-        self.soft_at: float | None = None
-        """When the running job was asked to stop."""
-        self.kill_reason = 0
-        """Why it was killed: messages.TIMEOUT or messages.CANCEL."""
-        self.lowered_at: tuple[int, int, float] | None = None
-        """Number and index of the job behind which the stop index was set, and when."""
+        self.interruption: Interruption | None = None
+        self.bound: Bound | None = None
         self.is_fresh = True
         """It has not been handed anything."""
         self.is_used_up = False
@@ -242,10 +262,54 @@ class ChildProcess:
     def stop_soon(self, run: Run, index: int, now: float) -> None:
         """Let it start nothing behind this job; what lies there can be taken back when it was seen to obey."""
         cells = self.page.cells
+        upto = max((other.number for other in self.runs if other.number > run.number), default=0)
         cells[Page.STOP] = index + 1
         cells[Page.STOP_NUMBER] = run.number
-        cells[Page.SKIP] = max((other.number for other in self.runs if other.number > run.number), default=0)
-        self.lowered_at = (run.number, index, now)
+        cells[Page.SKIP] = max(upto, cells[Page.SKIP])  # what was taken back before may still lie there
+        self.bound = Bound(run.number, index, upto, now)
+
+    def take_back(self, run: Run, index: int, now: float) -> list[tuple[int, int, int]]:
+        """Of its runs what it does not start any more: number, start and stop of each part.
+
+        Once it is seen, a while later, in the job behind which it was to stop, it will not go on. What it was handed
+        meanwhile is not meant.
+
+        Parameters
+        ----------
+        run : Run
+        index : int
+            The job in which it was just seen.
+        now : float
+            By the monotonic clock.
+        """
+        bound = self.bound
+        if bound is None or (bound.number, bound.index) != (run.number, index):
+            self.bound = None
+            return []
+        if now - bound.since < OBEYS:
+            return []
+        self.bound = None
+        behind = [other for other in self.runs if run.number < other.number <= bound.upto]
+        for other in behind:
+            self.runs.remove(other)
+        parts = [(other.number, other.start, other.stop) for other in behind]
+        if index + 1 < run.stop:
+            parts.append((run.number, index + 1, run.stop))
+            run.stop = index + 1
+        return parts
+
+    def has_done(self, number: int, stop: int, *, is_all: bool) -> None:
+        """The jobs before `stop` of a run have ended, or all of it: what was asked of them is over."""
+        job = self.interruption
+        if job is not None and ((job.number, job.index) < (number, stop) or (is_all and job.number == number)):
+            self.interruption = None
+        if is_all and self.bound is not None and self.bound.number <= number:
+            self.bound = None
+
+    def interruption_of(self, run: Run, index: int) -> Interruption | None:
+        """How this job was interrupted, if it was; one that ended by itself just then may still be known for it."""
+        job = self.interruption
+        return job if job is not None and (job.number, job.index) == (run.number, index) else None
 
     def interrupt(self, run: Run, index: int, reason: int, now: float) -> None:
         """Raise an exception inside the running job, if it still is this one."""
@@ -253,7 +317,7 @@ class ChildProcess:
         cells[Page.SOFT_REASON] = reason
         cells[Page.SOFT_NUMBER] = run.number
         cells[Page.SOFT_INDEX] = index
-        self.soft_at, self.kill_reason = now, reason
+        self.interruption = Interruption(run.number, index, reason, now)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGUSR1)
 
@@ -274,6 +338,14 @@ class ChildProcess:
         """End it at once, with all processes of its group."""
         if self._killed_at is None:
             self._killed_at = time.monotonic()
+        self._kill_group()
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether it did not end by itself."""
+        return self._killed_at is not None
+
+    def _kill_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         with contextlib.suppress(PermissionError):
@@ -289,7 +361,7 @@ class ChildProcess:
             if self._killed_at is not None and time.monotonic() - self._killed_at > _ENDING:
                 return "its process hangs in the kernel, and does not even die of SIGKILL"
             return None
-        self.kill()
+        self._kill_group()
         return machine.death_in_words(returncode, machine.memory_kills() - self._memory_kills)
 
     def leave(self) -> None:

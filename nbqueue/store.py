@@ -19,7 +19,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
 | `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
 | `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
-| `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died        |
+| `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died since  |
+|                                  |        | it was submitted or retried                                                 |
 | `batch:<id>:output`              | stream | what jobs printed, made when there is some: `job`: `<index> <attempt> <bytes |
 |                                  |        | before>`, then `stdout` or `stderr` and text, in turns. The newest 1,000    |
 |                                  |        | entries of up to 1,000 bytes; of a job its first and last 32 KB             |
@@ -38,7 +39,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
 |                                  |        | process has an id of its own; the `name` that people see may be others' too |
 | `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
-| `worker:<id>:orders`             | zset   | orders by number: `cancel <batch>`, `cancel_job <batch> <index>`, `stop`    |
+| `worker:<id>:orders`             | zset   | orders by number: `stop`, `cancel <batch> <lease>`, `cancel_job <batch>     |
+|                                  |        | <index> <lease>`, where leases up to that number are meant                  |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
 
 Each job is in exactly one place: in `queued` (or `suspects`), in a lease, or ended (an outcome, or `canceled`).

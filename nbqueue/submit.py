@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -544,6 +545,7 @@ class OpenBatch:
         self._options = options
         self._count = 0
         self._since = time.monotonic()
+        self._made_at = _place()
         self._stored: set[bytes] = set()
         self.id = new_id()
         while self._store.run("EXISTS", self._store.key(f"batch:{self.id}")):
@@ -555,8 +557,10 @@ class OpenBatch:
         self.is_closed = False
 
     @property
-    def is_full(self) -> bool:
-        return self.is_closed or self._count >= self._MOST_JOBS or time.monotonic() - self._since > self._SECONDS
+    def is_over(self) -> bool:
+        """Whether another one shall be made: also where calls have another directory, or path to modules, by now."""
+        is_full = self._count >= self._MOST_JOBS or time.monotonic() - self._since > self._SECONDS
+        return self.is_closed or is_full or self._made_at != _place()
 
     def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], at_front: bool) -> int | None:
         """Submit one call; returns its index, or None if the batch takes no more."""
@@ -593,3 +597,11 @@ class OpenBatch:
             self._opening, index, 1, {digest: body}, [(f"b{index}", record)], is_last=True, at_front=at_front
         )
         return self._store.call(request).answer
+
+
+def _place() -> tuple[str, list[str]]:
+    """What a batch says of where its calls were made."""
+    try:
+        return str(Path.cwd()), sys.path.copy()
+    except OSError:  # it was deleted
+        return "", sys.path.copy()

@@ -303,7 +303,7 @@ class Shown:
     """A Jupyter message that a job has put out."""
 
     sequence: int
-    """From 1, in the order in which they were put out."""
+    """From 1, in the order in which they were put out; 0 for the start of the job itself."""
     kind: str
     """'stream', 'display_data', 'update_display_data', 'execute_result', 'error' or 'clear_output'."""
     content: Blob
@@ -314,6 +314,10 @@ class Shown:
     """The number of one more; 0 if there is none."""
 
 
+START = Shown(0, "clear_output", b'{"wait": false}')
+"""That a cell is started, once more perhaps: what it put out before goes."""
+
+
 def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:
     """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone'."""
     return _request(
@@ -322,18 +326,64 @@ def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:
     )  # fmt: skip
 
 
-def register(worker: str, description: Mapping[str, str | float]) -> Request[int]:
-    return _request("register", int, worker, *(part for item in description.items() for part in item))
+def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:
+    """Whether it is registered; not if it was before (`again`) and is not any more: it was taken for dead."""
+    return _request("register", bool, worker, int(again), *(part for item in description.items() for part in item))
 
 
-def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> Request[list[tuple[int, str]] | None]:
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An order: take nothing new, finish what runs, leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBatch:
+    """An order: cancel the jobs of a batch in the leases that the worker had when it was given."""
+
+    batch: str
+    upto: int
+    """Number of the newest of these leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """An order: cancel one job in the leases that the worker had when it was given."""
+
+    batch: str
+    index: int
+    upto: int
+    """Number of the newest of these leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOrder:
+    """What a client of another version may order."""
+
+    text: str
+
+
+Order = Stop | CancelBatch | CancelJob | UnknownOrder
+
+
+def _order(text: str) -> Order:
+    match text.split(" "):
+        case ["stop"]:
+            return Stop()
+        case ["cancel", batch, upto]:
+            return CancelBatch(batch, int(upto))
+        case ["cancel_job", batch, index, upto]:
+            return CancelJob(batch, int(index), int(upto))
+    return UnknownOrder(text)
+
+
+def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> Request[list[tuple[int, Order]] | None]:
     """The orders that wait, numbered; None if the worker was taken for dead."""
 
-    def read(reply: list[bytes]) -> list[tuple[int, str]] | None:
+    def read(reply: list[bytes]) -> list[tuple[int, Order]] | None:
         if reply[0] == b"gone":
             return None
         orders = (order.decode().partition(" ") for order in reply[1:])
-        return [(int(number), order) for number, _, order in orders]
+        return [(int(number), _order(text)) for number, _, text in orders]
 
     return _request("beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
 

@@ -26,10 +26,11 @@ from nbqueue import errors, machine, messages, payload, server, transitions
 from nbqueue.connection import Connection
 from nbqueue.messages import Done, Printed, Show
 from nbqueue.pipeline import Pipeline
-from nbqueue.pool import ChildProcess, Guard, Run, end, functions_needed
+from nbqueue.pool import OBEYS, ChildProcess, Guard, Run, end, functions_needed
+from nbqueue.stopping import Cancels
 from nbqueue.sweep import EVERY, WORKER_SILENCE, Sweeper, vanished
 from nbqueue.transcript import Transcript
-from nbqueue.transitions import GONE, Claimed, WorkerState
+from nbqueue.transitions import GONE, CancelBatch, CancelJob, Claimed, Order, Shown, UnknownOrder, WorkerState
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -110,9 +111,8 @@ class Worker:
         self._is_waiting = False
         self._costs: dict[str, float] = {}
         self._functions: dict[bytes, bytes] = {}
-        self._options_of: dict[str, dict[str, Any]] = {}
-        self._canceling: set[str] = set()
-        self._canceling_jobs: set[tuple[str, int]] = set()
+        self._abouts: dict[bytes, dict[str, Any]] = {}
+        self._cancels = Cancels()
         self._stopping = 0
         self._jobs = 0
         self._failed = 0
@@ -127,6 +127,8 @@ class Worker:
         self._namesakes: set[str] = set()
         """Ids of other workers of this name that were told of."""
         self._is_registered = False
+        self._lives = 1
+        """One more each time it was taken for dead: it holds nothing of what it was given before."""
 
     # Life
 
@@ -253,13 +255,16 @@ class Worker:
                 "started": machine.started(os.getpid()), "queues": " ".join(options.queues),
                 "environment": self._connection.environment, "children": options.children,
                 "python": machine.python(), "jobs": self._jobs, "busy": 0, "log": os.environ.get("NBQUEUE_LOG", ""),
-            }),
+            }, again=self._is_registered),
             self._on_registered,
         )  # fmt: skip
 
-    def _on_registered(self, answer: Any) -> None:
+    def _on_registered(self, answer: bool | errors.NbqueueError) -> None:
         if isinstance(answer, errors.NbqueueError):
             log.error("%s", answer)
+            return
+        if not answer:
+            self._taken_for_dead()
             return
         self._is_registered = True
         self._is_dry = False
@@ -270,7 +275,7 @@ class Worker:
     def _ask_for_orders(self) -> None:
         self._beat_at = 0.0
 
-    def _on_beat(self, orders: Any) -> None:
+    def _on_beat(self, orders: list[tuple[int, Order]] | errors.NbqueueError | None) -> None:
         if isinstance(orders, errors.NbqueueError):
             log.error("%s", orders)
             return
@@ -278,24 +283,31 @@ class Worker:
             self._taken_for_dead()
             return
         for number, order in orders:
-            self._acknowledged = max(self._acknowledged, number)
-            words = order.split()
-            log.info("order: %s", order)
-            if words[0] == "stop":
-                if not self._stopping:
-                    self.stop()
-            elif words[0] == "cancel":
-                self._canceling.add(words[1])
-            elif words[0] == "cancel_job":
-                self._canceling_jobs.add((words[1], int(words[2])))
+            if number > self._acknowledged:  # otherwise it was told before: this beat was sent before that was known
+                self._acknowledged = number
+                self._obey(order)
+
+    def _obey(self, order: Order) -> None:
+        log.info("order: %s", order)
+        if isinstance(order, UnknownOrder):
+            log.warning("a client of another version of nbqueue gave an order that is not known here: %s", order.text)
+        elif isinstance(order, CancelBatch | CancelJob):
+            self._cancels.add(order)
+        elif not self._stopping:
+            self.stop()
 
     def _taken_for_dead(self) -> None:
         """Others run what we held: what we still run of it cannot be recorded."""
+        if not self._is_registered:  # several answers tell of it
+            return
         log.warning("%s was taken for dead; what it ran is run elsewhere", self.name)
         for child in self._children:
             if child.runs:
                 child.runs.clear()
                 child.kill()
+        self._lives += 1
+        self._cancels.clear()
+        self._acknowledged = 0  # its orders are gone, too, and are numbered anew
         self._is_registered = False
         self._register()
 
@@ -338,16 +350,21 @@ class Worker:
         elif isinstance(claimed, Claimed):
             work = (claimed.stop - claimed.start) * self._costs.get(claimed.batch, _LONG)
             self._trickled = self._trickled + 1 if work < _TRICKLE and not claimed.is_more else 0
-            if child not in self._children:  # it died meanwhile
-                child = min(self._children, key=lambda other: len(other.runs))
-            if self._stopping:
+            if not self._is_wanted(claimed):
                 self._release(claimed.number, claimed.start, claimed.stop)
                 return
+            if child not in self._children:  # it died meanwhile
+                child = min(self._children, key=lambda other: len(other.runs))
             if self._is_cell(claimed):
                 self._runs_cells = True
                 if not child.is_fresh and not child.runs:
                     child = self._renew(child)
             self._hand(child, claimed)
+
+    def _is_wanted(self, claimed: Claimed) -> bool:
+        """Whether a run that was claimed shall still be done here."""
+        is_canceled = self._cancels.mean(claimed.batch, claimed.number, claimed.start, claimed.stop)
+        return not is_canceled and not self._stopping
 
     def _hand(self, child: ChildProcess, claimed: Claimed, absent: Sequence[bytes] = ()) -> None:
         if claimed.bulk:
@@ -357,6 +374,8 @@ class Worker:
         missing = [digest for digest in needed if digest not in self._functions and digest not in absent]
         if not missing:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
+            if self._is_cell(claimed):
+                self._show(claimed.number, claimed.batch, transitions.START)
             child.hand(claimed, self._about(claimed), functions)
             self._idle_since = time.monotonic()
             self._watch(child)
@@ -391,10 +410,13 @@ class Worker:
     ) -> None:
         """Get what a run needs. Its place in the child's order is held meanwhile: nothing else is claimed."""
         self._claiming = child
+        life = self._lives
 
         def on_records(records: Any) -> None:
             self._claiming = None
-            if self._stopping or child not in self._children:
+            if life != self._lives:  # others run it
+                return
+            if not self._is_wanted(claimed) or child not in self._children:
                 self._release(claimed.number, claimed.start, claimed.stop)
                 return
             if isinstance(records, errors.NbqueueError):
@@ -405,11 +427,11 @@ class Worker:
         self._requests.run(*command, callback=on_records)
 
     def _about(self, claimed: Claimed) -> dict[str, Any]:
-        about = self._options_of.get(claimed.batch)
+        about = self._abouts.get(claimed.about)
         if about is None:
-            while len(self._options_of) > 1000:
-                self._options_of.pop(next(iter(self._options_of)))
-            about = self._options_of[claimed.batch] = json.loads(claimed.about)
+            while len(self._abouts) > 1000:
+                self._abouts.pop(next(iter(self._abouts)))
+            about = self._abouts[claimed.about] = json.loads(claimed.about)
         return about
 
     # What children say
@@ -469,7 +491,10 @@ class Worker:
         """Have Redis keep what a cell shows."""
         run = next((run for run in child.runs if run.number == said.number), None)
         if run is not None:
-            self._requests.send(transitions.show(self.id, run.number, run.batch, said.shown), self._on_output_kept)
+            self._show(run.number, run.batch, said.shown)
+
+    def _show(self, number: int, batch: str, shown: Shown) -> None:
+        self._requests.send(transitions.show(self.id, number, batch, shown), self._on_output_kept)
 
     def _on_output_kept(self, answer: Any) -> None:
         is_refused = isinstance(answer, errors.NbqueueError)
@@ -501,12 +526,14 @@ class Worker:
         if run is None:  # it was taken back
             return
         self._pass_on_output(child)  # while the jobs are still in the lease
-        child.soft_at = None
+        child.has_done(done.number, done.stop, is_all=done.ended)
         stop = done.stop - 1 if done.canceled else done.stop
         if stop > done.start:
             count = stop - done.start
             mean = done.busy / count
-            former = self._costs.get(run.batch, mean)
+            former = self._costs.pop(run.batch, mean)
+            while len(self._costs) > 1000:
+                self._costs.pop(next(iter(self._costs)))
             self._costs[run.batch] = 0.5 * former + 0.5 * mean
             self._jobs += count
             self._failed += len(done.failures)
@@ -515,13 +542,11 @@ class Worker:
         if done.canceled:
             self._release(run.number, done.stop - 1, done.stop)
             run.start = done.stop
-            self._canceling_jobs.discard((run.batch, done.stop - 1))
         if done.ended:
             if run.start < run.stop:
                 self._release(run.number, run.start, run.stop)
             child.runs.remove(run)
             child.is_used_up = child.is_used_up or run.is_cell
-            child.lowered_at = None
             self._idle_since = time.monotonic()
             if not any(other.runs for other in self._children):
                 self._beat_at = min(self._beat_at, self._idle_since + _BEAT_SOON)
@@ -563,16 +588,14 @@ class Worker:
         self._forget(child)
         for position, run in enumerate(list(child.runs)):
             index = child.position(run)
+            interruption = child.interruption_of(run, index)
             if position > 0 or not child.has_begun(run):
                 self._release(run.number, run.start, run.stop)
-                continue
-            if child.kill_reason == messages.TIMEOUT and child.soft_at is not None:
+            elif interruption is not None and interruption.reason == messages.TIMEOUT:
                 self._release(run.number, index + 1, run.stop)
                 self._timed_out(run, index)
-            elif child.kill_reason == messages.CANCEL and child.soft_at is not None:
-                self._release(run.number, index, run.stop)
-                self._canceling_jobs.discard((run.batch, index))
-                self._release(run.number, run.start, index)
+            elif interruption is not None or child.is_killed:
+                self._release(run.number, run.start, run.stop)
             else:
                 log.warning("job %s:%d: %s", run.batch, index, death)
                 self._release(run.number, index, run.stop, death)
@@ -586,10 +609,9 @@ class Worker:
     def _timed_out(self, run: Run, index: int) -> None:
         """Record the failure of a job whose process had to be killed."""
         self._release_before(run, index)
-        about = self._options_of.get(run.batch, {})
-        text = f"it ran longer than its job_timeout of {about.get('timeout', 0):g} seconds, and its process was killed"
+        seconds = float(run.timeout or 0)
+        text = f"it ran longer than its job_timeout of {seconds:g} seconds, and its process was killed"
         failure = payload.Failure("JobTimeout", text, f"JobTimeout: {text}\n")
-        seconds = float(about.get("timeout") or 0)
         record = payload.pack_failure(
             self._connection.seal, run.batch, index, failure, started=time.time() - seconds, duration=seconds,
             worker=self.name, attempt=run.attempts.get(index, 0) + 1,
@@ -616,16 +638,14 @@ class Worker:
             current = child.running()
             if current is None:
                 continue
-            run, _, since = current
-            if child.soft_at is not None:
+            run, index, since = current
+            if child.interruption_of(run, index) is not None:
                 until.append(_INSIST)
             elif run.timeout is not None:
                 until.append(since + run.timeout - now)
-            if child.lowered_at is not None:
-                until.append(0.002)
-            elif self._has_more_behind(child, run) or (
-                run.start < current[1] and child.asked_for != (run.number, current[1])
-            ):
+            if child.bound is not None:
+                until.append(OBEYS)
+            elif self._has_more_behind(child, run) or (run.start < index and child.asked_for != (run.number, index)):
                 until.append(max(since + _LONG - now, 0.002))
         if self._is_dry and not self._is_waiting:
             until.append(self._claim_at + _BLOCKING - now)
@@ -690,7 +710,7 @@ class Worker:
         if not child.runs:
             return True
         run = child.runs[0]
-        if len(child.runs) > 1 or run.kind or child.lowered_at is not None:
+        if len(child.runs) > 1 or run.kind or child.bound is not None:
             return False
         if self._costs.get(run.batch, _LONG) >= _LONG:
             return False
@@ -706,19 +726,20 @@ class Worker:
             return
         child.between_since = None
         run, index, since = current
-        if child.soft_at is not None:
-            if now >= child.soft_at + _GRACE:
+        interruption = child.interruption_of(run, index)
+        if interruption is not None:
+            if now >= interruption.since + _GRACE:
                 child.kill()
             else:
                 child.insist()
         elif run.timeout is not None and now - since >= run.timeout:
             child.interrupt(run, index, messages.TIMEOUT, now)
-        elif run.batch in self._canceling or (run.batch, index) in self._canceling_jobs:
+        elif self._cancels.mean(run.batch, run.number, index, index + 1):
             self._stop_behind_current(child, now)
             child.interrupt(run, index, messages.CANCEL, now)
         elif now - since >= _LONG and run.start < index and child.asked_for != (run.number, index):
             child.ask_for_report(run, index)
-        elif child.lowered_at is not None:
+        elif child.bound is not None:
             self._take_back(child, run, index, now)
         elif now - since >= _LONG and self._has_more_behind(child, run):
             child.stop_soon(run, index, now)
@@ -736,9 +757,7 @@ class Worker:
             child.kill()
 
     def _is_canceling(self, run: Run) -> bool:
-        return run.batch in self._canceling or any(
-            batch == run.batch and run.start <= index < run.stop for batch, index in self._canceling_jobs
-        )
+        return self._cancels.mean(run.batch, run.number, run.start, run.stop)
 
     def _cancel_waiting(self, child: ChildProcess, now: float) -> None:
         """Between jobs: a run that is being canceled shall stop where it is."""
@@ -754,22 +773,8 @@ class Worker:
             child.stop_soon(child.runs[0], child.runs[0].start - 1, now)
 
     def _take_back(self, child: ChildProcess, run: Run, index: int, now: float) -> None:
-        """Once the child was seen, a while later, in the job behind which it was to stop, it will not go on."""
-        assert child.lowered_at is not None
-        number, stopped_at, since = child.lowered_at
-        if (number, stopped_at) != (run.number, index):
-            child.lowered_at = None
-            return
-        if now - since < 0.002:
-            return
-        for other in list(child.runs):
-            if other.number > run.number:
-                self._release(other.number, other.start, other.stop)
-                child.runs.remove(other)
-        if index + 1 < run.stop:
-            self._release(run.number, index + 1, run.stop)
-            run.stop = index + 1
-        child.lowered_at = None
+        for number, start, stop in child.take_back(run, index, now):
+            self._release(number, start, stop)
 
     def _beat(self, now: float) -> None:
         busy = sum(bool(child.runs) for child in self._children)
@@ -784,9 +789,8 @@ class Worker:
         changes: dict[str, str | float] = {"jobs": self._jobs, "failed": self._failed, "busy": busy, "memory": memory,
                    "running": json.dumps(running)}  # fmt: skip
         self._requests.send(transitions.beat(self.id, self._acknowledged, changes), self._on_beat)
-        if not busy:
-            self._canceling.clear()
-            self._canceling_jobs.clear()
+        held = ((run.batch, run.number) for child in self._children for run in child.runs)
+        self._cancels.forget(held, self._number if self._claiming is not None else None)
 
     def _sweep(self) -> None:
         found: list[Any] = []

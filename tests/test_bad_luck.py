@@ -19,7 +19,7 @@ import pytest
 import redis
 from conftest import wait_until
 
-from nbqueue import Queue, errors, payload, server, transitions
+from nbqueue import Queue, errors, machine, payload, server, transitions
 
 # Input
 
@@ -253,6 +253,22 @@ def test_a_deleted_job_says_so(q, worker):
 
 
 # Signatures
+
+
+def test_a_job_that_somebody_else_has_deleted_says_so_to_who_heard_of_its_outcome(q, worker, namespace):
+    other = Queue(namespace=namespace, progress=False)
+    jobs = [other.enqueue(pow, 2, 5), other.enqueue(pow, 2, 6)]
+    mine = [q.fetch_job(job.id) for job in jobs]
+    with q.listener.watch(jobs[0].batch.id) as watch:
+        for job in jobs:
+            job.wait(20)
+        wait_until(lambda: watch.wait(watch.version, 0.1) or watch.outcome(jobs[1].index))
+        jobs[0].delete()
+        wait_until(lambda: watch.wait(watch.version, 0.1) or watch.outcome(jobs[1].index) is None)
+        with pytest.raises(errors.ResultExpired):
+            mine[0].result(timeout=20)
+        assert mine[1].result(timeout=20) == 64
+    other.close()
 
 
 def test_a_worker_refuses_what_was_signed_with_another_key(q, worker, namespace):
@@ -750,6 +766,42 @@ def test_connections_that_the_network_has_forgotten_are_made_again(q, workers, n
         workers.end()
         for queue in queues:
             queue.close()
+        proxy.close()
+
+
+def test_a_worker_that_was_taken_for_dead_while_it_was_cut_off_ends_what_others_run(q, workers, namespace, tmp_path):
+    """A router that has forgotten its connections; when it is back, its job is somebody else's."""
+    pids, go = tmp_path / "pids", tmp_path / "go"
+
+    def work():
+        with pids.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        while not go.exists():
+            time.sleep(0.01)
+        return os.getpid()
+
+    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize)
+    url, key = f"unix://{proxy.path}", server.signing_key()
+    try:
+        process = workers.start(
+            "--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{key.hex()}", children=1,
+            first="import nbqueue.wire; nbqueue.wire.SILENCE = 1.0",
+        )  # fmt: skip
+        job = q.enqueue(work)
+        wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 1)
+        proxy.forget()
+        (state,) = q.workers()
+        assert q.store.call(transitions.reap(state.id, None, "it was silent")) == 1
+        (first,) = map(int, pids.read_text().split())
+        wait_until(lambda: not machine.is_alive(first, ""))
+        wait_until(lambda: len(pids.read_text().split()) == 2)
+        assert process.log.read_bytes().count(b"was taken for dead") == 1
+        go.touch()
+        assert job.result(timeout=20) == int(pids.read_text().split()[1])
+        assert job.batch.counts["finished"] == 1
+    finally:
+        go.touch()
+        workers.end()
         proxy.close()
 
 

@@ -285,6 +285,21 @@ def test_a_retry_makes_the_panel_live_again(kernel, tmp_path):
     assert natives(kernel, id) == [("stream", {"name": "stdout", "text": "second\n"})]
 
 
+def test_what_a_former_run_has_put_out_goes_although_a_retry_puts_nothing_out(kernel, tmp_path):
+    id = enqueue(
+        kernel,
+        "%%enqueue job\nif not Path('fixed').exists(): print('first'); hold('go'); 1 / 0",
+    )
+    kernel.heard(has_text("first"))
+    kernel.run("Path('go').touch(); job.wait(30);")
+    kernel.heard(has_ended)
+    assert kernel.run("'first' in job.output, 'ZeroDivisionError' in job.output") == "(True, True)"
+    kernel.run("Path('fixed').touch(); job.retry()")
+    kernel.heard(lambda found: has_ended(found) and "finished" in found["content"]["data"]["text/html"])
+    assert kernel.run("job.output") == "''"
+    assert natives(kernel, id) == []
+
+
 def test_the_magic_documents_itself_and_refuses_nonsense(kernel):
     assert "is not the name of a variable" in kernel.run_wrong("%%enqueue 3x\n1")
     assert "cannot be both" in kernel.run_wrong("%%enqueue a -o a\na = 1")

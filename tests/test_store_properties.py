@@ -26,8 +26,20 @@ from hypothesis.stateful import (
 )
 
 from nbqueue import server, transitions
+from nbqueue.stopping import Cancels
 from nbqueue.store import Store, new_token
-from nbqueue.transitions import GONE, Claimed, Entry, FailureNote, Opening
+from nbqueue.transitions import (
+    GONE,
+    CancelBatch,
+    CancelJob,
+    Claimed,
+    Entry,
+    FailureNote,
+    Opening,
+    Order,
+    Stop,
+    UnknownOrder,
+)
 
 _RANDOM = int(os.environ.get("NBQUEUE_TEST_RANDOM", "0"))
 SETTINGS = settings(
@@ -176,7 +188,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.numbers: dict[str, int] = {}
         self.registered: set[str] = set()
         self.paused_queues: set[str] = set()
-        self.orders: dict[str, list[str]] = {}
+        self.orders: dict[str, list[Order]] = {}
         self.acknowledged: Counter[str] = Counter()
         self.submitted = 0
         self.outcome_count = 0
@@ -647,6 +659,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.store.call(self.late_output(lease)) == "lost"
         assert self.store.call(transitions.beat(lease.worker, 0, {"busy": 1})) is None
         assert not self.store.call(transitions.order(lease.worker, "stop"))
+        assert not self.store.call(transitions.register(lease.worker, {}, again=True))
         assert self.snapshot() == before
 
     def what_left_a_lease_cannot_be_written_through_it(self, place: int) -> None:
@@ -671,11 +684,11 @@ class StoreMachine(RuleBasedStateMachine):
         worker = sorted(self.registered)[place % len(self.registered)]
         if stop:
             assert self.store.call(transitions.order(worker, "stop"))
-            self.orders[worker].append("stop")
+            self.orders[worker].append(Stop())
         for _ in range(2):
             orders = self.store.call(transitions.beat(worker, self.acknowledged[worker], {"busy": 1}))
             assert orders is not None
-            assert [text for _, text in orders] == self.orders[worker]
+            assert [order for _, order in orders] == self.orders[worker]
         if orders:
             self.acknowledged[worker] = orders[-1][0]
         assert self.store.call(transitions.beat(worker, self.acknowledged[worker], {})) == []
@@ -683,9 +696,13 @@ class StoreMachine(RuleBasedStateMachine):
 
     # Rules: steering
 
+    def claimed(self, worker: str) -> int:
+        """The number of its newest lease; it has one."""
+        return max(lease.number for lease in self.leases + self.former if lease.worker == worker)
+
     def order_cancel(self, batch: BatchModel) -> None:
         for worker in {lease.worker for lease in self.leases if lease.batch == batch.id}:
-            self.orders[worker].append(f"cancel {batch.id}")
+            self.orders[worker].append(CancelBatch(batch.id, self.claimed(worker)))
 
     @precondition(lambda self: self.batches)
     @rule(place=PLACES, only_waiting=st.booleans())
@@ -717,7 +734,7 @@ class StoreMachine(RuleBasedStateMachine):
         elif batch.states[index] == LEASED:
             assert answer == "canceling"
             (lease,) = (x for x in self.leases if x.batch == batch.id and x.start <= index < x.stop)
-            self.orders[lease.worker].append(f"cancel_job {batch.id} {index}")
+            self.orders[lease.worker].append(CancelJob(batch.id, index, self.claimed(lease.worker)))
             batch.cancels.add(index)
         else:
             assert answer == "ended"
@@ -759,6 +776,7 @@ class StoreMachine(RuleBasedStateMachine):
                 batch.attempts[index] += 1
                 batch.outcomes.pop(str(index), None)
                 del batch.digests[index]
+            batch.deaths.pop(index, None)
             batch.states[index] = WAITING
 
     def what_finished_cannot_be_retried(self, place: int, job: int) -> None:
@@ -1098,6 +1116,74 @@ def test_an_order_is_not_taken_for_one_before_it_when_the_clock_is_set_back(stor
     assert [number > later for number, _ in orders] == [True]
 
 
+@pytest.mark.parametrize("how", ["cancel", "abandon", "delete", "cancel_job"])
+def test_an_order_to_cancel_carries_the_number_of_its_workers_newest_lease(store: Store, how: str) -> None:
+    for name in ("ann", "bob", "cid"):
+        store.call(transitions.register(name, {}))
+    opening = Opening("first", new_token(), "first", ENVIRONMENT, 1, "{}")
+    store.call(transitions.submit(opening, 0, 2, {}, [("b0", b"call"), ("b1", b"call")]))
+    assert isinstance(store.call(_claim(store, "ann", 3)), Claimed)
+    assert isinstance(store.call(_claim(store, "bob", 4)), Claimed)
+    _submit(store, "second", 2)
+    for name in ("ann", "cid"):
+        assert isinstance(store.call(_claim(store, name, 5)), Claimed)
+    store.call(
+        {
+            "cancel": transitions.cancel("first", "enough"),
+            "abandon": transitions.abandon("first", None, "died after %d"),
+            "delete": transitions.delete("first"),
+            "cancel_job": transitions.cancel_job("first", 0),
+        }[how]
+    )
+    orders = {
+        name: [
+            entry.decode().partition(" ")[2] for entry in store.run("ZRANGE", store.key(f"worker:{name}:orders"), 0, -1)
+        ]
+        for name in ("ann", "bob", "cid")
+    }
+    if how == "cancel_job":
+        assert orders == {"ann": ["cancel_job first 0 5"], "bob": [], "cid": []}
+    else:
+        assert orders == {"ann": ["cancel first 5"], "bob": ["cancel first 4"], "cid": []}
+
+
+def test_orders_are_read_as_what_they_are(store: Store) -> None:
+    store.call(transitions.register("ann", {}))
+    for text in ("stop", "cancel k3f9x2 7", "cancel_job k3f9x2 17 7", "cancel k3f9x2"):
+        store.call(transitions.order("ann", text))
+    orders = store.call(transitions.beat("ann", 0, {}))
+    assert orders is not None
+    assert [order for _, order in orders] == [
+        Stop(), CancelBatch("k3f9x2", 7), CancelJob("k3f9x2", 17, 7), UnknownOrder("cancel k3f9x2")
+    ]  # fmt: skip
+
+
+def test_a_batch_that_is_made_anew_under_the_id_of_a_deleted_one_is_not_meant_by_its_order(store: Store) -> None:
+    store.call(transitions.register("ann", {}))
+    cancels = Cancels()
+    for number in (1, 2):
+        _submit(store, "again", 1)
+        claimed = store.call(_claim(store, "ann", number))
+        assert isinstance(claimed, Claimed)
+        assert not cancels.mean("again", number, 0, 1)
+        if number == 1:
+            store.call(transitions.delete("again"))
+            [(_, order)] = store.call(transitions.beat("ann", 0, {})) or []
+            assert isinstance(order, CancelBatch)
+            cancels.add(order)
+            assert cancels.mean("again", number, 0, 1)
+
+
+def test_who_was_taken_for_dead_is_told_when_it_connects_again(store: Store) -> None:
+    assert store.call(transitions.register("ann", {}))
+    assert store.call(transitions.register("ann", {}, again=True))
+    store.call(transitions.reap("ann", None, "silence"))
+    for _ in range(2):
+        assert not store.call(transitions.register("ann", {}, again=True))
+        assert store.call(transitions.workers()) == []
+    assert store.call(transitions.register("ann", {}))
+
+
 def test_a_suspect_that_is_given_back_runs_alone_the_next_time_too(store: Store) -> None:
     for name in ("ann", "bob", "cid"):
         store.call(transitions.register(name, {}))
@@ -1156,6 +1242,28 @@ def test_what_was_canceled_while_it_ran_is_not_canceled_again_after_its_retry(st
     state = store.batch("again")
     assert state is not None
     assert state.canceled == 0
+
+
+def test_a_job_that_is_retried_may_be_started_as_often_as_a_new_one(store: Store) -> None:
+    """Its process died twice before it was canceled; another job keeps the batch from ending."""
+    store.call(transitions.register("bob", {}))
+    _submit(store, "again", 2)
+    for number in (1, 2):
+        store.call(transitions.register("ann", {}))
+        claimed = store.call(_claim(store, "ann", number))
+        assert isinstance(claimed, Claimed)
+        assert claimed.start == 0
+        store.call(transitions.release("ann", number, (0, 1), "killed"))
+    assert store.call(transitions.cancel_job("again", 0)) == "canceled"
+    assert store.call(transitions.retry("again", new_token(), 0)) == (1, False)
+    other = store.call(_claim(store, "bob", 1))
+    claimed = store.call(_claim(store, "ann", 3))
+    assert isinstance(other, Claimed) and isinstance(claimed, Claimed)
+    assert (other.start, claimed.start) == (1, 0)
+    store.call(transitions.release("ann", 3, (0, 1), "killed"))
+    state = store.call(transitions.job("again", 0))
+    assert state is not None
+    assert state.state == "queued"
 
 
 def test_finishing_a_run_of_a_deleted_batch_leaves_nothing_behind(store: Store) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import wait_until
@@ -21,6 +22,12 @@ def alive(pid: int) -> bool:
 
 def pids_in(path: Path) -> list[int]:
     return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+def wait_for_beats(q, number=2):
+    """Until the worker has looked around several times, and has heard of all orders."""
+    (worker,) = q.workers()
+    wait_until(lambda: q.workers()[0].beat >= worker.beat + number)
 
 
 def test_a_time_limit_ends_python_code_and_runs_its_finally(q, worker, tmp_path):
@@ -74,6 +81,85 @@ def test_a_time_limit_is_kept_against_code_that(q, worker, how):
     assert isinstance(before, int)
 
 
+def test_what_a_coroutine_has_left_running_does_not_go_on_inside_the_next_job(q, workers, tmp_path):
+    workers.start(children=1)
+    ticks = tmp_path / "ticks"
+
+    async def leave_something():
+        import asyncio
+
+        async def tick():
+            while True:
+                with ticks.open("a") as file:
+                    file.write(f"{os.getpid()}\n")
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(tick())
+        while not ticks.exists():
+            await asyncio.sleep(0.01)
+        return task.done()
+
+    async def look():
+        import asyncio
+
+        before = len(pids_in(ticks))
+        await asyncio.sleep(0.1)
+        return before, len(pids_in(ticks))
+
+    def pids_in(path):
+        return path.read_text().split()
+
+    assert q.enqueue(leave_something).result(timeout=20) is False
+    before, after = q.enqueue(look).result(timeout=20)
+    assert before == after
+
+
+def test_a_coroutine_is_canceled_although_something_that_it_has_started_does_not_let_go(q, worker, tmp_path):
+    running = tmp_path / "running"
+
+    async def work():
+        import asyncio
+
+        async def hold_on():
+            while True:
+                try:
+                    running.touch()
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    pass
+
+        task = asyncio.create_task(hold_on())
+        await asyncio.sleep(60)
+        return task.done()
+
+    job = q.enqueue(work)
+    wait_until(running.exists)
+    assert job.cancel()
+    job.wait(20)
+    assert job.is_canceled
+
+
+def test_a_batch_under_the_id_of_a_deleted_one_has_its_own_time_limit(q, worker, tmp_path, monkeypatch):
+    go = tmp_path / "go"
+
+    def work():
+        while not go.exists():
+            time.sleep(0.01)
+        return "done"
+
+    monkeypatch.setattr("nbqueue.submit.new_id", lambda: "again")
+    first = q.enqueue(work, job_timeout=0.2, label="first")
+    with pytest.raises(errors.JobTimeout):
+        first.result(timeout=20)
+    first.batch.delete()
+    second = q.enqueue(work, label="second")
+    assert second.id == first.id
+    wait_until(lambda: second.is_started)
+    wait_for_beats(q)
+    go.touch()
+    assert second.result(timeout=20) == "done"
+
+
 def test_a_running_job_is_canceled_within_a_second(q, worker, tmp_path):
     running = tmp_path / "running"
 
@@ -125,6 +211,110 @@ def test_a_batch_is_canceled_what_runs_and_what_waits(q, worker, tmp_path):
     assert q.map(abs, [-1]).results(timeout=20) == [1]
 
 
+@pytest.fixture
+def half_busy(q, workers, tmp_path):
+    """A worker with two children of which one has a long job of another batch: it is never without one."""
+    began, over = tmp_path / "busy began", tmp_path / "busy over"
+
+    def work():
+        began.touch()
+        while not over.exists():
+            time.sleep(0.01)
+
+    process = workers.start(children=2)
+    job = q.enqueue(work, label="busy")
+    wait_until(began.exists)
+    yield process
+    assert job.get_status() == "started"
+    over.touch()
+    assert job.result(timeout=20) is None
+
+
+@pytest.fixture
+def steps(tmp_path):
+    """A function for jobs: it notes that it was started, and returns its argument when `go` is there."""
+    started, go = tmp_path / "started", tmp_path / "go"
+
+    def work(x):
+        with started.open("a") as file:
+            file.write(f"{x}\n")
+        while not go.exists():
+            time.sleep(0.01)
+        return x
+
+    return SimpleNamespace(work=work, go=go, started=lambda: pids_in(started))
+
+
+def test_a_batch_that_was_canceled_and_is_retried_runs_just_once_more(q, half_busy, steps):
+    batch = q.map(steps.work, range(3))
+    wait_until(lambda: steps.started() == [0])
+    assert batch.cancel() == 3
+    batch.wait(20)
+    assert batch.retry() == 3
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert batch.results(timeout=20) == [0, 1, 2]
+    assert sorted(steps.started()) == [0, 0, 1, 2]
+
+
+def test_a_batch_that_is_retried_before_its_running_job_was_canceled_runs_just_once_more(q, half_busy, steps):
+    batch = q.map(steps.work, range(3))
+    wait_until(lambda: steps.started() == [0])
+    half_busy.send_signal(signal.SIGSTOP)
+    assert batch.cancel() == 3
+    assert batch.retry() == 2
+    half_busy.send_signal(signal.SIGCONT)
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert batch.results(timeout=20) == [0, 1, 2]
+    assert sorted(steps.started()) == [0, 0, 1, 2]
+
+
+def test_a_running_job_that_is_canceled_and_retried_runs_just_once_more(q, half_busy, steps):
+    job = q.enqueue(steps.work, 0)
+    wait_until(lambda: steps.started() == [0])
+    assert job.cancel()
+    wait_until(lambda: job.is_canceled)
+    assert job.retry()
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert job.result(timeout=20) == 0
+    assert steps.started() == [0, 0]
+
+
+def test_a_job_that_failed_before_it_could_be_canceled_is_not_canceled_after_its_retry(q, half_busy, steps, tmp_path):
+    """The order comes to a worker that stood still while its child did the job."""
+    pid, fails = tmp_path / "pid", tmp_path / "fails"
+    fails.touch()
+
+    def work(x, work=steps.work):
+        pid.write_text(str(os.getpid()))
+        work(x)
+        if fails.exists():
+            fails.unlink()
+            raise ValueError("it fails")
+        return x
+
+    job = q.enqueue(work, 0)
+    wait_until(lambda: steps.started() == [0])
+    half_busy.send_signal(signal.SIGSTOP)
+    steps.go.touch()
+    wait_until(lambda: not fails.exists() and Path(f"/proc/{pid.read_text()}/stat").read_text().split()[2] == "S")
+    steps.go.unlink()
+    assert job.cancel(), "nobody knows yet that it has ended"
+    half_busy.send_signal(signal.SIGCONT)
+    wait_until(lambda: job.is_failed)
+    assert job.retry()
+    wait_until(lambda: len(steps.started()) > 1)
+    wait_for_beats(q)
+    steps.go.touch()
+    assert job.result(timeout=20) == 0
+    assert steps.started() == [0, 0]
+
+
 def test_one_of_many_jobs_that_wait_is_canceled(q, workers):
     batch = q.map(abs, range(600))
     assert batch[300].cancel()
@@ -161,6 +351,50 @@ def test_what_waits_behind_a_long_job_goes_to_a_free_child(q, worker, tmp_path):
     wait_until(lambda: batch.counts["finished"] == 1999)
     go.touch()
     assert batch.results(timeout=20) == list(range(2000))
+
+
+def test_what_was_taken_back_from_behind_a_long_job_is_not_started_when_that_is_canceled(q, worker, tmp_path):
+    """It still lies in the child, but another one has done it."""
+    started = tmp_path / "started"
+
+    def work(x):
+        with started.open("a") as file:
+            file.write(f"{x}\n")
+        if x == 300:
+            time.sleep(60)
+        return x
+
+    def meet(x):
+        (tmp_path / f"child {x}").touch()
+        while len(list(tmp_path.glob("child *"))) < 2:
+            time.sleep(0.01)
+
+    batch = q.map(work, range(2000))
+    wait_until(lambda: batch.counts["finished"] == 1999)
+    assert batch[300].cancel()
+    assert len(batch.results(errors="skip", timeout=20)) == 1999
+    q.map(meet, range(2)).results(timeout=20)  # both have come to the end of what they had
+    assert sorted(pids_in(started)) == [*range(2000)]
+
+
+def test_a_time_limit_does_not_interrupt_a_finally_although_earlier_outcomes_are_reported_then(q, worker, tmp_path):
+    """Quick jobs before it are reported at the moment at which it is stopped."""
+    cleaned = tmp_path / "cleaned"
+
+    def work(x):
+        if x == 1500:
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(0.2)
+                cleaned.touch()
+        return x
+
+    batch = q.map(work, range(2000), job_timeout=0.04)
+    assert len(batch.results(errors="skip", timeout=20)) == 1999
+    with pytest.raises(errors.JobTimeout):
+        batch[1500].result()
+    assert cleaned.exists()
 
 
 @pytest.mark.parametrize(
@@ -538,6 +772,41 @@ def test_jobs_run_in_the_directory_that_they_were_submitted_from(q, worker, tmp_
         return os.getcwd(), beside.VALUE
 
     assert q.enqueue(look).result(timeout=20) == (str(tmp_path), 42)
+
+
+def test_a_job_whose_directory_is_not_there_does_not_run_in_that_of_another(q, workers, tmp_path, monkeypatch):
+    jobs = {}
+    for name in ("one", "gone", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        jobs[name] = q.enqueue(os.getcwd, label=name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").rmdir()
+    workers.start(children=1)
+    directories = {name: job.result(timeout=20) for name, job in jobs.items()}
+    assert directories == {"one": str(tmp_path / "one"), "gone": str(tmp_path), "other": str(tmp_path / "other")}
+
+
+def test_a_call_runs_where_it_was_submitted_from_also_right_after_another_one(q, worker, tmp_path, monkeypatch):
+    """Single calls share a batch, and a batch has one directory, and one path to modules."""
+    for name in ("data", "modules"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "modules" / "beside_data.py").write_text("VALUE = 42\n")
+    monkeypatch.chdir(tmp_path)
+    before = [q.enqueue(os.getcwd) for _ in range(2)]
+    monkeypatch.chdir(tmp_path / "data")
+    after = [q.enqueue(os.getcwd) for _ in range(2)]
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+
+    def look():
+        import beside_data
+
+        return beside_data.VALUE
+
+    assert q.enqueue(look).result(timeout=20) == 42
+    assert [job.result(timeout=20) for job in before + after] == [str(tmp_path)] * 2 + [str(tmp_path / "data")] * 2
+    assert before[0].batch.id == before[1].batch.id
+    assert after[0].batch.id == after[1].batch.id
 
 
 def test_children_have_an_empty_main_and_share_the_threads(q, worker):

@@ -14,7 +14,7 @@ if not total then return -1 end
 redis.call('HDEL', key, 'is_submitting')
 redis.call('HSET', key, 'is_canceled', 1, 'reason', string.format(reason, total))
 cancel_waiting(id)
-order_workers(id, 'cancel ' .. id)
+cancel_running(id)
 tell(id, 'changed')
 check_end(id)
 return tonumber(total)

@@ -16,7 +16,7 @@ if not only_waiting then
   redis.call('ZREM', prefix .. 'submitting', id)
   redis.call('HSET', key, 'is_canceled', 1, 'reason', reason)
   if tonumber(h[2]) > 0 then
-    order_workers(id, 'cancel ' .. id)
+    cancel_running(id)
     n = n + tonumber(redis.call('HGET', key, 'started'))
   end
 end

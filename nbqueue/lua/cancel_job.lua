@@ -32,7 +32,7 @@ end
 for _, lease in ipairs(leases_of(id)) do
   if lease.start <= index and index < lease.stop then
     redis.call('SADD', key .. ':cancels', index)
-    order_worker(lease.worker, 'cancel_job ' .. id .. ' ' .. index)
+    order_cancel(lease.worker, 'cancel_job ' .. id .. ' ' .. index)
     return 'canceling'
   end
 end

@@ -9,7 +9,7 @@ redis.call('ZREM', prefix .. 'batches', id)
 redis.call('ZREM', prefix .. 'submitting', id)
 if redis.call('EXISTS', key) == 0 then return -1 end
 cancel_waiting(id)
-order_workers(id, 'cancel ' .. id)
+cancel_running(id)
 tell(id, 'gone')
 unlink_code(id, h[1] or '', 0)
 for _, part in ipairs(batch_parts) do redis.call('UNLINK', key .. part) end

@@ -24,4 +24,5 @@ if redis.call('HEXISTS', key, 'has_output') == 1 then
     if string.match(entry[2][2], '^%d+') == ARGV[2] then redis.call('XDEL', key .. ':output', entry[1]) end
   end
 end
+tell(ARGV[1], 'changed')
 return 1

@@ -42,6 +42,12 @@ local function order_worker(worker, order)
   redis.call('PUBLISH', key, 'orders')
 end
 
+-- An order to cancel means the leases that its worker has now: it ends with the number of the newest. What the worker
+-- claims later was queued again since then, and runs.
+local function order_cancel(worker, what)
+  order_worker(worker, what .. ' ' .. (redis.call('HGET', worker_key(worker), 'claimed') or '0'))
+end
+
 -- The leases on jobs of a batch, each with its worker.
 local function leases_of(id)
   local found = {}
@@ -272,10 +278,11 @@ local function after_death(id, index, reason)
   end
 end
 
-local function order_workers(id, order)
+-- Orders those that run jobs of a batch to cancel them.
+local function cancel_running(id)
   local ordered = {}
   for _, lease in ipairs(leases_of(id)) do
-    if not ordered[lease.worker] then order_worker(lease.worker, order) end
+    if not ordered[lease.worker] then order_cancel(lease.worker, 'cancel ' .. id) end
     ordered[lease.worker] = true
   end
 end

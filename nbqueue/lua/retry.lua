@@ -1,4 +1,5 @@
--- Queues again what failed or was canceled, at most 1,000 failed jobs a call; what finished never runs again.
+-- Queues again what failed or was canceled, at most 1,000 failed jobs a call; what finished never runs again. What was
+-- asked of a job before, and how often its process died, does not count for it any more.
 -- Sent twice it acts once: it carries a token.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
@@ -11,12 +12,15 @@ local h = redis.call('HMGET', key, 'total', 'retry', 'retried')
 if not h[1] then return { -1, 0 } end
 if h[2] == token then return { tonumber(h[3]), index and 0 or redis.call('EXISTS', key .. ':failed') } end
 
-local cancels = redis.call('SMEMBERS', key .. ':cancels')
+local cancels, deaths = redis.call('SMEMBERS', key .. ':cancels'), redis.call('HKEYS', key .. ':deaths')
 
 local function queue_again(start, stop)
   for _, job in ipairs(cancels) do
     -- It ended all the same; that it was to be canceled then does not hold for its next attempt.
     if start <= tonumber(job) and tonumber(job) < stop then redis.call('SREM', key .. ':cancels', job) end
+  end
+  for _, job in ipairs(deaths) do
+    if start <= tonumber(job) and tonumber(job) < stop then redis.call('HDEL', key .. ':deaths', job) end
   end
   redis.call('RPUSH', key .. ':queued', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))

@@ -1,11 +1,11 @@
 -- Keeps a Jupyter message that a job has put out, and drops those that it makes superfluous.
 -- Sent twice it acts once: a message has its number. Who has lost the lease cannot write. A new start of the job begins
--- with an empty stream.
+-- with an empty stream, and says so where there was an earlier one: with a `clear_output` as message 0.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  worker
 -- ARGV[2]  number of the lease
 -- ARGV[3]  batch
--- ARGV[4]  number of the message, from 1
+-- ARGV[4]  number of the message, from 1; 0 stands for the start itself
 -- ARGV[5]  messages before this number are dropped
 -- ARGV[6]  number of one more that is dropped, or 0
 -- ARGV[7]  messages at most
@@ -21,13 +21,15 @@ local shown = key .. ':shown'
 local h = redis.call('HMGET', key, 'shown_by', 'shown_as', 'shown')
 if redis.call('EXISTS', key) == 0 then return 'gone' end
 local by, base = worker .. ' ' .. number, h[2]
+local had = 0
 if h[1] ~= by then
   base = string.format('%.0f', math.max(math.floor(now() * 1000), tonumber(h[2] or '0') + 1))
   redis.call('HSET', key, 'shown_by', by, 'shown_as', base, 'shown', 0, 'has_output', 1)
-  redis.call('UNLINK', shown)
+  had = redis.call('UNLINK', shown)
 elseif tonumber(h[3]) >= sequence then
   return 'done'
 end
+if sequence == 0 and had == 0 then return 'ok' end
 redis.call('HSET', key, 'shown', sequence)
 if ARGV[5] ~= '0' then redis.call('XTRIM', shown, 'MINID', base .. '-' .. ARGV[5]) end
 if ARGV[6] ~= '0' then redis.call('XDEL', shown, base .. '-' .. ARGV[6]) end
