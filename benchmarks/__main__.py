@@ -120,9 +120,9 @@ def _start(measure: Measure, samples: list[float]) -> Figure:
 
 
 def _server_version() -> str:
-    from nbqueue import server
+    from nbqueue.server import embedded
 
-    status = server.status()
+    status = embedded.status()
     return f"{status.family} {status.version or ''}".strip()
 
 

@@ -48,7 +48,7 @@ def measure_panels(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
         manager, client = start_new_kernel(env={**os.environ, "NBQUEUE_HOME": home})
         try:
             yield Figure(System.NBQUEUE, Measure.PANELS_FIRST, _first_minute(client), 1)
-            _run(client, "from nbqueue import server\nq.stop_workers()\nserver.stop()")
+            _run(client, "from nbqueue.server import embedded as server\nq.stop_workers()\nserver.stop()")
         finally:
             client.stop_channels()
             manager.shutdown_kernel()

@@ -54,7 +54,8 @@ def embedded_server(home: Path, workers: int = 0) -> Iterator[None]:
     workers : int
         Children to start beforehand.
     """
-    from nbqueue import Queue, server
+    from nbqueue import Queue
+    from nbqueue.server import embedded
 
     os.environ["NBQUEUE_HOME"] = str(home)
     queue = Queue(progress=False)
@@ -63,10 +64,10 @@ def embedded_server(home: Path, workers: int = 0) -> Iterator[None]:
             queue.start_workers(workers)
         yield
     finally:
-        if server.status().running:
+        if embedded.status().running:
             queue.stop_workers(15)
             queue.close()
-            server.stop()
+            embedded.stop()
 
 
 @contextlib.contextmanager

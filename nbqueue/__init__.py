@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nbqueue.batch import Batch
-    from nbqueue.client import Queue, call
-    from nbqueue.job import Job
+    from nbqueue.client.batch import Batch
+    from nbqueue.client.job import Job
+    from nbqueue.client.queues import Queue, call
 
     q: Queue
 
@@ -30,7 +30,8 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "Queue": "nbqueue.client", "call": "nbqueue.client", "Batch": "nbqueue.batch", "Job": "nbqueue.job",
+    "Queue": "nbqueue.client.queues", "call": "nbqueue.client.queues",
+    "Batch": "nbqueue.client.batch", "Job": "nbqueue.client.job",
 }  # fmt: skip
 
 
@@ -39,14 +40,14 @@ def _install_panels() -> None:
     import sys
 
     if "ipykernel" in sys.modules:
-        from nbqueue import notebook
+        from nbqueue.notebook import kernel
 
-        notebook.install()
+        kernel.install()
 
 
 def load_ipython_extension(shell: Any) -> None:
     """`%load_ext nbqueue`: the magics, and panels."""
-    from nbqueue import magics
+    from nbqueue.notebook import magics
 
     _install_panels()
     magics.install(shell)
@@ -59,7 +60,7 @@ def __getattr__(name: str) -> Any:
     if name in ("q", "Queue"):
         _install_panels()
     if name == "q":
-        from nbqueue.client import Queue
+        from nbqueue.client.queues import Queue
 
         value: Any = Queue()
     elif name in _HOMES:

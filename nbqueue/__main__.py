@@ -1,6 +1,6 @@
 """`python -m nbqueue` is the same as `nbqueue`."""
 
-from nbqueue.cli import main
+from nbqueue.command.cli import main
 
 if __name__ == "__main__":
     main()

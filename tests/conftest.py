@@ -56,7 +56,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """An empty NBQUEUE_HOME for the whole run, with an embedded server that is stopped at the end."""
-    from nbqueue import server
+    from nbqueue.server import embedded
 
     directory = Path(tempfile.mkdtemp(prefix="nbq-"))
     os.environ["NBQUEUE_HOME"] = str(directory)
@@ -67,23 +67,24 @@ def home() -> Iterator[Path]:
     if chosen:
         os.environ["NBQUEUE_SERVER"] = shutil.which(f"{chosen}-server") or chosen
     yield directory
-    server.stop()
+    embedded.stop()
     shutil.rmtree(directory)
 
 
 @pytest.fixture
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; afterwards no key without an owner is left in it."""
-    from nbqueue import server, transitions
-    from nbqueue.store import Store
+    from nbqueue.server import embedded
+    from nbqueue.store import requests
+    from nbqueue.store.store import Store
 
     name = f"t{os.getpid()}-{time.monotonic_ns()}"
     yield name
-    store = Store(server.ensure().url, name)
-    for state in store.call(transitions.batches(10**6)):
-        store.call(transitions.delete(state.id))
-    for worker in store.call(transitions.workers()):
-        store.call(transitions.reap(worker.id, None, ""))
+    store = Store(embedded.ensure().url, name)
+    for state in store.call(requests.batches(10**6)):
+        store.call(requests.delete(state.id))
+    for worker in store.call(requests.workers()):
+        store.call(requests.reap(worker.id, None, ""))
     leaked = []
     for key in store.run("KEYS", b"nbq:{" + name.encode() + b"}:*"):
         if store.run("TTL", key) == -1:
@@ -113,26 +114,27 @@ class Workers:
 
     def start(self, *arguments: str, children: int = 2, first: str = "", **environment: str) -> subprocess.Popen[bytes]:
         """Start one and wait until it is registered; `first` is code that it runs before anything else."""
-        from nbqueue import server, transitions
-        from nbqueue.store import Store
+        from nbqueue.server import embedded
+        from nbqueue.store import requests
+        from nbqueue.store.store import Store
 
         log = self._directory / f"worker-{len(self._processes)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-c", f"{first}\nfrom nbqueue.cli import main; main()", "worker", "-n", str(children),
-                 "--namespace", self.namespace, *arguments],
+                [sys.executable, "-c", f"{first}\nfrom nbqueue.command.cli import main; main()", "worker",
+                 "-n", str(children), "--namespace", self.namespace, *arguments],
                 stdout=out, stderr=out, env={**os.environ, **environment},
             )  # fmt: skip
         process.log = log  # type: ignore[attr-defined]
         self._processes.append(process)
         given = dict(zip(arguments, arguments[1:], strict=False))
-        store = Store(given.get("--url", server.ensure().url), given.get("--namespace", self.namespace))
+        store = Store(given.get("--url", embedded.ensure().url), given.get("--namespace", self.namespace))
         pid = str(process.pid)
         if "--burst" not in arguments:
             wait_until(
                 lambda: (
                     process.poll() is not None
-                    or any(worker.fields.get("pid") == pid for worker in store.call(transitions.workers()))
+                    or any(worker.fields.get("pid") == pid for worker in store.call(requests.workers()))
                 )
             )
             assert process.poll() is None, log.read_text()
@@ -177,10 +179,10 @@ class Private:
         self.start()
 
     def start(self) -> None:
-        from nbqueue import server
-        from nbqueue.store import Store
+        from nbqueue.server import embedded
+        from nbqueue.store.store import Store
 
-        binary = os.environ.get("NBQUEUE_SERVER") or str(server._find_binary().path)  # type: ignore[union-attr]
+        binary = os.environ.get("NBQUEUE_SERVER") or str(embedded._find_binary().path)  # type: ignore[union-attr]
         self.process = subprocess.Popen(
             [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
              "--appendonly", "yes", "--appendfsync", "no", *self.options],
@@ -226,13 +228,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="nbq-"))
     monkeypatch.setenv("NBQUEUE_HOME", str(directory))
     yield directory
-    from nbqueue import Queue, machine, server
+    from nbqueue import Queue, machine
+    from nbqueue.server import embedded
 
-    if server.status().running:
+    if embedded.status().running:
         queue = Queue()
         pids = [int(worker.fields["pid"]) for worker in queue.workers()]
         queue.stop_workers()
         queue.close()
         wait_until(lambda: not any(machine.is_alive(pid, "") for pid in pids))
-        server.stop()
+        embedded.stop()
     shutil.rmtree(directory)

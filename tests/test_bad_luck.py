@@ -19,7 +19,10 @@ import pytest
 import redis
 from conftest import wait_until
 
-from nbqueue import Queue, errors, machine, payload, server, transitions
+from nbqueue import Queue, errors, machine
+from nbqueue.payload import pickling
+from nbqueue.server import embedded
+from nbqueue.store import requests
 
 # Input
 
@@ -141,7 +144,7 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_as_text(q, worker):
 
 
 def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeypatch):
-    monkeypatch.setattr(payload, "LIMIT", 1_000_000)
+    monkeypatch.setattr(pickling, "LIMIT", 1_000_000)
     with pytest.raises(errors.TooLarge, match="512 MB"):
         q.enqueue(len, b"x" * 1_100_000)
     with pytest.raises(errors.TooLarge, match="512 MB"):
@@ -150,9 +153,9 @@ def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeyp
 
 def test_a_result_above_the_limit_fails_the_job(q, worker):
     def large():
-        from nbqueue import payload
+        from nbqueue.payload import pickling
 
-        payload.LIMIT = 1_000_000
+        pickling.LIMIT = 1_000_000
         return b"x" * 1_100_000
 
     job = q.enqueue(large)
@@ -273,7 +276,7 @@ def test_a_job_that_somebody_else_has_deleted_says_so_to_who_heard_of_its_outcom
 
 def test_a_worker_refuses_what_was_signed_with_another_key(q, worker, namespace):
     stranger = Queue(
-        connection=server.ensure().url, namespace=namespace, key="other", environment=q.environment, progress=False
+        connection=embedded.ensure().url, namespace=namespace, key="other", environment=q.environment, progress=False
     )
     job = stranger.enqueue(abs, -1)
     wait_until(lambda: job.batch.counts["failed"] == 1)
@@ -318,7 +321,7 @@ def test_a_corrupted_record_is_refused_and_the_worker_goes_on(q, workers):
 
 
 def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
-    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.2)
+    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 0.2)
     queue = Queue(connection="redis://me:secret@127.0.0.1:1/0")
     with pytest.raises(errors.ServerUnreachable, match=r"redis://me:\*\*\*@127.0.0.1:1/0.*Is it running") as caught:
         queue.enqueue(abs, 1)
@@ -327,7 +330,7 @@ def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
 
 @pytest.mark.parametrize("credentials", ["", "me:secret@"])
 def test_what_is_not_a_redis_is_told(monkeypatch, credentials):
-    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.2)
+    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 0.2)
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as web:
         thread = threading.Thread(target=web.serve_forever)
         thread.start()
@@ -341,7 +344,7 @@ def test_what_is_not_a_redis_is_told(monkeypatch, credentials):
 
 
 def test_a_redis_that_goes_away_during_a_wait_is_told_and_comes_back(private, monkeypatch):
-    monkeypatch.setattr("nbqueue.store._PATIENCE", 0.3)
+    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 0.3)
     own = private()
     queue = Queue(connection=own.url, key="k", progress=False)
     batch = queue.map(abs, [1])
@@ -372,7 +375,7 @@ def test_while_redis_takes_nothing_a_worker_keeps_so_much_and_lets_its_children_
     queue = Queue(connection=own.url, key="k", progress=False)
 
     def tell(count):
-        from nbqueue.running import running
+        from nbqueue.child.context import running
 
         began.touch()
         while not go.exists():
@@ -407,7 +410,7 @@ def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is
     began, speak, told, go = (tmp_path / name for name in ("began", "speak", "told", "go"))
     process = workers.start(
         "--url", own.url, "--namespace", "default", "--max-idle-time", "0.1", NBQUEUE_KEY="k",
-        first="import nbqueue.worker; nbqueue.worker._GONE, nbqueue.worker._MOST_HELD = 0.0, 1_000_000",
+        first="from nbqueue.worker import loop; loop._GONE, loop._MOST_HELD = 0.0, 1_000_000",
     )  # fmt: skip
     queue = Queue(connection=own.url, key="k", progress=False)
 
@@ -422,7 +425,7 @@ def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is
         return "kept"
 
     def tell():
-        from nbqueue.running import running
+        from nbqueue.child.context import running
 
         begin()
         while not speak.exists():
@@ -659,12 +662,12 @@ class LossyProxy:
 
 def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, namespace, tmp_path):
     """Of submit, claim, finish and all others, every fourth answer is lost."""
-    proxy = LossyProxy(str(server.ensure().socket), 4)
+    proxy = LossyProxy(str(embedded.ensure().socket), 4)
     try:
         url = f"unix://{proxy.path}"
-        queue = Queue(connection=url, namespace=namespace, key=server.signing_key(), environment=q.environment,
+        queue = Queue(connection=url, namespace=namespace, key=embedded.signing_key(), environment=q.environment,
                       progress=False)  # fmt: skip
-        workers.start("--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{server.signing_key().hex()}")
+        workers.start("--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{embedded.signing_key().hex()}")
         seen = tmp_path / "seen"
 
         def work(x):
@@ -690,9 +693,9 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
 
 def test_a_submission_of_many_parts_is_complete_although_answers_are_lost(q, worker, namespace):
     """Each part is sent while the answer to the one before is not read yet: every third answer is lost."""
-    proxy = LossyProxy(str(server.ensure().socket), 3)
+    proxy = LossyProxy(str(embedded.ensure().socket), 3)
     try:
-        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=server.signing_key(),
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=embedded.signing_key(),
                       environment=q.environment, progress=False)  # fmt: skip
         values = [bytes([x]) * 300_000 for x in range(40)]
         batch = queue.map(len, values)
@@ -707,10 +710,10 @@ def test_a_submission_of_many_parts_is_complete_although_answers_are_lost(q, wor
 
 
 def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, namespace, monkeypatch):
-    monkeypatch.setattr("nbqueue.wire.SILENCE", 0.5)
-    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize, pause=0.005)
+    monkeypatch.setattr("nbqueue.store.connection.SILENCE", 0.5)
+    proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize, pause=0.005)
     try:
-        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=server.signing_key(),
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=embedded.signing_key(),
                       environment=q.environment, progress=False)  # fmt: skip
         value = bytes(range(256)) * 65536
         began = time.monotonic()
@@ -726,7 +729,7 @@ def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, 
 
 def test_connections_that_the_network_has_forgotten_are_made_again(q, workers, namespace, tmp_path, monkeypatch):
     """Of the worker, which goes on to send beats, of who waits and of who submits; the job stays where it is."""
-    monkeypatch.setattr("nbqueue.wire.SILENCE", 2.0)
+    monkeypatch.setattr("nbqueue.store.connection.SILENCE", 2.0)
     began, go = tmp_path / "began", tmp_path / "go"
 
     def work():
@@ -736,15 +739,15 @@ def test_connections_that_the_network_has_forgotten_are_made_again(q, workers, n
             time.sleep(0.01)
         return "kept"
 
-    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize)
-    url, key = f"unix://{proxy.path}", server.signing_key()
+    proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize)
+    url, key = f"unix://{proxy.path}", embedded.signing_key()
     queues = [
         Queue(connection=url, namespace=namespace, key=key, environment=q.environment, progress=False) for _ in range(2)
     ]
     try:
         process = workers.start(
             "--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{key.hex()}",
-            first="import nbqueue.wire; nbqueue.wire.SILENCE = 2.0",
+            first="from nbqueue.store import connection; connection.SILENCE = 2.0",
         )  # fmt: skip
         job = queues[0].enqueue(work)
         queues[1].store.run("PING")
@@ -780,18 +783,18 @@ def test_a_worker_that_was_taken_for_dead_while_it_was_cut_off_ends_what_others_
             time.sleep(0.01)
         return os.getpid()
 
-    proxy = LossyProxy(str(server.ensure().socket), sys.maxsize)
-    url, key = f"unix://{proxy.path}", server.signing_key()
+    proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize)
+    url, key = f"unix://{proxy.path}", embedded.signing_key()
     try:
         process = workers.start(
             "--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{key.hex()}", children=1,
-            first="import nbqueue.wire; nbqueue.wire.SILENCE = 1.0",
+            first="from nbqueue.store import connection; connection.SILENCE = 1.0",
         )  # fmt: skip
         job = q.enqueue(work)
         wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 1)
         proxy.forget()
         (state,) = q.workers()
-        assert q.store.call(transitions.reap(state.id, None, "it was silent")) == 1
+        assert q.store.call(requests.reap(state.id, None, "it was silent")) == 1
         (first,) = map(int, pids.read_text().split())
         wait_until(lambda: not machine.is_alive(first, ""))
         wait_until(lambda: len(pids.read_text().split()) == 2)
@@ -845,7 +848,7 @@ Queue(namespace=sys.argv[1]).map(abs, items())
     submitter.communicate()
     assert batch.state.is_submitting
     touches = float(q.store.run("ZSCORE", q.store.key("submitting"), batch.id))
-    sweeper_says = transitions.abandon(batch.id, touches, "its submitter died after %d jobs were submitted")
+    sweeper_says = requests.abandon(batch.id, touches, "its submitter died after %d jobs were submitted")
     assert q.store.call(sweeper_says) == len(batch)
     assert batch.done
     assert "submitter died after" in batch.state.reason

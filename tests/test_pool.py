@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from nbqueue.messages import CANCEL, TIMEOUT, Hello, Page
-from nbqueue.pool import OBEYS, ChildProcess, Guard, Run
-from nbqueue.transitions import Claimed
+from nbqueue.protocol.messages import CANCEL, TIMEOUT, Hello, Page
+from nbqueue.store.requests import Claimed
+from nbqueue.worker.pool import OBEYS, ChildProcess, Guard, Run
 
 
 @pytest.fixture

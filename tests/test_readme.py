@@ -15,7 +15,7 @@ from conftest import wait_until
 
 import nbqueue
 from nbqueue import Batch, Job, Queue, machine
-from nbqueue.cli import main
+from nbqueue.command.cli import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -1,0 +1,63 @@
+"""Which Redis is used, and with which key and environment: from arguments, `NBQUEUE_*`, or the embedded server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nbqueue import settings
+from nbqueue.payload.pickling import Seal
+from nbqueue.server import embedded
+from nbqueue.store.store import Store
+
+if TYPE_CHECKING:
+    import redis
+
+
+NO_KEY = b"nbqueue: no key was given"
+"""What payloads are signed with where nobody gave a key: it finds errors, and keeps nobody out."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A namespace on a server, and what is needed to work with it."""
+
+    store: Store
+    seal: Seal
+    key: bytes
+    environment: str
+    embedded: embedded.Running | None
+    """The embedded server, where it is that."""
+
+    @property
+    def has_key(self) -> bool:
+        return self.key != NO_KEY
+
+
+def connect(
+    connection: str | redis.Redis | None = None,
+    *,
+    namespace: str = "default",
+    key: bytes | str | None = None,
+    environment: str | None = None,
+) -> Connection:
+    """Find the server: the argument, `NBQUEUE_URL`, else the embedded server, which is started if need be.
+
+    Raises
+    ------
+    ServerError
+        The embedded server cannot be started.
+    UsageError
+        The connection is neither a URL nor a `redis.Redis`.
+    """
+    key = key.encode() if isinstance(key, str) else key
+    where = connection if connection is not None else settings.url()
+    chosen = environment or settings.environment()
+    if where is None:
+        running = embedded.ensure()
+        key = key or embedded.signing_key()
+        store = Store(running.url, namespace, restart=lambda: embedded.ensure().url)
+        return Connection(store, Seal(key, namespace), key, chosen or settings.local_environment(), running)
+    key = key or settings.key() or NO_KEY
+    store = Store(where, namespace)
+    return Connection(store, Seal(key, namespace), key, chosen or settings.python_environment(), None)

@@ -1,0 +1,369 @@
+"""Batches as users see them: views of what is in Redis, the same from any process and after a restart."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from nbqueue import errors
+from nbqueue.client import display as displays
+from nbqueue.client.display import Progress
+from nbqueue.client.job import Job
+from nbqueue.client.printed import Line, lines_of
+from nbqueue.client.results import Ended, Reader
+from nbqueue.client.waiting import Waiting, in_thread
+from nbqueue.store import requests
+from nbqueue.store.requests import BatchState
+from nbqueue.store.store import new_token
+
+if TYPE_CHECKING:
+    from nbqueue.client.queues import Queue
+
+
+Errors = Literal["raise", "skip", "return"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Failures of the same type and message."""
+
+    digest: str
+    type: str
+    message: str
+    count: int
+    job: Job
+    """One of the jobs."""
+    traceback: str
+
+    def __repr__(self) -> str:
+        return f"<{self.count:,}x {self.type}: {self.message}, first: job {self.job.id}>"
+
+
+class Batch:
+    """Jobs that were submitted together.
+
+    A view: it holds no state of its own, and works the same in another process, later, after a restart.
+
+    Parameters
+    ----------
+    queue : Queue
+        Where it was submitted.
+    id : str
+        Its six characters.
+    """
+
+    def __init__(self, queue: Queue, id: str, *, progress: Progress = "auto") -> None:
+        self._queue = queue
+        self._id = id
+        self._progress = progress
+
+    def __repr__(self) -> str:
+        return f"<Batch {self._id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Batch) and other._id == self._id
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    @property
+    def id(self) -> str:
+        return self._id
+
+    @property
+    def shows(self) -> Progress:
+        """How its progress is shown."""
+        return self._progress
+
+    @property
+    def queue(self) -> Queue:
+        return self._queue
+
+    @property
+    def state(self) -> BatchState:
+        """All that is counted, read in one go.
+
+        Raises
+        ------
+        NotFound
+            There is no such batch (any more).
+        """
+        state = self._queue.store.batch(self._id)
+        if state is None:
+            raise errors.NotFound(
+                f"there is no batch {self._id} on {self._queue.store.url}: it was deleted, or its results have "
+                "expired. q.batches() lists those that are there"
+            )
+        return state
+
+    @property
+    def label(self) -> str:
+        return str(self.state.about.get("label", ""))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return dict(self.state.about.get("meta", {}))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs by state: total, queued, started, finished, failed, canceled."""
+        state = self.state
+        return {
+            "total": state.total, "queued": state.queued, "started": state.started,
+            "finished": state.finished, "failed": state.failed, "canceled": state.canceled,
+        }  # fmt: skip
+
+    @property
+    def done(self) -> bool:
+        """Whether all jobs have ended."""
+        return self.state.done
+
+    @property
+    def progress(self) -> float:
+        """The part of the jobs that has ended, 0 to 1."""
+        state = self.state
+        return state.ended / state.total if state.total else 1.0
+
+    @property
+    def rate(self) -> float:
+        """Jobs that ended per second, since it was submitted."""
+        return rate_of(self.state, self._queue.now())
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the last job ends, at this rate; None while no job has ended."""
+        return eta_of(self.state, self._queue.now())
+
+    def __len__(self) -> int:
+        return self.state.total
+
+    @overload
+    def __getitem__(self, index: int) -> Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Job]: ...
+    def __getitem__(self, index: int | slice) -> Job | list[Job]:
+        total = len(self)
+        if isinstance(index, slice):
+            return [Job(self, i) for i in range(*index.indices(total))]
+        if not -total <= index < total:
+            raise IndexError(f"batch {self._id} has {total} jobs, there is none with index {index}")
+        return Job(self, index % total)
+
+    @property
+    def jobs(self) -> list[Job]:
+        return self[:]
+
+    # Waiting
+
+    def wait(self, timeout: float | None = None) -> Batch:
+        """Wait until all jobs have ended, however they did.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        WaitTimeout
+            They had not ended in time. They go on.
+        """
+        self._wait(timeout, None)
+        return self
+
+    def _wait(self, timeout: float | None, stop: threading.Event | None) -> None:
+        with Waiting(self, timeout, stop) as waiting:
+            waiting.until(lambda: True if waiting.refresh().done else None)
+
+    def results(self, timeout: float | None = None, errors: Errors = "raise") -> list[Any]:
+        """What all calls returned, in input order; waits for it.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+        errors : {"raise", "skip", "return"}
+            What to do with jobs that did not finish: raise the exception of the first one, leave them out, or have the
+            exception in the place of the result.
+
+        Raises
+        ------
+        WaitTimeout
+            The results were not there in time. The jobs go on.
+        Exception
+            The function's own, with the worker's traceback as its cause.
+
+        Examples
+        --------
+        >>> q.map(abs, [1, -2]).results()
+        [1, 2]
+        """
+        return list(self._iterate(timeout, errors, None))
+
+    def __iter__(self) -> Iterator[Any]:
+        """What the calls returned, in input order, each as soon as it and those before it are there."""
+        return self._iterate(None, "raise", None)
+
+    def _iterate(self, timeout: float | None, on_error: Errors, stop: threading.Event | None) -> Iterator[Any]:
+        if on_error not in ("raise", "skip", "return"):
+            raise errors.UsageError(f"errors={on_error!r}: 'raise', 'skip' or 'return' is accepted")
+        reader = Reader(self)
+        with Waiting(self, timeout, stop) as waiting:
+            while True:
+                found = waiting.until(lambda: reader.next_in_order(waiting))
+                if not found:
+                    return
+                for value in found:
+                    if isinstance(value, Ended):
+                        if on_error == "skip":
+                            continue
+                        error = value.exception()
+                        if on_error == "raise":
+                            raise error
+                        yield error
+                    else:
+                        yield value
+
+    def as_completed(self, timeout: float | None = None) -> Iterator[Job]:
+        """The jobs, in the order in which they end; one that is run again meanwhile comes once more.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds, for all together.
+        """
+        reader = Reader(self)
+        with Waiting(self, timeout, None) as waiting:
+            while True:
+                found = waiting.until(lambda: reader.next_ended(waiting))
+                if not found:
+                    return
+                found.reverse()
+                while found:
+                    yield found.pop()  # what is done with is not kept
+
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        return in_thread(lambda stop: list(self._iterate(None, "raise", stop))).__await__()
+
+    # Steering
+
+    def failures(self) -> list[FailureGroup]:
+        """What failed, grouped by identical error, the most frequent first."""
+        fields = self._queue.store.run("HGETALL", self._queue.store.key(f"batch:{self._id}:errors"))
+        h = dict(zip(fields[::2], fields[1::2], strict=True))
+        if not h:
+            self.state  # noqa: B018 - raises if there is no such batch
+        groups = []
+        for digest, text in h.items():
+            if digest.startswith(b"n:"):
+                continue
+            summary = json.loads(text)
+            count = int(h.get(b"n:" + digest, b"0"))
+            job = Job(self, int(summary["example"]))
+            groups.append(
+                FailureGroup(digest.decode(), summary["type"], summary["message"], count, job, summary["traceback"])
+            )
+        return sorted(groups, key=lambda group: (-group.count, group.job.index))
+
+    def output(self, last: int = 20, after: str = "") -> list[Line]:
+        """The newest lines that jobs have printed, to `sys.stdout` and `sys.stderr`, the oldest of these first.
+
+        They are there a moment after they were printed. Of a batch the newest megabyte is kept, and somewhat less where
+        many jobs print little.
+
+        Parameters
+        ----------
+        last : int
+            How many lines at most.
+        after : str
+            The id of a line that was read before: if nothing was printed since, the list is empty, and that costs
+            little. Otherwise it has the newest lines, whether or not they were read before.
+
+        Raises
+        ------
+        NotFound
+            There is no such batch (any more).
+
+        Examples
+        --------
+        >>> batch = q.map(print, ["one", "two"]).wait()
+        >>> [(line.index, line.stream, line.text) for line in batch.output()]
+        [(0, 'stdout', 'one'), (1, 'stdout', 'two')]
+        """
+        if last < 1:
+            raise errors.UsageError(f"last={last}: how many lines, at least 1")
+        most = last
+        while entries := self._queue.store.output(self._id, most, after):
+            lines = lines_of(entries)
+            if len(lines) >= last or len(entries) < most:
+                return lines[-last:]
+            most, after = 4 * most, ""
+        if not after:
+            self.state  # noqa: B018 - raises if there is no such batch
+        return []
+
+    def cancel(self) -> int:
+        """Cancel all jobs that have not ended; those that run are stopped. Returns how many."""
+        n = self._queue.store.call(requests.cancel(self._id, "it was canceled"))
+        self._check(n)
+        return n
+
+    def pause(self) -> None:
+        """Let no further job start; those that run end."""
+        self._check(self._queue.store.call(requests.pause(self._id)))
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._check(self._queue.store.call(requests.resume(self._id)))
+        self._queue.attend(self.state)
+
+    def retry(self) -> int:
+        """Run again what failed or was canceled; what finished never runs again. Returns how many jobs."""
+        total, more = 0, True
+        while more:
+            n, more = self._queue.store.call(requests.retry(self._id, new_token()))
+            self._check(n)
+            total += n
+        if total:
+            self._queue.attend(self.state)
+            panels = displays.panels()
+            if panels is not None:
+                panels.revive(self)
+        return total
+
+    def show(self) -> None:
+        """Show it: its panel in a notebook, elsewhere its counts in a line.
+
+        Examples
+        --------
+        >>> q.batch("k3f9x2").show()  # doctest: +SKIP
+        """
+        panels = displays.panels()
+        if panels is not None:
+            panels.show(self)
+        else:
+            counts = ", ".join(f"{n:,} {state}" for state, n in self.counts.items() if n)
+            print(f"{self.label}: {counts} (batch {self._id})")
+
+    def delete(self) -> None:
+        """Forget it: its jobs, calls and results. What of it runs ends unrecorded."""
+        self._check(self._queue.store.call(requests.delete(self._id)))
+
+    def _check(self, answer: int) -> None:
+        if answer == -1:
+            self.state  # noqa: B018 - raises NotFound
+
+
+def rate_of(state: BatchState, now: float) -> float:
+    elapsed = (state.ended_at or now) - state.submitted_at
+    return (state.finished + state.failed) / elapsed if elapsed > 0 else 0.0
+
+
+def eta_of(state: BatchState, now: float) -> float | None:
+    if state.done:
+        return 0.0
+    rate = rate_of(state, now)
+    return (state.total - state.ended) / rate if rate else None

@@ -1,0 +1,459 @@
+"""One job as users see it: a view of what is in Redis."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from nbqueue import errors
+from nbqueue.cells.messages import MOST_READ, Area, Native, area_of, decode_message, text_shown
+from nbqueue.cells.value import CellValue
+from nbqueue.client import display as displays
+from nbqueue.client import outcome
+from nbqueue.client.arriving import PROMISES
+from nbqueue.client.outcome import Outcome
+from nbqueue.client.printed import text_of
+from nbqueue.client.waiting import Waiting, in_thread
+from nbqueue.payload import pickling
+from nbqueue.payload.pickling import Blob, Outcomes
+from nbqueue.store import requests
+from nbqueue.store.requests import JobState
+from nbqueue.store.store import new_token
+
+if TYPE_CHECKING:
+    from nbqueue.client.batch import Batch
+
+
+class Job:
+    """One call of one function: a batch and an index in it."""
+
+    def __init__(
+        self, batch: Batch, index: int, record: Outcome | None = None, *, waits_since: float = float("-inf")
+    ) -> None:
+        self._batch = batch
+        self.index = index
+        self._record = record
+        self._waits_since = waits_since
+        """Just submitted by this process: by its monotonic clock, it had not ended then."""
+
+    def __repr__(self) -> str:
+        return f"<Job {self.id}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Job) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    @property
+    def id(self) -> str:
+        """Batch and index: 'k3f9x2:17'."""
+        return f"{self._batch.id}:{self.index}"
+
+    @property
+    def batch(self) -> Batch:
+        return self._batch
+
+    @property
+    def _store(self) -> Any:
+        return self._batch.queue.store
+
+    def _state(self) -> JobState:
+        state: JobState | None = self._store.job(self._batch.id, self.index)
+        if state is None or state.state == "unknown":
+            raise errors.NotFound(
+                f"there is no job {self.id} on {self._store.url}: its batch was deleted, or its results have expired"
+            )
+        return state
+
+    def _ended(self) -> Outcome | str:
+        """How it ended, or the state that it is in."""
+        if self._record is not None:
+            return self._record
+        state = self._state()
+        if state.state != "ended":
+            return state.state
+        record = self._read(state.own, state.block)
+        if record is None:
+            if self._batch.state.done:
+                raise errors.ResultExpired(f"the outcome of job {self.id} is not there any more")
+            return "queued"  # between two places, at this moment
+        self._remember(record)
+        return record
+
+    def _remember(self, record: Outcome) -> None:
+        if not record.is_failed:  # what failed may run again
+            self._record = record
+
+    def _read(self, own: Blob, block: Blob) -> Outcome | None:
+        return outcome.read(self._batch, self.index, own or None, block or None)
+
+    def get_status(self) -> str:
+        """'queued', 'started', 'finished', 'failed' or 'canceled'."""
+        ended = self._ended()
+        if isinstance(ended, str):
+            return ended
+        return "failed" if ended.is_failed else "finished"
+
+    @property
+    def is_queued(self) -> bool:
+        return self.get_status() == "queued"
+
+    @property
+    def is_started(self) -> bool:
+        return self.get_status() == "started"
+
+    @property
+    def is_finished(self) -> bool:
+        return self.get_status() == "finished"
+
+    @property
+    def is_failed(self) -> bool:
+        return self.get_status() == "failed"
+
+    @property
+    def is_canceled(self) -> bool:
+        return self.get_status() == "canceled"
+
+    def result(self, timeout: float | None = None) -> Any:
+        """What the call returned; waits for it.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds.
+
+        Raises
+        ------
+        WaitTimeout
+            It had not ended in time. It goes on.
+        JobCanceled, JobTimeout, JobKilled
+            It ended without the function's doing.
+        Exception
+            The function's own, with the worker's traceback as its cause.
+
+        Examples
+        --------
+        >>> q.enqueue(abs, -3).result()
+        3
+        """
+        return self._result(timeout, None)
+
+    def _result(self, timeout: float | None, stop: threading.Event | None) -> Any:
+        record = self._record or self._wait_for_record(timeout, stop)
+        PROMISES.collect(self)
+        if record == "canceled":
+            raise self._canceled()
+        assert isinstance(record, Outcome)
+        return self._value(record)
+
+    def _wait_for_record(self, timeout: float | None, stop: threading.Event | None) -> Outcome | Literal["canceled"]:
+        with Waiting(self._batch, timeout, stop, progress=False) as waiting:
+
+            def look() -> Outcome | Literal["canceled"] | None:
+                heard = waiting.watch.outcome(self.index)
+                if heard is not None:
+                    record = self._read(heard, b"")
+                    if record is not None and not record.is_failed:  # what failed may be running again
+                        self._remember(record)
+                        return record
+                elif self._waits_since > waiting.watch.complete_since:
+                    self._waits_since = float("-inf")  # the next look is one at the state
+                    return None
+                ended = self._ended()
+                if isinstance(ended, Outcome):
+                    return ended
+                return "canceled" if ended == "canceled" else None
+
+            return waiting.until(look)
+
+    def _value(self, record: Outcome) -> Any:
+        if record.is_failed:
+            raise record.exception(self.id)
+        assert record.outcomes is not None
+        return outcome.value_of(record.outcomes, self.index)
+
+    def _canceled(self) -> errors.JobCanceled:
+        reason = self._batch.state.reason
+        error = errors.JobCanceled(f"job {self.id} was canceled" + (f": {reason}" if reason else ""))
+        error.job_id = self.id
+        return error
+
+    def wait(self, timeout: float | None = None) -> Job:
+        """Wait until it has ended, however it did."""
+        if self._record is None:
+            self._wait_for_record(timeout, None)
+        PROMISES.collect(self)
+        return self
+
+    def show(self) -> None:
+        """Show it in the cell that runs, with all that its cell has put out so far; without a notebook print that.
+
+        Examples
+        --------
+        >>> q.fetch_job("k3f9x2:0").show()
+        """
+        panels = displays.panels()
+        if panels is not None:
+            panels.show_job(self)
+        else:
+            print(f"job {self.id} is {self.get_status()}")
+            print(self.output, end="")
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        try:
+            return (yield from in_thread(lambda stop: self._result(None, stop)).__await__())
+        finally:
+            if self._record is not None:
+                PROMISES.collect(self)
+
+    def return_value(self) -> Any:
+        """What the call returned, without waiting.
+
+        Raises
+        ------
+        NotFinished
+            It has not ended: that it returned None can be told apart.
+        """
+        ended = self._ended()
+        if ended == "canceled":
+            raise self._canceled()
+        if isinstance(ended, str):
+            raise errors.NotFinished(f"job {self.id} is {ended}: result() waits for it")
+        return self._value(ended)
+
+    def exception(self) -> BaseException | None:
+        """What the call raised; None if it returned.
+
+        Raises
+        ------
+        NotFinished
+            It has not ended.
+        """
+        ended = self._ended()
+        if ended == "canceled":
+            return self._canceled()
+        if isinstance(ended, str):
+            raise errors.NotFinished(f"job {self.id} is {ended}")
+        return ended.exception(self.id) if ended.is_failed else None
+
+    @property
+    def exc_info(self) -> str | None:
+        """The traceback of what it raised, as text; None if it has not failed."""
+        ended = self._ended()
+        return ended.failure().traceback if isinstance(ended, Outcome) and ended.is_failed else None
+
+    @property
+    def output(self) -> str:
+        """What it printed when it was last started, to `sys.stdout` and `sys.stderr`, in order; '' if nothing.
+
+        While it runs, what it has printed up to a moment ago. Of a job the first and the last 32 KB are kept, of a
+        batch the newest megabyte; where something is left out, a line says how much. What C code and the processes of
+        a job write is in the worker's log.
+
+        Raises
+        ------
+        NotFound
+            There is no such job (any more).
+        """
+        if self.is_cell:
+            return text_shown(self.area().outputs)
+        state = self._state()
+        # A death is counted when it happens, a start by any other cause when the job is queued again.
+        has_started = state.state in ("started", "ended") and state.own[:1] != b"!"
+        entries = self._store.call(requests.printed(self._batch.id, self.index))
+        return text_of(entries, state.attempts + 1 if has_started else state.attempts)
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is a cell in the background."""
+        return "cell" in self._batch.state.about
+
+    def area(self) -> Area:
+        """What its cell has put out, as a front end shows it."""
+        messages: list[Native] = []
+        after = ""
+        while found := self._store.shown(self._batch.id, after, MOST_READ):
+            after = found[-1][0]
+            messages += (decode_message(kind, content) for _, kind, content in found)
+        return area_of(messages)
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables that `%%enqueue -o` brings back, by name.
+
+        Raises
+        ------
+        NotFinished
+            It has not ended.
+        CannotPickle
+            One of them could not be sent back.
+        Exception
+            As `result`.
+        """
+        value = self._cell_value()
+        if value is None:
+            return {}
+        if problems := [text for name, text in value.problems.items() if name]:
+            raise errors.CannotPickle(f"job {self.id}: " + "; ".join(problems))
+        return value.variables()
+
+    def brought(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The variables that its cell brings back, and what is wrong with others; nothing if it did not finish.
+
+        Raises
+        ------
+        NotFinished
+        """
+        ended = self._ended()
+        if ended in ("queued", "started"):
+            raise errors.NotFinished(f"job {self.id} has not ended")
+        if not isinstance(ended, Outcome) or ended.is_failed:
+            return {}, {}
+        value = self._cell_value()
+        if value is None:
+            return {}, {}
+        try:
+            return value.variables(), {name: text for name, text in value.problems.items() if name}
+        except Exception as error:  # noqa: BLE001 - whatever unpickling raises belongs to these variables
+            reason = f"cannot be read here: {type(error).__name__}: {error}"
+            return {}, {name: f"{name!r} {reason}" for name in self._batch.state.about["cell"]["returns"]}
+
+    def _cell_value(self) -> CellValue | None:
+        """What came back of its cell; None if it is no cell."""
+        ended = self._ended()
+        if not isinstance(ended, Outcome) or ended.is_failed:
+            self.return_value()  # raises
+            raise errors.NotFinished(f"job {self.id} has not ended")
+        assert ended.outcomes is not None
+        value = ended.outcomes.value(self.index)
+        return value if isinstance(value, CellValue) else None
+
+    def _call(self) -> pickling.Call:
+        found = self._store.calls(self._batch.id, self.index)
+        if found is None:
+            self._batch.state  # noqa: B018 - raises NotFound
+        else:
+            per_block, block, own = found
+            seal = self._batch.queue.seal
+            if own:
+                return pickling.Calls(seal, self._batch.id, self.index, own)[self.index]
+            if block:
+                first = self.index // per_block * per_block
+                return pickling.Calls(seal, self._batch.id, first, block)[self.index]
+        raise errors.ResultExpired(
+            f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
+            "dropped when all have finished"
+        )
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The positional arguments of the call.
+
+        Raises
+        ------
+        ResultExpired
+            They are not kept any more.
+        """
+        return self._call()[1]
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """The keyword arguments of the call."""
+        return self._call()[2]
+
+    @property
+    def func_name(self) -> str:
+        """The function's name."""
+        about = self._batch.state.about
+        if not about.get("single"):
+            return str(about["function"])
+        digest = self._call()[0]
+        record = self._store.run("GET", self._store.key(f"code:{digest.hex()}"))
+        if record is None:
+            raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
+        return pickling.name_of(pickling.unpack_code(self._batch.queue.seal, digest, record))
+
+    @property
+    def description(self) -> str:
+        return str(self._batch.state.about.get("label", ""))
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        return self._batch.meta
+
+    @property
+    def enqueued_at(self) -> datetime:
+        """When its batch was submitted."""
+        return datetime.fromtimestamp(self._batch.state.submitted_at, UTC)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When it started; None if it has not ended."""
+        outcomes = self._outcomes()
+        return datetime.fromtimestamp(outcomes.started_at(self.index), UTC) if outcomes else None
+
+    @property
+    def ended_at(self) -> datetime | None:
+        """When it ended; None if it has not."""
+        outcomes = self._outcomes()
+        if outcomes is None:
+            return None
+        return datetime.fromtimestamp(outcomes.started_at(self.index) + outcomes.duration(self.index), UTC)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds that the call took; None if it has not ended."""
+        outcomes = self._outcomes()
+        return outcomes.duration(self.index) if outcomes else None
+
+    @property
+    def worker_name(self) -> str | None:
+        """The worker that ran it, or runs it."""
+        outcomes = self._outcomes()
+        return outcomes.worker if outcomes else self._state().worker or None
+
+    @property
+    def attempt(self) -> int:
+        """The number of its present or last start, from 1."""
+        outcomes = self._outcomes()
+        return outcomes.attempt if outcomes else self._state().attempts + 1
+
+    def _outcomes(self) -> Outcomes | None:
+        ended = self._ended()
+        return ended.outcomes if isinstance(ended, Outcome) else None
+
+    def cancel(self) -> bool:
+        """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended."""
+        answer: str = self._store.call(requests.cancel_job(self._batch.id, self.index))
+        if answer == "gone":
+            self._state()
+        return answer in ("canceled", "canceling")
+
+    def retry(self) -> bool:
+        """Run it again if it failed or was canceled; False if there was nothing to run again."""
+        n, _ = self._store.call(requests.retry(self._batch.id, new_token(), self.index))
+        if n == -1:
+            self._state()
+        if n:
+            self._record = None
+            self._batch.queue.attend(self._batch.state)
+            panels = displays.panels()
+            if panels is not None:
+                panels.revive(self._batch)
+        return bool(n)
+
+    def requeue(self) -> bool:
+        """RQ's name for `retry`."""
+        return self.retry()
+
+    def delete(self) -> None:
+        """Forget its call and its outcome; cancel it first if it has not ended."""
+        if self.cancel():
+            self.wait(60)
+        self._record = None
+        if self._store.call(requests.delete_job(self._batch.id, self.index)) == -1:
+            self._state()
+        self._batch.queue.listener.forget(self._batch.id)

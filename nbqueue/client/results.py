@@ -1,0 +1,269 @@
+"""Reading the outcomes of a batch as they come, in input order or in the order of ending, with bounded memory."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nbqueue import errors
+from nbqueue.client import outcome
+from nbqueue.client.job import Job
+from nbqueue.client.outcome import Outcome
+from nbqueue.client.waiting import Waiting
+from nbqueue.payload.pickling import Outcomes
+from nbqueue.store.requests import BatchState, OutcomeRecords
+
+if TYPE_CHECKING:
+    from nbqueue.client.batch import Batch
+
+
+_CHUNK = 16384
+"""Jobs of which the outcomes are read at once at most."""
+
+_LARGE = 1_000_000
+"""Bytes of outcomes that are worth to be read while others are looked at, and too many to be kept for later."""
+
+_FIRST = 16
+"""Jobs of which the outcomes are read at once in the order of ending, until it is known how large they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job that did not finish, in the place of its result."""
+
+    job: Job
+    record: Outcome | None
+
+    def exception(self) -> BaseException:
+        return self.job._canceled() if self.record is None else self.record.exception(self.job.id)
+
+
+WAITS, RECORDED, CANCELED = range(3)
+
+
+class Marks:
+    """What became of each job, from the list of what ended; a byte for each."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._store = batch.queue.store
+        self._key = self._store.key(f"batch:{batch.id}:ended")
+        self._offset = 0
+        self.marks = bytearray()
+
+    def follow(self, most: int) -> bool:
+        """Read some further entries and mark their jobs; False if there were none."""
+        runs = self.read(most)
+        for start, stop, mark in runs:
+            if len(self.marks) < stop:
+                self.marks.extend(bytes(stop - len(self.marks)))
+            self.marks[start:stop] = bytes([mark]) * (stop - start)
+        return bool(runs)
+
+    def read(self, most: int) -> list[tuple[int, int, int]]:
+        """Some further entries: start, stop, and what became of these jobs."""
+        entries = self._store.run("LRANGE", self._key, self._offset, self._offset + most - 1)
+        self._offset += len(entries)
+        runs = []
+        for entry in entries:
+            text = entry.decode()
+            mark = {"c": CANCELED, "r": WAITS}.get(text[0], RECORDED)
+            start, _, stop = text.lstrip("cr").partition("-")
+            runs.append((int(start), int(stop) if stop else int(start) + 1, mark))
+        return runs
+
+    def is_behind(self) -> bool:
+        """Whether there are entries that were not read."""
+        return bool(self._store.run("LLEN", self._key) > self._offset)
+
+
+class Reader:
+    """Reads outcomes as they come, in input order or in the order of ending, with bounded memory."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self._store = batch.queue.store
+        self._seal = batch.queue.seal
+        self._ended = Marks(batch)
+        self._marks = self._ended.marks
+        self._position = 0
+        self._ahead: tuple[int, Future[OutcomeRecords | None]] | None = None
+        """From which job on what comes next is already being read, and that."""
+        self._told: bytearray = bytearray()
+        self._untold: deque[Job] = deque()
+        """Jobs that have ended and were not given out yet."""
+        self._at_once = _FIRST
+
+    def next_in_order(self, waiting: Waiting) -> list[Any] | None:
+        """Further results in input order: empty at the end, None if they are not there yet."""
+        while True:
+            found = self._recorded()
+            if found:
+                return found
+            if not self._ended.follow(5000):
+                break
+        state = waiting.refresh()
+        if state.done and self._position >= state.total:
+            return []
+        if state.done and self._is_settled(state):
+            raise errors.ResultExpired(
+                f"the outcome of job {self._batch.id}:{self._position} is not there any more (the job has ended)"
+            )
+        return None
+
+    def _is_settled(self, state: BatchState) -> bool:
+        """Nothing changed while we looked: no entry was added, nothing was queued again."""
+        return not self._ended.is_behind() and self._batch.state.ended == state.ended
+
+    def _recorded(self) -> list[Any]:
+        position, marks = self._position, self._marks
+        if position >= len(marks) or marks[position] == WAITS:
+            return []
+        if marks[position] == CANCELED:
+            self._position += 1
+            return [Ended(Job(self._batch, position), None)]
+        stop = position
+        limit = min(len(marks), position + _CHUNK)
+        ends = [marks.find(bytes([mark]), position, limit) for mark in (WAITS, CANCELED)]
+        stop = min([end for end in ends if end >= 0], default=limit)
+        values: list[Any] = []
+        for index, count, value in self._read(position, stop):
+            if count == 0:  # it was queued again after it had ended
+                self._marks[index] = WAITS
+                break
+            values += value
+            self._position = index + count
+        return values
+
+    def _read(self, start: int, stop: int) -> Iterator[tuple[int, int, list[Any]]]:
+        """Index, number and values of neighbouring jobs, of some 4 MB; number 0 where there is no outcome."""
+        found = self._fetch(start, stop)
+        if found is None:
+            self._batch.state  # noqa: B018 - raises NotFound
+            return
+        if start < found.stop < stop and sum(map(len, found.records.values())) >= _LARGE:
+            self._fetch_ahead(found.stop, stop)
+        position = start
+        while position < found.stop:
+            block = position // found.per_block
+            last = min(found.stop, (block + 1) * found.per_block)
+            yield from self._read_block(found, block, position, last)
+            position = last
+
+    def _fetch(self, start: int, stop: int) -> OutcomeRecords | None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == start:
+            return ahead[1].result()
+        return self._store.outcomes(self._batch.id, start, stop)
+
+    def _fetch_ahead(self, start: int, stop: int) -> None:
+        """Read what comes next, while what is there is verified and used: neither holds the other up."""
+        future: Future[OutcomeRecords | None] = Future()
+
+        def fetch() -> None:
+            try:
+                future.set_result(self._store.outcomes(self._batch.id, start, stop))
+            except Exception as error:  # noqa: BLE001 - raised where it is asked for
+                future.set_exception(error)
+
+        self._ahead = start, future
+        threading.Thread(target=fetch, name="nbqueue-read", daemon=True).start()
+
+    def _read_block(
+        self, found: OutcomeRecords, block: int, start: int, stop: int
+    ) -> Iterator[tuple[int, int, list[Any]]]:
+        record = found.records.get(f"b{block}")
+        first = block * found.per_block
+        seal, batch = self._seal, self._batch.id
+        outcomes = Outcomes(seal, batch, first, record, once=True) if record is not None else None
+        if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
+            has_own = (
+                any(str(index) in found.records for index in range(start, stop)) if len(found.records) > 1 else False
+            )
+            if not has_own:
+                yield start, stop - start, atoms[start - first : stop - first]
+                return
+        for index in range(start, stop):
+            own = found.records.get(str(index))
+            if own is not None:
+                if own[:1] == b"!":
+                    ended = Outcome(None, outcome.words(batch, index, own))
+                else:
+                    ended = Outcome(Outcomes(seal, batch, index, own, once=True))
+            elif outcomes is not None and index in outcomes:
+                ended = Outcome(outcomes)
+            else:
+                yield index, 0, []
+                return
+            if ended.is_failed:
+                yield index, 1, [Ended(Job(self._batch, index), ended)]
+            else:
+                assert ended.outcomes is not None
+                yield index, 1, [outcome.value_of(ended.outcomes, index)]
+
+    def next_ended(self, waiting: Waiting) -> list[Job] | None:
+        """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""
+        if not self._untold:
+            self._untold.extend(self._newly_ended())
+        if self._untold:
+            jobs = [self._untold.popleft() for _ in range(min(self._at_once, len(self._untold)))]
+            size = self._attach(jobs)
+            self._at_once = max(1, self._at_once // 2) if size > _LARGE else min(_CHUNK, 2 * self._at_once)
+            return jobs
+        state = waiting.refresh()
+        return [] if state.done and not self._ended.is_behind() else None
+
+    def _newly_ended(self) -> Iterable[Job]:
+        ended: dict[int, Job] = {}
+        for start, stop, mark in self._ended.read(200):
+            if len(self._told) < stop:
+                self._told.extend(bytes(stop - len(self._told)))
+            for index in range(start, stop):
+                if mark == WAITS:  # it runs again, and will end again
+                    self._told[index] = 0
+                    ended.pop(index, None)
+                elif not self._told[index]:
+                    self._told[index] = 1
+                    ended[index] = Job(self._batch, index)
+        return ended.values()
+
+    def _attach(self, jobs: list[Job]) -> int:
+        """Read the outcomes of jobs in few calls, so that asking each for its result costs nothing; their bytes."""
+        by_index = {job.index: job for job in jobs}
+        ordered = sorted(by_index)
+        start = size = 0
+        while start < len(ordered):
+            end = start
+            while end + 1 < len(ordered) and ordered[end + 1] - ordered[start] < _CHUNK:
+                end += 1
+            position, stop = ordered[start], ordered[end] + 1
+            while position < stop:
+                found = self._store.outcomes(self._batch.id, position, stop)
+                if found is None or found.stop <= position:
+                    return size
+                size += sum(map(len, found.records.values()))
+                opened: dict[int, Outcomes] = {}
+                for index in range(position, found.stop):
+                    if index in by_index:
+                        self._attach_one(by_index[index], found, opened)
+                position = found.stop
+            start = end + 1
+        return size
+
+    def _attach_one(self, job: Job, found: OutcomeRecords, opened: dict[int, Outcomes]) -> None:
+        own = found.records.get(str(job.index))
+        if own is not None:
+            record = outcome.read(self._batch, job.index, own, None)
+            if record is not None:
+                job._remember(record)
+            return
+        block = job.index // found.per_block
+        text = found.records.get(f"b{block}")
+        if text is not None:
+            if block not in opened:
+                opened[block] = Outcomes(self._seal, self._batch.id, block * found.per_block, text)
+            if job.index in opened[block]:
+                job._remember(Outcome(opened[block]))

@@ -1,0 +1,403 @@
+"""The command line: `nbqueue worker | server | demo | info | batch | cancel | retry | empty`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from nbqueue import __version__, errors
+
+if TYPE_CHECKING:
+    from nbqueue.backend import Connection
+    from nbqueue.client.batch import Batch
+    from nbqueue.client.queues import Queue
+    from nbqueue.server.embedded import Status
+    from nbqueue.store.requests import WorkerState
+    from nbqueue.store.store import Store
+
+
+_MISTAKE = 2
+
+_INTERRUPTED = 130
+
+_PATIENCE, _PATIENCE_IF_BUSY = 10.0, 3.0
+"""Seconds that `server stop` gives workers to leave, and where all that are left have jobs."""
+
+
+class _Words(click.Group):
+    """Says what went wrong in one line, with exit code 2: never a traceback for a user's mistake."""
+
+    group_class = type  # groups in it are of this class too
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:  # by itself, click before 8.2 calls this a success
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(_MISTAKE)
+        return super().parse_args(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **options: Any) -> Any:
+        options["standalone_mode"] = False
+        try:
+            sys.exit(super().main(args, *more, **options) or 0)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f" See: {context.command_path} --help" if context is not None else ""
+            _give_up(error.format_message() + hint)
+        except click.Abort:  # Ctrl-C
+            sys.exit(_INTERRUPTED)
+        except BrokenPipeError:  # the reader of our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to be flushed
+            sys.exit(0)
+        except (errors.NbqueueError, OSError) as error:
+            _give_up(str(error))
+
+
+def _give_up(message: str) -> NoReturn:
+    click.echo(f"nbqueue: {' '.join(message.split())}", err=True)
+    sys.exit(_MISTAKE)
+
+
+def _word(value: str) -> str:
+    """The name of a queue, a namespace, a worker."""
+    if not re.fullmatch(r"[^\s{}:]+", value):
+        raise click.BadParameter(f"{value!r}: a word without spaces, colons and braces is accepted.")
+    return value
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < 1e9:
+        raise click.BadParameter(f"{value!r}: seconds above 0 are accepted.")
+    return seconds
+
+
+@click.group(cls=_Words, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="nbqueue")
+def main() -> None:
+    """Run functions of a notebook in worker processes, durably and fast."""
+
+
+def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    command = click.option(
+        "--namespace",
+        type=_word,
+        metavar="NAME",
+        default="default",
+        show_default=True,
+        help="Apart from other namespaces.",
+    )(command)
+    return click.option("-u", "--url", help="Redis to use; else NBQUEUE_URL, else the embedded server.")(command)
+
+
+def _connect(url: str | None, namespace: str, environment: str | None = None) -> Connection:
+    from nbqueue.backend import connect
+
+    try:
+        return connect(url, namespace=namespace, environment=environment)
+    except ValueError as error:  # redis-py's words for a URL, int's for its port
+        if isinstance(error, errors.NbqueueError):
+            raise
+        raise errors.UsageError(f"the URL of the server or NBQUEUE_KEY makes no sense: {error}") from error
+
+
+def _store(url: str | None, namespace: str) -> Store:
+    """The state, after a look whether its server is there: somebody at a terminal does not want to wait for that."""
+    store = _connect(url, namespace).store
+    try:
+        store.open().close()
+    except TypeError as error:  # an option in the URL that redis-py does not know
+        raise errors.UsageError(f"the URL of the server makes no sense: {error}") from error
+    return store
+
+
+def _queue(url: str | None, namespace: str, name: str = "default") -> Queue:
+    from nbqueue.client.queues import Queue
+
+    _store(url, namespace).close()
+    return Queue(name, connection=url, namespace=namespace)
+
+
+@main.command()
+@click.argument("queues", nargs=-1, type=_word)
+@click.option("-n", "--children", type=click.IntRange(1), help="Processes that execute jobs.  [default: the CPUs]")
+@_server_options
+@click.option("--name", type=_word, metavar="NAME", help="What it is called.  [default: made up]")
+@click.option("--environment", help="Whose jobs it runs; else NBQUEUE_ENVIRONMENT, else this Python's.")
+@click.option("-b", "--burst", is_flag=True, help="Leave when there is nothing to do.")
+@click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many jobs.")
+@click.option("--max-idle-time", type=_seconds, metavar="SECONDS", help="Leave after this time without a job.")
+@click.option("--preload", multiple=True, metavar="MODULE", help="Imported by each child when it starts.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
+def worker(
+    queues: tuple[str, ...],
+    children: int | None,
+    url: str | None,
+    namespace: str,
+    name: str | None,
+    environment: str | None,
+    burst: bool,
+    max_jobs: int | None,
+    max_idle_time: float | None,
+    preload: tuple[str, ...],
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Run jobs of QUEUES (default: 'default'), the first before the next.
+
+    Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
+    """
+    from nbqueue import machine
+    from nbqueue.worker.loop import Options, Worker
+
+    level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    connection = _connect(url, namespace, environment)
+    for variable, value in (("NBQUEUE_URL", url), ("NBQUEUE_ENVIRONMENT", environment)):
+        if value is not None:  # `from nbqueue import q` inside a job is this worker's queue
+            os.environ[variable] = value
+    if not connection.has_key:
+        logging.getLogger("nbqueue.worker").warning(
+            "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", connection.store.url
+        )
+    modules = tuple(part for text in preload for part in text.split(",") if part)
+    connection.store.run("PING")
+    options = Options(
+        queues or ("default",), children or machine.cpus(), name or "", burst, max_jobs, max_idle_time, modules
+    )
+    Worker(connection, options).work()
+
+
+@main.group()
+def server() -> None:
+    """The embedded server."""
+
+
+@server.command("status")
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def server_status(as_json: bool) -> None:
+    """Whether it runs, where its data are, what it uses."""
+    from nbqueue.server import embedded
+
+    status = embedded.status()
+    facts = {
+        "running": status.running, "pid": status.pid, "server": f"{status.family} {status.version or ''}".strip(),
+        "socket": str(status.socket or ""), "data": str(status.directory), "bytes on disk": status.bytes_on_disk,
+        "memory": status.memory_used, "memory limit": status.memory_limit, "log": str(status.log),
+        "problem": _problem(status),
+    }  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(facts))
+        return
+    for name, value in facts.items():
+        if value is not None and value != "":
+            click.echo(f"{name:>14}  {_readable(name, value)}")
+
+
+def _problem(status: Status) -> str:
+    if not status.unwritten:
+        return ""
+    return (
+        f"it cannot write to its disk, and takes nothing more until it can: make room for {status.directory}. "
+        f"{status.unwritten:,} bytes that it has taken are not written yet"
+    )
+
+
+def _readable(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and name != "pid":
+        return f"{value / 2**20:,.1f} MB"
+    return str(value)
+
+
+@server.command("stop")
+def server_stop() -> None:
+    """Stop it and its workers; its data stay, and the next use starts it again."""
+    from nbqueue.server import embedded
+
+    status = embedded.status()
+    left = _dismiss_workers() if status.pid is not None else 0
+    unwritten = embedded.status().unwritten
+    click.echo("stopped" if embedded.stop() else "it was not running")
+    if left:
+        click.echo(f"{left} of its workers are still busy, and go on when it runs again", err=True)
+    if unwritten:
+        click.echo(f"{unwritten:,} bytes that it had taken could not be written to its disk, and are lost", err=True)
+
+
+def _dismiss_workers() -> int:
+    """Tell the workers of the embedded server, which would wait for it, to leave; returns how many are still there."""
+    from nbqueue import machine
+    from nbqueue.client import launch
+    from nbqueue.server import embedded
+    from nbqueue.store import requests
+    from nbqueue.store.reaper import vanished
+    from nbqueue.store.store import Store
+
+    url, namespaces, cursor = embedded.ensure().url, set[str](), b"0"
+    reader = Store(url)
+    while True:
+        cursor, keys = reader.run("SCAN", cursor, "MATCH", "nbq:{*}:workers", "COUNT", 10000, "TYPE", "zset")
+        namespaces |= {key.decode().removeprefix("nbq:{").removesuffix("}:workers") for key in keys}
+        if cursor == b"0":
+            break
+    reader.close()
+    stores = [Store(url, namespace) for namespace in sorted(namespaces)]
+    here, began = machine.identity(), time.monotonic()
+
+    def present() -> list[tuple[Store, WorkerState]]:
+        found = [(store, worker) for store in stores for worker in store.call(requests.workers())]
+        return [(store, worker) for store, worker in found if not vanished(worker, here)]
+
+    for store, worker in present():
+        with contextlib.suppress(errors.ServerError):  # it cannot be told, and is waited for all the same
+            launch.stop_worker(store, worker)
+    while True:
+        workers = present()
+        patience = _PATIENCE_IF_BUSY if all(worker.leases for _, worker in workers) else _PATIENCE
+        if not workers or time.monotonic() - began > patience:
+            break
+        time.sleep(0.05)
+    for store in stores:
+        store.close()
+    return len(workers)
+
+
+@server.command("log")
+def server_log() -> None:
+    """The last lines of its log."""
+    from nbqueue.server import embedded
+
+    path = embedded.log_path()
+    if not path.exists():
+        raise errors.UsageError(f"there is no log at {path}: it never ran")
+    click.echo("\n".join(path.read_text("utf-8", "replace").splitlines()[-50:]))
+
+
+@main.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, resolve_path=True))
+@click.option("-n", "--children", type=click.IntRange(1), help="Processes that execute jobs.  [default: the CPUs]")
+def demo(folder: str | None, children: int | None) -> None:
+    """Real work on real input: measure the sources of Python's standard library, or those in FOLDER."""
+    import runpy
+
+    from nbqueue import settings
+
+    if settings.url() is not None:
+        _store(None, "default").close()
+    sys.argv[1:] = [str(children or 0), *([folder] if folder else [])]
+    # As `python -m nbqueue.demo` would: what it defines lives in __main__, like that of a notebook.
+    runpy.run_module("nbqueue.command.demo", run_name="__main__", alter_sys=True)
+
+
+@main.command()
+@_server_options
+@click.option("-i", "--interval", type=_seconds, metavar="SECONDS", help="Repeat.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; with -i a line each time.")
+def info(url: str | None, namespace: str, interval: float | None, as_json: bool) -> None:
+    """Queues, workers and recent batches."""
+    from nbqueue.view.seen import look, show
+
+    store = _store(url, namespace)
+    while True:
+        seen = look(store)
+        if as_json:
+            click.echo(json.dumps(seen.as_json()))
+        else:
+            if interval is not None:
+                click.clear()
+            show(seen)
+        if interval is None:
+            return
+        time.sleep(interval)
+
+
+def _batch(url: str | None, namespace: str, id: str) -> Batch:
+    queue = _queue(url, namespace)
+    state = queue.batch(id).state
+    return _queue(url, namespace, state.queue).batch(id)  # in its own queue, whose workers are looked for
+
+
+@main.command()
+@click.argument("id")
+@_server_options
+def batch(id: str, url: str | None, namespace: str) -> None:
+    """What became of batch ID: its counts, and what failed, grouped."""
+    from nbqueue.view.seen import show_batch
+
+    show_batch(_batch(url, namespace, id.partition(":")[0]))
+
+
+@main.command()
+@click.argument("id")
+@_server_options
+def cancel(id: str, url: str | None, namespace: str) -> None:
+    """Cancel a batch, or one job ('k3f9x2:17')."""
+    found = _batch(url, namespace, id.partition(":")[0])
+    if ":" in id:
+        done = found.queue.fetch_job(id).cancel()
+        click.echo(f"job {id} is canceled" if done else f"job {id} had ended")
+    else:
+        click.echo(f"{_jobs(found.cancel())} of batch {id} canceled")
+
+
+def _retry(id: str, url: str | None, namespace: str) -> None:
+    found = _batch(url, namespace, id.partition(":")[0])
+    if ":" in id:
+        done = found.queue.fetch_job(id).retry()
+        click.echo(f"job {id} is queued again" if done else f"job {id} has neither failed nor been canceled")
+    else:
+        n = found.retry()
+        done = n > 0
+        click.echo(f"{_jobs(n)} of batch {id} queued again")
+    problem = found.queue.attend(found.state) if done else None
+    if problem:
+        click.echo(f"nbqueue: {problem}", err=True)
+
+
+def _jobs(n: int) -> str:
+    return "1 job" if n == 1 else f"{n:,} jobs"
+
+
+@main.command()
+@click.argument("id")
+@_server_options
+def retry(id: str, url: str | None, namespace: str) -> None:
+    """Run again what failed or was canceled of a batch, or one job ('k3f9x2:17')."""
+    _retry(id, url, namespace)
+
+
+@main.command()
+@click.argument("id")
+@_server_options
+def requeue(id: str, url: str | None, namespace: str) -> None:
+    """RQ's name for retry."""
+    _retry(id, url, namespace)
+
+
+@main.command()
+@click.argument("queue", type=_word)
+@_server_options
+def empty(queue: str, url: str | None, namespace: str) -> None:
+    """Cancel all jobs that wait in QUEUE; those that run go on."""
+    from nbqueue.view.seen import look
+
+    names = [seen.name for seen in look(_store(url, namespace)).queues]
+    if queue not in names:
+        there = f"there are: {', '.join(names)}" if names else "there is none at all"
+        raise errors.NotFound(f"there is no queue {queue} with a batch or a worker; {there}")
+    click.echo(f"{_jobs(_queue(url, namespace, queue).empty())} of queue {queue} canceled")

@@ -1,0 +1,323 @@
+"""`%%enqueue`: a cell runs in the background, and the variables that it brings arrive between cells."""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import re
+import sys
+import threading
+import time
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from IPython.core.error import UsageError
+from IPython.core.magic import Magics, cell_magic, magics_class
+from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
+
+from nbqueue import errors
+from nbqueue.cells.names_read import Names, names_of
+from nbqueue.cells.run import pack_cell, size_in_words
+from nbqueue.client import display as displays
+from nbqueue.client.arriving import PROMISES, Promise
+from nbqueue.client.batch import Batch
+from nbqueue.client.job import Job
+from nbqueue.client.queues import Queue
+from nbqueue.payload import pickling
+from nbqueue.store import requests
+
+_MENTIONED = 1_000_000
+"""Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
+
+_RECENT = 100
+"""Batches among which a former run of the cell is looked for."""
+
+_WORD = re.compile(r"[^\W\d]\w*")
+
+_LAST = re.compile(r"_{1,3}|_\d+")
+"""The names of what the last cells returned."""
+
+_LOOK = 1.0
+"""Seconds between two tries to reach a server that is away."""
+
+
+@magics_class
+class EnqueueMagics(Magics):
+    """`%%enqueue`."""
+
+    shell: Any
+
+    @magic_arguments()
+    @argument("name", nargs="?", help="the variable that becomes the job, at once")
+    @argument(
+        "-i",
+        "--inputs",
+        action="append",
+        help="variables that go along: 'auto', those that the cell reads (the default); 'all'; or names: -i df,model",
+    )
+    @argument("-o", "--outputs", action="append", help="variables that come back when it has finished: -o df,model")
+    @argument("-q", "--queue", default="", help="a queue's name, or a variable that is a Queue")
+    @argument("--timeout", default=None, help="stop it after so long: 90s, 5m, 2h")
+    @argument("-l", "--label", default=None, help="what it is called where people read it")
+    @argument("--wait", action="store_true", help="wait for it here")
+    @argument("--replace", action="store_true", help="cancel the former run of this cell if it has not ended")
+    @cell_magic
+    def enqueue(self, line: str, cell: str) -> None:
+        """Run this cell in a worker process, and go on working.
+
+        It gets copies of the variables that it reads; magics, `!commands`, top-level `await`, figures and tables work
+        as they do here, and what it puts out appears below as it comes. It goes on when the kernel is restarted.
+
+            %%enqueue training -o model
+            model = fit(data)
+            model.score(test)
+
+            training.result()      the value of the last expression: waits for it
+            training.show()        draws all that it has put out, in any cell, later too
+            training.cancel()
+            training.variables     what -o has brought, as a dict: also after a restart or a retry, when nothing is
+                                   bound by itself
+
+        The variables of -o are unbound until it has finished, and bound when no cell runs, before the next one, or in
+        `training.wait()` and `training.result()`. If it fails or is canceled they have their former values again.
+        """
+        if {"-h", "--help"} & set(line.split()):
+            self.shell.run_line_magic("pinfo", "%%enqueue")
+            return
+        try:
+            self._enqueue(parse_argstring(self.enqueue, line), cell)
+        except errors.UsageError as error:
+            raise UsageError(str(error)) from None
+
+    def _enqueue(self, options: Any, cell: str) -> None:
+        name = options.name or ""
+        returns = _names_in(",".join(options.outputs or []))
+        for word in [name, *returns]:
+            if word and (not word.isidentifier() or keyword.iskeyword(word)):
+                raise UsageError(f"%%enqueue: {word!r} is not the name of a variable")
+        if name and name in returns:
+            raise UsageError(f"%%enqueue: {name!r} cannot be both the job and a variable that it brings")
+        queue = self._queue(options.queue)
+        try:
+            found = names_of(cell, self.shell.transform_cell)
+        except SyntaxError as error:
+            where = f"line {error.lineno} of the cell, {(error.text or '').strip()!r}"
+            raise UsageError(f"{where}: {error.msg}. Nothing was queued") from None
+        variables = self._variables(",".join(options.inputs or ["auto"]), found)
+        key = self._key(cell)
+        self._refuse_second_run(queue, key, options.replace)
+        packed = pack_cell(variables, self.shell.user_ns, list(_submodules(variables, cell)))
+        if words := size_in_words(variables, len(packed)):
+            print(words, file=sys.stderr)
+        for word in set(returns) - found.binds - found.mentions - found.reads:
+            print(f"%%enqueue: the cell does not seem to assign {word!r}", file=sys.stderr)
+        label = _unquoted(options.label or "") or name or _first_line(cell)
+        job = queue.enqueue_cell(
+            cell, packed, returns, label=label, cell={"key": key, "name": name, "execution": self._execution()},
+            number=self.shell.displayhook.prompt_count, job_timeout=options.timeout,
+        )  # fmt: skip
+        self._begin(job, name, returns)
+        if options.wait:
+            job.wait()
+            panels: Any = displays.panels()
+            if panels is not None:
+                panels.finish_cell()
+            if job.is_failed or job.is_canceled:
+                raise errors.JobFailed(f"job {job.id} {job.get_status()}: {_reason(job)}")
+
+    def _begin(self, job: Job, name: str, returns: list[str]) -> None:
+        shell = self.shell
+        panels: Any = displays.panels()
+        panel = panels.show_cell(job, tuple(returns)) if panels is not None else None
+        if panel is None:
+            print(f"job {job.id}: " + (f"{name}.show()" if name else f"q.fetch_job({job.id!r}).show()"))
+        if returns:
+            promise = PROMISES.make(job, returns, shell.user_ns, panel.kept if panel is not None else None)
+            threading.Thread(target=_wait_for, args=(promise, shell), name="nbqueue-promise", daemon=True).start()
+        if name:
+            shell.user_ns[name] = job
+
+    def _queue(self, word: str) -> Queue:
+        held = self.shell.user_ns.get(word)
+        if isinstance(held, Queue):
+            return held
+        if word:
+            return Queue(word)
+        import nbqueue
+
+        queue: Queue = nbqueue.q
+        return queue
+
+    def _key(self, cell: str) -> str:
+        """Which cell of the notebook it is."""
+        parent = self.shell.get_parent() if hasattr(self.shell, "get_parent") else {}
+        id = (parent or {}).get("metadata", {}).get("cellId")
+        return str(id) if id else hashlib.sha256(cell.encode()).hexdigest()[:16]
+
+    def _execution(self) -> str:
+        """Which execution of a cell of the notebook this is; one that queues several is not its own former run."""
+        parent = self.shell.get_parent() if hasattr(self.shell, "get_parent") else {}
+        return str((parent or {}).get("header", {}).get("msg_id", ""))
+
+    def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
+        for state in queue.store.call(requests.batches(_RECENT, queue.name)):
+            about = state.about.get("cell", {})
+            if state.done or about.get("key") != key or about.get("execution") == (self._execution() or None):
+                continue
+            job = Job(Batch(queue, state.id), 0)
+            if is_replaced:
+                job.cancel()
+                print(f"The former run of this cell, job {job.id}, was canceled.", file=sys.stderr)
+                continue
+            panels = displays.panels()
+            if panels is not None:
+                panels.show_job(job)
+            status = job.get_status()
+            raise UsageError(
+                f"the former run of this cell, job {job.id}, is {_STATES.get(status, status)}: nothing was queued. "
+                "Cancel it above, or run the cell with %%enqueue --replace"
+            )
+
+    def _variables(self, inputs: str, found: Names) -> dict[str, Any]:
+        """What goes along with the cell."""
+        namespace = self.shell.user_ns
+        own = {name for name in namespace if name in self.shell.user_ns_hidden} | {"In", "Out"}
+        own = {name for name in own if not _LAST.fullmatch(name)}
+        if inputs == "auto":
+            wanted = found.reads
+        elif inputs == "all":
+            wanted = frozenset(name for name in namespace if not name.startswith("_"))
+        else:
+            wanted = frozenset(_names_in(inputs))
+            if unknown := sorted(wanted - namespace.keys() - {name for name, _ in PROMISES.jobs_of(wanted)}):
+                raise UsageError(f"%%enqueue -i: there is no variable {', '.join(unknown)}")
+        needed = found.reads if inputs == "all" else wanted
+        if late := PROMISES.jobs_of(needed):
+            words = "; ".join(f"{name!r} comes from {_job_in_words(job)}" for name, job in late)
+            raise errors.UsageError(f"the cell reads what is not there yet: {words}. Nothing was queued")
+        variables = {name: namespace[name] for name in sorted(wanted - own) if name in namespace}
+        if inputs == "all":
+            others = sorted(variables.keys() - found.reads)
+            left = [name for name in others if not pickling.can_pickle(variables[name])]
+            if left:
+                print(f"%%enqueue -i all: {', '.join(left)} cannot be sent, and stay here", file=sys.stderr)
+            variables = {name: value for name, value in variables.items() if name not in left}
+        for name in sorted(found.mentions - own - variables.keys()):
+            if inputs == "auto" and name in namespace and _is_small(namespace[name]):
+                variables[name] = namespace[name]
+        return variables
+
+
+def _names_in(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+
+
+def _reason(job: Job) -> str:
+    error = job.exception() if job.is_failed else None
+    return "its outputs are with it" if error is None else f"{type(error).__name__}: {error}"
+
+
+def _submodules(variables: Mapping[str, Any], cell: str) -> Iterator[types.ModuleType]:
+    """The modules inside packages that a cell names, such as `xml.dom`, if they are imported here."""
+    words = set(_WORD.findall(cell))
+    for package in variables.values():
+        if isinstance(package, types.ModuleType) and hasattr(package, "__path__"):
+            within = f"{package.__name__}."
+            for name, module in list(sys.modules.items()):
+                if name.startswith(within) and words.issuperset(name.removeprefix(within).split(".")):
+                    yield module
+
+
+def _first_line(cell: str) -> str:
+    line = next((line.strip() for line in cell.splitlines() if line.strip()), "cell")
+    return line if len(line) <= 40 else line[:39] + "…"
+
+
+def _is_small(value: Any) -> bool:
+    return pickling.can_pickle(value) and pickling.size_of_variable(value) <= _MENTIONED
+
+
+def _job_in_words(job: Job) -> str:
+    about, status = job.batch.state.about, job.get_status()
+    name = about.get("cell", {}).get("name") or about.get("label")
+    return f"{name} (job {job.id}), which is {_STATES.get(status, status)}"
+
+
+_STATES = {"queued": "waiting", "started": "running"}
+
+
+class Between:
+    """Knows when no cell runs, and binds then what has come."""
+
+    def __init__(self, shell: Any) -> None:
+        self._shell = shell
+        self._running = 0
+        shell.events.register("pre_run_cell", self._begin)
+        shell.events.register("post_run_cell", self._end)
+
+    def _begin(self, *_: Any) -> None:
+        if self._running == 0:
+            PROMISES.keep()
+        self._running += 1
+
+    def _end(self, result: Any = None) -> None:
+        self._running = max(0, self._running - 1)  # the cell that loads this ends without having begun
+        error = getattr(result, "error_in_exec", None)
+        if isinstance(error, NameError):
+            _explain(str(getattr(error, "name", "")))
+        if self._running == 0:
+            PROMISES.keep()
+
+    def keep_when_idle(self) -> None:
+        """Any thread: bind what has come as soon as no cell runs."""
+        loop = getattr(getattr(self._shell, "kernel", None), "io_loop", None)
+        if loop is not None:
+            loop.add_callback(self._keep_if_idle)
+
+    def _keep_if_idle(self) -> None:
+        if self._running == 0:
+            PROMISES.keep()
+
+
+def _explain(name: str) -> None:
+    job = PROMISES.job_of(name)
+    if job is None:
+        return
+    try:
+        own = job.batch.state.about.get("cell", {}).get("name") or f"q.fetch_job({job.id!r})"
+        what = _job_in_words(job)
+    except errors.NbqueueError:  # the server is away, and the panel says so
+        own, what = f"q.fetch_job({job.id!r})", f"job {job.id}"
+    print(
+        f"nbqueue: {name!r} comes from {what}. It is bound when that has finished; {own}.wait() waits for it",
+        file=sys.stderr,
+    )
+
+
+def _wait_for(promise: Promise, shell: Any) -> None:
+    """In a thread: read what a job brings when it has ended."""
+    while promise.former:
+        try:
+            promise.job.wait()
+            PROMISES.settle(promise.job)
+        except errors.NotFound:
+            promise.values = {}
+        except errors.NbqueueError:  # the server is away; the panel says so
+            time.sleep(_LOOK)
+            continue
+        between: Between | None = getattr(shell, "_nbqueue_between", None)
+        if between is not None:
+            between.keep_when_idle()
+        return
+
+
+def install(shell: Any) -> None:
+    """Bring `%%enqueue`, once."""
+    if getattr(shell, "_nbqueue_between", None) is None:
+        shell._nbqueue_between = Between(shell)
+    shell.register_magics(EnqueueMagics)

@@ -1,0 +1,292 @@
+"""What a worker and its children say to each other: small messages over a socket, and memory that they share.
+
+Neither side unpickles what the other says: a message is JSON, followed by blobs that are passed on unseen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import socket
+import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue.payload.memory import Buffers
+from nbqueue.store.requests import Blob, FailureNote, Shown
+
+CELL = "nbqueue.cells.shell"
+"""What a child preloads that may have to run a cell."""
+
+_HEAD = struct.Struct("<II")
+
+_CHUNK = 256 * 1024
+
+_LARGE = 64 * 1024
+"""Bytes of a blob that is handed on as a part of the message that it came in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Worker to child, first: who it is, and the key to sign with."""
+
+    worker: str
+    namespace: str
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Worker to child: run these jobs."""
+
+    number: int
+    batch: str
+    start: int
+    stop: int
+    per_block: int
+    about: str
+    job_by_job: bool
+    """Outcomes are recorded job by job: some jobs of the batch ran before."""
+    attempts: dict[int, int]
+    calls: Sequence[tuple[str, Blob]]
+    functions: Sequence[tuple[bytes, bytes]]
+    """Digest and record of those functions that this child has not been given yet."""
+    forget: bool = False
+    """Forget all functions of before: there are too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Child to worker: these jobs have ended."""
+
+    number: int
+    start: int
+    stop: int
+    busy: float
+    """Seconds that they took."""
+    ended: bool
+    """The child is through with the run."""
+    records: Sequence[tuple[str, Blob]] = ()
+    failures: Sequence[FailureNote] = ()
+    canceled: bool = False
+    """The last of the jobs was stopped because it was canceled; it has no record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """Child to worker: what the job that runs has put out."""
+
+    number: int
+    shown: Shown
+
+
+Message = Hello | Do | Done | Show
+
+STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Child to worker, by the tape: what a job has printed."""
+
+    number: int
+    index: int
+    stream: str
+    """One of `STREAMS`."""
+    at: int
+    """How many bytes the job had printed before."""
+    text: bytes
+    """UTF-8 as a rule; a part of a character at either end, and anything from `sys.stdout.buffer`."""
+
+
+def encode(message: Message) -> list[Blob]:
+    """The bytes of a message, in pieces."""
+    if isinstance(message, Do):
+        meta: list[Any] = [
+            "do", message.number, message.batch, message.start, message.stop, message.per_block, message.about,
+            message.job_by_job, list(message.attempts.items()), [name for name, _ in message.calls],
+            [digest.hex() for digest, _ in message.functions], message.forget,
+        ]  # fmt: skip
+        blobs: list[Blob] = [record for _, record in message.calls]
+        blobs += [record for _, record in message.functions]
+    elif isinstance(message, Done):
+        meta = [
+            "done", message.number, message.start, message.stop, message.busy, message.ended,
+            [name for name, _ in message.records],
+            [(note.index, note.digest, note.summary) for note in message.failures], message.canceled,
+        ]  # fmt: skip
+        blobs = [record for _, record in message.records]
+    elif isinstance(message, Show):
+        shown = message.shown
+        meta = ["show", message.number, shown.sequence, shown.kind, shown.drop_before, shown.replaces]
+        blobs = [shown.content]
+    else:
+        meta = ["hello", message.worker, message.namespace]
+        blobs = [message.key]
+    sizes = [len(blob) for blob in blobs]
+    meta.append(sizes)
+    text = json.dumps(meta, separators=(",", ":")).encode()
+    text += b" " * (-(_HEAD.size + len(text)) % 16)
+    pads, size = _pads(sizes)
+    pieces: list[Blob] = [_HEAD.pack(len(text), size) + text]
+    for pad, blob in zip(pads, blobs, strict=True):
+        if pad:
+            pieces.append(bytes(pad))
+        pieces.append(blob)
+    return pieces
+
+
+def _pads(sizes: Sequence[int]) -> tuple[list[int], int]:
+    """Bytes before each blob, and of all: large ones end at a multiple of 16, so that arrays in them are aligned."""
+    pads, position = [], 0
+    for size in sizes:
+        pad = -(position + size) % 16 if size >= _LARGE else 0
+        pads.append(pad)
+        position += pad + size
+    return pads, position
+
+
+def _decode(text: bytes, body: memoryview) -> Message:
+    meta = json.loads(text)
+    blobs: list[Any] = []
+    position = 0
+    sizes = meta.pop()
+    for size, pad in zip(sizes, _pads(sizes)[0], strict=True):
+        position += pad
+        blob = body[position : position + size]
+        blobs.append(bytes(blob) if size < _LARGE else blob)
+        position += size
+    kind = meta[0]
+    if kind == "do":
+        names, digests = meta[9], meta[10]
+        calls = list(zip(names, blobs[: len(names)], strict=True))
+        functions = list(zip(map(bytes.fromhex, digests), blobs[len(names) :], strict=True))
+        _, number, batch, start, stop, per_block, about, job_by_job, attempts, _, _, forget = meta
+        return Do(number, batch, start, stop, per_block, about, job_by_job, dict(attempts), calls, functions, forget)
+    if kind == "done":
+        records = list(zip(meta[6], blobs, strict=True))
+        _, number, start, stop, busy, ended, _, failures, canceled = meta
+        notes = [FailureNote(*note) for note in failures]
+        return Done(number, start, stop, busy, ended, records, notes, canceled)
+    if kind == "show":
+        _, number, sequence, kind, drop_before, replaces = meta
+        return Show(number, Shown(sequence, kind, blobs[0], drop_before, replaces))
+    return Hello(meta[1], meta[2], blobs[0])
+
+
+class Inbox:
+    """Takes messages apart as their bytes come."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._memory = Buffers()
+        self._large: memoryview | None = None
+        """Room for the whole of a large message of which `_filled` bytes are there: it is not copied again."""
+        self._filled = 0
+
+    def read(self, source: socket.socket) -> bool:
+        """Take what the other side has sent; False if it has closed.
+
+        Raises
+        ------
+        OSError
+            As `socket.recv`.
+        """
+        if self._large is not None:
+            count = source.recv_into(self._large[self._filled :])
+            self._filled += count
+            return count > 0
+        data = source.recv(_CHUNK)
+        self._buffer += data
+        return bool(data)
+
+    def messages(self) -> Iterator[Message]:
+        """The messages that are complete."""
+        if self._large is not None and self._filled == len(self._large):
+            large, self._large = self._large, None
+            yield self._message(large)
+        position, size = 0, len(self._buffer)
+        while size - position >= _HEAD.size:
+            text, body = _HEAD.unpack_from(self._buffer, position)
+            length = _HEAD.size + text + body
+            if length > size - position:
+                if length >= _LARGE:
+                    self._large, self._filled = self._memory.take(length), size - position
+                    self._large[: self._filled] = self._buffer[position:]
+                    position = size
+                break
+            message = self._message(memoryview(self._buffer[position : position + length]))
+            position += length
+            yield message
+        del self._buffer[:position]
+
+    def _message(self, data: memoryview) -> Message:
+        text, _ = _HEAD.unpack_from(data)
+        return _decode(bytes(data[_HEAD.size : _HEAD.size + text]), data[_HEAD.size + text :])
+
+
+def send(to: socket.socket, message: Message) -> None:
+    """Send a message, blocking."""
+    for piece in encode(message):
+        to.sendall(piece)
+
+
+def receive(source: socket.socket, inbox: Inbox) -> Iterator[Message]:
+    """Messages, blocking, until the other side closes."""
+    while True:
+        yield from inbox.messages()
+        if not inbox.read(source):
+            return
+
+
+class Page:
+    """Memory that a worker and a child share: what runs, what shall stop, and room for the tape.
+
+    The child writes `number`, `index` and `since`; the worker all others. `index` is -1 while no user code runs.
+    """
+
+    TAPE = 516 * 1024
+    """Bytes of the tape (tape.py)."""
+
+    NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON = range(9)
+    _CELLS = 4096
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._map = mmap.mmap(fd, self._CELLS + self.TAPE)
+        self.cells = memoryview(self._map)[: self._CELLS].cast("q")
+        self.tape = memoryview(self._map)[self._CELLS :]
+
+    @classmethod
+    def create(cls) -> Page:
+        page = cls(_shared(cls._CELLS + cls.TAPE))
+        page.cells[cls.INDEX] = -1
+        page.cells[cls.SOFT_INDEX] = -1
+        return page
+
+    def close(self) -> None:
+        self.cells.release()
+        self.tape.release()
+        self._map.close()
+        os.close(self.fd)
+
+
+def _shared(size: int) -> int:
+    """The descriptor of memory that two processes can map, all of which can be written to however full disks are."""
+    if hasattr(os, "memfd_create"):
+        with contextlib.suppress(OSError):  # a sandbox may refuse it
+            fd = os.memfd_create("nbqueue-page")
+            os.ftruncate(fd, size)
+            return fd
+    with tempfile.TemporaryFile() as file:
+        file.write(bytes(size))
+        file.flush()
+        return os.dup(file.fileno())
+
+
+TIMEOUT, CANCEL = 1, 2
+"""Why the running job is stopped, in `Page.SOFT_REASON`."""

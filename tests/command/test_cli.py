@@ -1,0 +1,224 @@
+"""The command line, from outside: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import wait_until
+
+from nbqueue.server import embedded
+
+
+@pytest.fixture
+def run(namespace):
+    """Run `nbqueue` in the test's namespace."""
+
+    def run(*arguments, own=True, **environment):
+        where = ["--namespace", namespace] if own else []
+        return subprocess.run(
+            [sys.executable, "-m", "nbqueue", *arguments, *where],
+            capture_output=True, text=True, timeout=60, env={**os.environ, **environment},
+        )  # fmt: skip
+
+    return run
+
+
+def is_mistake(done, *words):
+    assert done.returncode == 2, (done.stdout, done.stderr)
+    assert done.stdout == ""
+    assert done.stderr.startswith("nbqueue: ") and done.stderr.count("\n") == 1, done.stderr
+    assert all(word in done.stderr for word in words), done.stderr
+
+
+# What a user gets wrong
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["nonsense"], ["No such command", "nonsense"]),
+        (["--nonsense"], ["--nonsense"]),
+        (["worker", "-n", "0"], ["0 is not in the range"]),
+        (["worker", "-n", "many"], ["many"]),
+        (["worker", "--max-jobs", "-1"], ["-1"]),
+        (["worker", "--max-idle-time", "nan"], ["nan", "seconds above 0"]),
+        (["worker", "--name", "a b"], ["a b"]),
+        (["worker", "a:b"], ["a:b"]),
+        (["info", "--namespace", "a{b"], ["a{b"]),
+        (["info", "-i", "0"], ["seconds above 0"]),
+        (["info", "-i", "-1"], ["seconds above 0"]),
+        (["info", "-i", "soon"], ["soon"]),
+        (["batch"], ["Missing argument"]),
+        (["demo", "/nonexistent/folder"], ["does not exist"]),
+        (["demo", "-n", "0"], ["0 is not in the range"]),
+        (["info", "-u", ""], ["redis://"]),
+        (["info", "-u", "http://localhost"], ["http://localhost", "redis://"]),
+        (["info", "-u", "redis://localhost:port"], ["port"]),
+        (["info", "-u", "redis://localhost:99999"], ["Port"]),
+        (["info", "-u", "redis://localhost?nonsense=1"], ["nonsense"]),
+        (["worker", "-u", "http://localhost"], ["http://localhost"]),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(run, arguments, words):
+    is_mistake(run(*arguments, own=False), *words)
+
+
+@pytest.mark.parametrize("command", ["batch", "cancel", "retry", "requeue"])
+def test_an_unknown_batch_is_a_mistake(run, command):
+    is_mistake(run(command, "nosuch"), "there is no batch nosuch")
+
+
+@pytest.mark.parametrize("command", ["cancel", "retry"])
+def test_an_unknown_job_is_a_mistake_and_nothing_happens_to_its_batch(q, run, command):
+    batch = q.map(abs, range(3))
+    is_mistake(run(command, f"{batch.id}:3"), "has 3 jobs")
+    is_mistake(run(command, f"{batch.id}:"), "is not the id of a job")
+    assert batch.counts["queued"] == 3
+
+
+def test_an_unknown_queue_is_a_mistake_that_names_those_there_are(q, run):
+    q.map(abs, range(3))
+    is_mistake(run("empty", "nosuch"), "there is no queue nosuch", "there are: default")
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["batch", "k3f9x2"], ["empty", "default"], ["demo"]])
+def test_a_server_that_cannot_be_reached_is_told_with_its_url(run, arguments):
+    done = run(*arguments, own=False, NBQUEUE_URL="redis://:secret@localhost:1")
+    is_mistake(done, "redis://:***@localhost:1", "Is it running")
+
+
+def test_a_home_that_cannot_be_used_does_not_give_a_traceback(run, tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("server", "stop", own=False, NBQUEUE_HOME=str(tmp_path / "file" / "home"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "it was not running\n", "")
+
+
+def test_without_a_binary_for_the_server_it_says_what_to_do(run, tmp_path):
+    done = run("info", own=False, NBQUEUE_HOME=str(tmp_path), NBQUEUE_SERVER="/nonexistent/valkey-server")
+    is_mistake(done, "/nonexistent/valkey-server")
+
+
+@pytest.mark.parametrize("arguments, word", [([], "worker"), (["server"], "status")])
+def test_without_a_command_it_tells_which_there_are(run, arguments, word):
+    done = run(*arguments, own=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: ") and word in done.stderr and "nbqueue:" not in done.stderr
+
+
+# Looking
+
+
+def test_info_shows_queues_workers_and_batches(q, run, worker):
+    batch = q.map(lambda x: 1 / x, [1, 0, 2], label="halves").wait(timeout=30)
+    done = run("info", NO_COLOR="1")
+    assert done.returncode == 0, done.stderr
+    assert batch.id in done.stdout and "halves" in done.stdout and "2 finished, 1 failed of 3" in done.stdout
+    assert "\x1b" not in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines()[1:])
+
+
+def test_info_is_there_for_programs(q, run):
+    batch = q.map(abs, range(3))
+    found = json.loads(run("info", "--json").stdout)
+    assert found["batches"][0]["id"] == batch.id
+    assert found["queues"][0]["waiting"] == 3
+
+
+def test_info_repeats_until_ctrl_c_and_then_leaves_quietly(q, namespace):
+    q.map(abs, range(3))
+    arguments = [sys.executable, "-m", "nbqueue", "info", "-i", "0.01", "--json", "--namespace", namespace]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for _ in range(3):
+            assert json.loads(process.stdout.readline())["queues"][0]["waiting"] == 3
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.strip() == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(q, namespace):
+    arguments = [sys.executable, "-m", "nbqueue", "info", "-i", "0.01", "--json", "--namespace", namespace]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+        assert process.wait(30) in (0, 1)
+    assert said == ""
+
+
+def test_a_batch_shows_what_failed(q, run, worker):
+    batch = q.map(lambda x: 1 / x, [1, 0, 0]).wait(timeout=30)
+    done = run("batch", batch.id)
+    assert done.returncode == 0, done.stderr
+    assert "2 x ZeroDivisionError: division by zero" in done.stdout
+    assert f"nbqueue retry {batch.id}" in done.stdout
+    assert run("batch", f"{batch.id}:1").stdout.startswith("batches")
+
+
+# Steering
+
+
+def test_a_batch_is_canceled_and_queued_again(q, run):
+    batch = q.map(abs, range(3))
+    assert run("cancel", f"{batch.id}:0").stdout == f"job {batch.id}:0 is canceled\n"
+    assert run("cancel", f"{batch.id}:0").stdout == f"job {batch.id}:0 had ended\n"
+    assert run("cancel", batch.id).stdout == f"2 jobs of batch {batch.id} canceled\n"
+    done = run("retry", f"{batch.id}:2")
+    assert done.stdout == f"job {batch.id}:2 is queued again\n"
+    assert "no worker for queue default" in done.stderr
+    assert run("retry", f"{batch.id}:2").stdout == f"job {batch.id}:2 has neither failed nor been canceled\n"
+    assert run("requeue", batch.id).stdout == f"2 jobs of batch {batch.id} queued again\n"
+    assert batch.counts["queued"] == 3
+
+
+def test_a_queue_is_emptied(q, run):
+    q.map(abs, range(3))
+    done = run("empty", "default")
+    assert (done.returncode, done.stdout) == (0, "3 jobs of queue default canceled\n")
+    assert q.count == 0
+
+
+def test_a_worker_serves_the_queues_it_is_told_to(q, run):
+    batch = q.map(abs, range(-3, 0))
+    done = run("worker", "other", "default", "-n", "1", "--burst", "--name", "mine")
+    assert done.returncode == 0, done.stderr
+    assert batch.results(timeout=10) == [3, 2, 1]
+    assert batch[0].worker_name == "mine"
+
+
+# The embedded server
+
+
+def test_the_server_tells_its_state_and_stops_with_its_workers(run, tmp_path, monkeypatch):
+    home = {"NBQUEUE_HOME": str(tmp_path)}
+    assert json.loads(run("server", "status", "--json", own=False, **home).stdout)["running"] is False
+    is_mistake(run("server", "log", own=False, **home), "there is no log")
+    assert run("info", own=False, **home).returncode == 0
+    assert "running  yes" in run("server", "status", own=False, **home).stdout
+    assert run("server", "log", own=False, **home).stdout
+    arguments = [sys.executable, "-m", "nbqueue", "worker", "-n", "1", "--namespace", "another"]
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL, env={**os.environ, **home}) as worker:
+        look = ("info", "--json", "--namespace", "another")
+        wait_until(lambda: json.loads(run(*look, own=False, **home).stdout)["workers"])
+        assert run("server", "stop", own=False, **home).stdout == "stopped\n"
+        assert worker.wait(30) == 0
+    assert run("server", "stop", own=False, **home).stdout == "it was not running\n"
+    monkeypatch.setenv("NBQUEUE_HOME", str(tmp_path))
+    assert not embedded.status().running
+
+
+# Being quick
+
+
+def test_help_loads_neither_redis_nor_what_draws():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "nbqueue", "worker", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "QUEUES" in done.stdout
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert not loaded & {"redis", "hiredis", "rich", "tqdm", "cloudpickle", "IPython", "ipywidgets"}

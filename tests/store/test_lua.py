@@ -1,0 +1,128 @@
+"""The headers of the Lua files say what their bodies do."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from importlib import resources
+
+import pytest
+
+from nbqueue.store import requests
+
+FOLDER = resources.files("nbqueue.store") / "lua"
+NAMES = sorted(
+    entry.name.removesuffix(".lua")
+    for entry in FOLDER.iterdir()
+    if entry.name.endswith(".lua") and entry.name != "prelude.lua"
+)
+
+
+def header_and_body(name: str) -> tuple[list[str], str]:
+    lines = (FOLDER / f"{name}.lua").read_text("utf-8").splitlines()
+    length = next(n for n, line in enumerate(lines) if not line.startswith("--"))
+    return [line[2:] for line in lines[:length]], "\n".join(lines[length:])
+
+
+def without_comments(body: str) -> str:
+    return "\n".join(re.sub(r"--.*", "", line) for line in body.splitlines())
+
+
+def described(header: list[str]) -> tuple[set[int], int | None]:
+    """The numbers of the arguments that a header names, and from which on it names the rest."""
+    named = set()
+    rest = None
+    for line in header:
+        found = re.match(r" ARGV\[(\d+)(\.\.\.)?\]\s+\S", line)
+        if found and found[2]:
+            rest = int(found[1])
+        elif found:
+            named.add(int(found[1]))
+    return named, rest
+
+
+def used(body: str) -> tuple[set[int], set[int]]:
+    """The numbers of the arguments that a body names, and those from which on it takes the rest."""
+    numbers = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", body)}
+    rest = {int(number) for number in re.findall(r"for i = (\d+), #ARGV", body)}
+    rest |= {int(number) for number in re.findall(r"local position = (\d+)\n", body)}
+    pairs = [int(number) for number in re.findall(r"ARGV\[(\d+) \+ 2 \* i\]", body)]
+    return numbers, rest | set(sorted(pairs)[:1])
+
+
+def test_each_file_stands_for_a_function_of_the_same_name_and_each_function_for_a_file() -> None:
+    tree = ast.parse(inspect.getsource(requests))
+    makers = {
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef)
+        and not node.name.startswith("_")
+        and node.returns is not None
+        and ast.unparse(node.returns).startswith("Request[")
+    }
+    assert makers == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_function_sends_the_script_of_its_own_name(name: str) -> None:
+    tree = ast.parse(inspect.getsource(getattr(requests, name)))
+    sent = [
+        call.args[0].value
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Name)
+        and call.func.id == "_request"
+        and isinstance(call.args[0], ast.Constant)
+    ]
+    assert sent == [name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_says_what_the_file_does_which_key_it_takes_and_what_it_returns(name: str) -> None:
+    header, body = header_and_body(name)
+    assert re.match(r" [A-Z].*", header[0]), "the first line says what it does"
+    text = "\n".join(header)
+    assert re.search(r"^ KEYS\[1\]  prefix of all keys$", text, re.MULTILINE)
+    assert not re.search(r"KEYS\[[^1]", text + body)
+    assert re.search(r"^ Returns  \S", text, re.MULTILINE)
+    assert "\nreturn " in body, "what it returns"
+    words = [line.split("[")[0].split()[0] for line in header if re.match(r" (KEYS|ARGV|Returns)", line)]
+    assert words == sorted(words, key=["KEYS", "ARGV", "Returns"].index), "keys, arguments, then what it returns"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_header_names_the_arguments_that_the_body_uses_and_no_others(name: str) -> None:
+    header, body = header_and_body(name)
+    named, rest = described(header)
+    numbers, rests = used(without_comments(body))
+    assert rests == ({rest} if rest else set()), "where the rest begins"
+    if rest:
+        numbers = {number for number in numbers if number < rest}
+    assert numbers == named
+    assert named == set(range(1, len(named) + 1)), "numbered without a gap"
+    assert rest in (None, len(named) + 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_a_header_says_is_returned_is_returned_by_the_body(name: str) -> None:
+    """Words in quotes: 'ok', 'lost', ..."""
+    header, body = header_and_body(name)
+    start = next(n for n, line in enumerate(header) if line.startswith(" Returns"))
+    promised = set(re.findall(r"'(\w+)'", " ".join(header[start:])))
+    assert {word for word in promised if f"'{word}'" not in body} == set()
+
+
+@pytest.mark.parametrize("name", ["prelude", *NAMES])
+def test_no_line_is_longer_than_120_characters(name: str) -> None:
+    for number, line in enumerate((FOLDER / f"{name}.lua").read_text("utf-8").splitlines(), 1):
+        assert len(line) <= 120, f"{name}.lua:{number}"
+        assert line == line.rstrip(), f"{name}.lua:{number}"
+        assert "\t" not in line, f"{name}.lua:{number}"
+
+
+def test_what_the_prelude_defines_is_used() -> None:
+    prelude = (FOLDER / "prelude.lua").read_text("utf-8")
+    everything = prelude + "".join((FOLDER / f"{name}.lua").read_text("utf-8") for name in NAMES)
+    for function in re.findall(r"^local function (\w+)", prelude, re.MULTILINE):
+        assert len(re.findall(rf"\b{function}\(", everything)) > 1, function

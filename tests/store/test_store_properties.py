@@ -1,0 +1,1317 @@
+"""Many changes of state in many orders, against a plain model of them, on the real server.
+
+NBQUEUE_TEST_RANDOM=1 takes new examples each time, a larger number as many of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from nbqueue.server import embedded
+from nbqueue.store import requests
+from nbqueue.store.requests import (
+    GONE,
+    CancelBatch,
+    CancelJob,
+    Claimed,
+    Entry,
+    FailureNote,
+    Opening,
+    Order,
+    Stop,
+    UnknownOrder,
+)
+from nbqueue.store.store import Store, new_token
+from nbqueue.worker.stopping import Cancels
+
+_RANDOM = int(os.environ.get("NBQUEUE_TEST_RANDOM", "0"))
+SETTINGS = settings(
+    max_examples=_RANDOM if _RANDOM > 1 else 250,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=not _RANDOM,
+    database=None,
+    report_multiple_bugs=False,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+DUMP = """
+local read = {
+  hash = function(key) return redis.call('HGETALL', key) end,
+  list = function(key) return redis.call('LRANGE', key, 0, -1) end,
+  set = function(key) return redis.call('SMEMBERS', key) end,
+  zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
+  string = function(key) return redis.call('GET', key) end,
+  stream = function(key) return redis.call('XRANGE', key, '-', '+') end,
+}
+local found = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
+  local kind = redis.call('TYPE', key).ok
+  found[#found + 1] = { string.sub(key, #ARGV[1]), kind, read[kind](key), redis.call('TTL', key) }
+end
+return found
+"""
+
+QUEUES = ("first", "second")
+ENVIRONMENT = "here"
+FUNCTIONS = {hashlib.sha256(name).digest(): b"signed " + name for name in (b"score", b"render")}
+MOST_ENTRIES = 6
+WAITING, LEASED, FINISHED, FAILED, CANCELED = "waiting", "leased", "finished", "failed", "canceled"
+PLACES = st.integers(0, 30)
+DEATHS = st.sampled_from(["", "segmentation fault"])
+
+
+@dataclass
+class Lease:
+    """A worker's hold on a run, as the model knows it."""
+
+    worker: str
+    number: int
+    batch: str
+    start: int
+    stop: int
+    kind: str
+    is_counted: bool
+    """Outcomes are written job by job."""
+
+
+@dataclass
+class BatchModel:
+    """What is known of a batch without looking into Redis."""
+
+    opening: Opening
+    functions: set[bytes] = field(default_factory=set)
+    is_submitting: bool = False
+    is_paused: bool = False
+    is_canceled: bool = False
+    states: list[str] = field(default_factory=list)
+    attempts: Counter[int] = field(default_factory=Counter)
+    deaths: Counter[int] = field(default_factory=Counter)
+    cancels: set[int] = field(default_factory=set)
+    kinds: dict[int, str] = field(default_factory=dict)
+    """Of what waits and is suspect: 's', or 'x' where it must be alone."""
+    outcomes: dict[str, bytes] = field(default_factory=dict)
+    digests: dict[int, str] = field(default_factory=dict)
+    busy: int = 0
+    output: list[Entry] = field(default_factory=list)
+    last: tuple[int, int, bool] | None = None
+    """The submission that was sent last: first, count, is_last."""
+
+    @property
+    def id(self) -> str:
+        return self.opening.batch
+
+    @property
+    def total(self) -> int:
+        return len(self.states)
+
+    def of(self, state: str) -> list[int]:
+        return [index for index, now in enumerate(self.states) if now == state]
+
+    @property
+    def has_ended(self) -> bool:
+        return not self.is_submitting and not self.of(WAITING) and not self.of(LEASED)
+
+    def call_fields(self, first: int, count: int) -> list[tuple[str, bytes]]:
+        """Whole blocks as blocks, other jobs one by one."""
+        per_block, found, index = self.opening.per_block, [], first
+        while index < first + count:
+            if index % per_block == 0 and index + per_block <= first + count:
+                block = index // per_block
+                found.append((f"b{block}", b"calls %d" % block))
+                index += per_block
+            else:
+                found.append((str(index), b"call %d" % index))
+                index += 1
+        return found
+
+    def cancel_waiting(self) -> int:
+        waiting = self.of(WAITING)
+        for index in waiting:
+            self.states[index] = CANCELED
+            self.kinds[index] = ""
+        return len(waiting)
+
+    def give_back(self, start: int, stop: int, kind: str) -> None:
+        for index in range(start, stop):
+            is_canceled = self.is_canceled or index in self.cancels
+            self.states[index] = CANCELED if is_canceled else WAITING
+            self.kinds[index] = "" if is_canceled else kind
+            self.cancels.discard(index)
+
+    def die(self, index: int) -> None:
+        self.deaths[index] += 1
+        self.attempts[index] += 1
+        if self.deaths[index] < 3:
+            self.give_back(index, index + 1, "x" if self.deaths[index] == 2 else "s")
+            return
+        del self.deaths[index]
+        self.states[index] = FAILED
+        self.outcomes[str(index)] = b"!"
+        self.digests[index] = ""
+        self.cancels.discard(index)
+
+    def settle(self) -> None:
+        if self.has_ended:
+            self.cancels.clear()
+            self.deaths.clear()
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Clients, workers and sweepers that do what they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = Store(embedded.ensure().url, f"p{os.getpid()}-{new_token()}")
+        self.batches: dict[str, BatchModel] = {}
+        self.deleted: dict[str, BatchModel] = {}
+        self.leases: list[Lease] = []
+        self.former: list[Lease] = []
+        self.numbers: dict[str, int] = {}
+        self.registered: set[str] = set()
+        self.paused_queues: set[str] = set()
+        self.orders: dict[str, list[Order]] = {}
+        self.acknowledged: Counter[str] = Counter()
+        self.submitted = 0
+        self.outcome_count = 0
+        self.output_counts: Counter[str] = Counter()
+        self.bulk_from = 1 << 16
+        self.stored: dict[str, tuple[Any, int]] = {}
+
+    def teardown(self) -> None:
+        for key in self.store.run("KEYS", self.store.key("*")):
+            self.store.run("DEL", key)
+        self.store.close()
+
+    def twice(self, request: requests.Request[Any]) -> tuple[Any, Any]:
+        """Send a request, and again as if its answer had been lost."""
+        answer = self.store.call(request)
+        before = self.snapshot()
+        again = self.store.call(request)
+        assert self.snapshot() == before, f"{request.script} acted twice"
+        return answer, again
+
+    def read(self) -> dict[str, tuple[Any, int]]:
+        """All that is stored, and how long it still lives."""
+        found: dict[str, tuple[Any, int]] = {}
+        for key, kind, value, ttl in self.store.run("EVAL", DUMP, 0, self.store.key("*")):
+            if kind in (b"hash", b"zset"):
+                value = {name.decode(): text for name, text in zip(value[::2], value[1::2], strict=True)}
+            elif kind in (b"list", b"set"):
+                value = [text.decode() for text in value]
+            found[key.decode()] = (value, ttl)
+        return found
+
+    def snapshot(self) -> dict[str, Any]:
+        """What is stored; not the tokens that wake workers, nor the numbers that say that somebody is alive."""
+        return {
+            key: (sorted(value) if key.endswith((":batches", ":cancels")) else value, ttl > 0)
+            for key, (value, ttl) in self.read().items()
+            if key not in ("workers", "submitting") and not key.endswith((":wake", ":suspects:worker"))
+        }
+
+    def pick(self, place: int) -> BatchModel:
+        return list(self.batches.values())[place % len(self.batches)]
+
+    # Rules: submitting
+
+    @initialize(
+        workers=st.integers(1, 3),
+        counts=st.lists(st.integers(1, 24), max_size=2),
+        per_block=st.sampled_from([1, 4]),
+        bulk_from=st.sampled_from([1 << 16, 7, 1]),
+        prints=st.booleans(),
+    )
+    def begin(self, workers: int, counts: list[int], per_block: int, bulk_from: int, prints: bool) -> None:
+        self.bulk_from = bulk_from  # some of the records, or all, are not touched by scripts
+        for name in ("ann", "bob", "cid")[:workers]:
+            self.numbers[name] = 0
+            self.register_one(name)
+        for count in counts:
+            self.submit(QUEUES[0], per_block, 1.0, count, True, False, min(FUNCTIONS), False)
+            # How long its jobs take is known then, and more than one is claimed at once.
+            self.claim("ann", 0.005, True)
+            self.finish_all(set(), prints)
+
+    def register_one(self, name: str) -> None:
+        assert self.twice(requests.register(name, {"queues": " ".join(QUEUES), "children": 2})) == (1, 1)
+        self.registered.add(name)
+        self.orders[name] = []
+
+    @precondition(lambda self: len(self.batches) < 5)
+    @rule(
+        queue=st.sampled_from(QUEUES),
+        per_block=st.sampled_from([1, 4]),
+        weight=st.sampled_from([0.5, 1.0, 3.0]),
+        count=st.integers(0, 24),
+        is_last=st.booleans(),
+        at_front=st.booleans(),
+        function=st.sampled_from(sorted(FUNCTIONS)),
+        known=st.booleans(),
+    )
+    def submit(
+        self,
+        queue: str,
+        per_block: int,
+        weight: float,
+        count: int,
+        is_last: bool,
+        at_front: bool,
+        function: bytes,
+        known: bool,
+    ) -> None:
+        # The ids are the same each time: batches with the same tag are taken in the order of their ids.
+        self.submitted += 1
+        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, "{}", weight, 5000)
+        batch = BatchModel(opening, is_submitting=not is_last)
+        self.batches[batch.id] = batch
+        self.send_piece(batch, count, is_last, at_front, function, known)
+
+    @precondition(lambda self: self.batches)
+    @rule(
+        place=PLACES,
+        count=st.integers(0, 12),
+        is_last=st.booleans(),
+        at_front=st.booleans(),
+        function=st.sampled_from(sorted(FUNCTIONS)),
+        known=st.booleans(),
+    )
+    def submit_more(self, place: int, count: int, is_last: bool, at_front: bool, function: bytes, known: bool) -> None:
+        batch = self.pick(place)
+        # What is not being submitted (any more) is a client's open batch: each submission is the last one.
+        self.send_piece(batch, count, is_last or not batch.is_submitting, at_front, function, known)
+
+    def send_piece(
+        self, batch: BatchModel, count: int, is_last: bool, at_front: bool, function: bytes, known: bool
+    ) -> None:
+        first = batch.total
+        fields = batch.call_fields(first, count)
+
+        def request(record: bytes) -> requests.Request[requests.Submitted]:
+            return requests.submit(
+                batch.opening, first, count, {function: record}, fields,
+                is_last=is_last, at_front=at_front, bulk_from=self.bulk_from,
+            )  # fmt: skip
+
+        if known:
+            answer = self.store.call(request(b""))
+            if answer.answer == "code":
+                assert answer.detail == function.hex()
+                assert not self.store.run("EXISTS", self.store.key(f"code:{function.hex()}"))
+                answer = self.store.call(request(FUNCTIONS[function]))
+        else:
+            answer = self.store.call(request(FUNCTIONS[function]))
+        before = self.snapshot()
+        assert self.store.call(request(FUNCTIONS[function])) == answer
+        assert self.snapshot() == before
+        if batch.is_canceled:
+            assert answer.answer == "canceled"
+            return
+        assert (answer.answer, answer.detail) == ("ok", str(first + count))
+        if count or (is_last and batch.is_submitting) or batch.last is None:
+            batch.functions.add(function)
+        batch.last = (first, count, is_last)
+        batch.states += [WAITING] * count
+        if is_last:
+            batch.is_submitting = False
+
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES, function=st.sampled_from(sorted(FUNCTIONS)))
+    def append(self, place: int, function: bytes) -> None:
+        batch = self.pick(place)
+        if batch.is_submitting or batch.opening.per_block > 1:
+            return
+        index = batch.total
+        [(_, record)] = batch.call_fields(index, 1)
+        accepted, again = self.twice(requests.append(batch.id, batch.opening.token, index, function, record))
+        assert accepted == again == (not batch.is_canceled and function in batch.functions)
+        assert not self.store.call(requests.append(batch.id, "another", index, function, record))
+        assert not self.store.call(requests.append(batch.id, batch.opening.token, index + 7, function, record))
+        if accepted:
+            batch.last = (index, 1, True)
+            batch.states.append(WAITING)
+
+    def another_client_has_the_same_idea_of_an_id(self, place: int) -> None:
+        batch = self.pick(place)
+        opening = Opening(batch.id, new_token(), QUEUES[0], ENVIRONMENT, 1, "{}")
+        assert (
+            self.store.call(requests.submit(opening, 0, 1, {}, [("b0", b"x")], bulk_from=self.bulk_from)).answer
+            == "taken"
+        )
+
+    def submit_behind_a_gap(self, place: int, gap: int) -> None:
+        batch = self.pick(place)
+        request = requests.submit(batch.opening, batch.total + gap, 1, {}, [("b99", b"x")], bulk_from=self.bulk_from)
+        answer = self.store.call(request)
+        assert answer.answer == ("canceled" if batch.is_canceled else "gap")
+
+    def the_last_submission_is_sent_again_after_the_batch_was_deleted(self, place: int) -> None:
+        batch = list(self.deleted.values())[place % len(self.deleted)]
+        assert batch.last is not None
+        first, count, is_last = batch.last
+        fields = batch.call_fields(first, count)
+        request = requests.submit(batch.opening, first, count, {}, fields, is_last=is_last, bulk_from=self.bulk_from)
+        answer = self.store.call(request)
+        assert answer.answer == "gone"
+        assert not self.store.call(requests.touch(batch.id))
+
+    def touch(self, place: int) -> None:
+        batch = self.pick(place)
+        assert self.store.call(requests.touch(batch.id)) == batch.is_submitting
+
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES, by_submitter=st.booleans(), late=st.booleans())
+    def abandon(self, place: int, by_submitter: bool, late: bool) -> None:
+        batch = self.pick(place)
+        score = self.store.run("ZSCORE", self.store.key("submitting"), batch.id)
+        touches = None if by_submitter else float(score or 0) - late
+        answer, again = self.twice(requests.abandon(batch.id, touches, "died after %d"))
+        assert again == -1
+        if not batch.is_submitting or (late and not by_submitter):
+            assert answer == -1
+            return
+        assert answer == batch.total
+        assert self.store.run("HGET", self.store.key(f"batch:{batch.id}"), "reason") == b"died after %d" % batch.total
+        batch.is_submitting = False
+        batch.is_canceled = True
+        self.order_cancel(batch)
+        batch.cancel_waiting()
+
+    # Rules: what changes nothing
+
+    @rule(place=PLACES, job=PLACES)
+    def ask_what_changes_nothing(self, place: int, job: int) -> None:
+        if self.batches:
+            self.another_client_has_the_same_idea_of_an_id(place)
+            self.submit_behind_a_gap(place, 1 + job)
+            self.touch(place)
+            self.look(place, job)
+        if self.deleted:
+            self.the_last_submission_is_sent_again_after_the_batch_was_deleted(place)
+            self.steer_what_was_deleted(place)
+        if any(lease.stop - lease.start >= 3 for lease in self.leases):
+            self.the_middle_of_a_lease_cannot_be_given_back()
+        if any(lease.worker not in self.registered for lease in self.former):
+            self.a_worker_that_was_taken_for_dead_goes_on(place)
+        if self.former:
+            self.what_left_a_lease_cannot_be_written_through_it(place)
+        if any(batch.of(FINISHED) for batch in self.batches.values()):
+            self.what_finished_cannot_be_retried(place, job)
+
+    # Rules: running
+
+    @rule(
+        worker=st.sampled_from(["ann", "bob", "cid"]), seconds=st.sampled_from([0.0001, 0.005, 1.0]), both=st.booleans()
+    )
+    def claim(self, worker: str, seconds: float, both: bool) -> None:
+        if worker not in self.numbers:
+            return
+        self.numbers[worker] += 1
+        number = self.numbers[worker]
+        queues = QUEUES if both else QUEUES[:1]
+        request = requests.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
+        answer = self.store.call(request)
+        if answer is not None:
+            before = self.snapshot()
+            assert self.store.call(request) == answer
+            assert self.snapshot() == before
+        if worker not in self.registered:
+            assert answer == GONE
+            self.register_one(worker)
+            return
+        held = [lease for lease in self.leases if lease.worker == worker]
+        if answer is None:
+            self.check_that_nothing_is_to_do(queues, held)
+            return
+        assert isinstance(answer, Claimed)
+        self.check_claimed(answer, queues, held)
+        batch = self.batches[answer.batch]
+        for index in range(answer.start, answer.stop):
+            assert batch.states[index] == WAITING, f"job {index} was {batch.states[index]} and runs again"
+            batch.states[index] = LEASED
+            assert batch.kinds.pop(index, "") == answer.kind
+        self.leases.append(
+            Lease(worker, number, answer.batch, answer.start, answer.stop, answer.kind, answer.has_attempts)
+        )
+
+    @rule(worker=st.sampled_from(["ann", "bob", "cid"]), runs=st.integers(2, 4))
+    def claim_some(self, worker: str, runs: int) -> None:
+        for _ in range(runs):
+            self.claim(worker, 0.005, True)
+
+    @rule(
+        worker=st.sampled_from(["ann", "bob", "cid"]), times=st.integers(1, 3), how=st.sampled_from(["child", "worker"])
+    )
+    def claim_and_die(self, worker: str, times: int, how: str) -> None:
+        for _ in range(times):
+            self.claim(worker, 0.005, True)
+            held = [place for place, lease in enumerate(self.leases) if lease.worker == worker]
+            if held and how == "child":
+                self.release(held[-1], 0, "whole", "segmentation fault")
+            elif held:
+                self.reap(sorted(self.registered).index(worker), "its worker died")
+
+    @precondition(lambda self: self.leases)
+    @rule(failing=st.sets(st.integers(0, 25), max_size=3), prints=st.booleans())
+    def finish_all(self, failing: set[int], prints: bool) -> None:
+        for lease in list(self.leases):
+            if prints:
+                self.output(self.leases.index(lease), [0, lease.stop - lease.start, 0], True)
+            self.finish(self.leases.index(lease), lease.stop - lease.start - 1, failing, 100)
+
+    def check_that_nothing_is_to_do(self, queues: tuple[str, ...], held: list[Lease]) -> None:
+        if any(lease.kind == "x" for lease in held):
+            return
+        open_batches = [
+            batch
+            for batch in self.batches.values()
+            if batch.opening.queue in queues and batch.opening.queue not in self.paused_queues and not batch.is_paused
+        ]
+        self.stored = self.read()
+        if held and any(self.suspects(batch) for batch in open_batches):
+            return  # it empties itself
+        for batch in open_batches:
+            assert not batch.of(WAITING), "a job waits, and is not found"
+
+    def check_claimed(self, claimed: Claimed, queues: tuple[str, ...], held: list[Lease]) -> None:
+        assert claimed.batch in self.batches
+        batch = self.batches[claimed.batch]
+        assert batch.opening.queue in queues
+        assert batch.opening.queue not in self.paused_queues
+        assert not batch.is_paused
+        assert not any(lease.kind == "x" for lease in held), "a suspect is not alone"
+        assert claimed.kind != "x" or not held, "a suspect is not alone"
+        assert not claimed.kind or claimed.stop == claimed.start + 1
+        assert claimed.per_block == batch.opening.per_block
+        bulk = self.read().get(f"batch:{batch.id}:calls:bulk", ({}, 0))[0]
+        records = dict(claimed.calls) | {name: bulk[field] for name, field in claimed.bulk}
+        for index in range(claimed.start, claimed.stop):
+            block = index // claimed.per_block
+            own = records.get(str(index))
+            assert own == b"call %d" % index or (own is None and records[f"b{block}"] == b"calls %d" % block)
+        expected = {i: n for i, n in batch.attempts.items() if n and claimed.start <= i < claimed.stop}
+        assert claimed.attempts == expected
+        assert claimed.has_attempts == bool(+batch.attempts)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, part=PLACES, failing=st.sets(st.integers(0, 25), max_size=3), microseconds=st.integers(0, 3000))
+    def finish(self, place: int, part: int, failing: set[int], microseconds: int) -> None:
+        lease = self.leases[place % len(self.leases)]
+        start, stop = lease.start, lease.start + 1 + part % (lease.stop - lease.start)
+        failed = sorted(start + offset for offset in failing if start + offset < stop)
+        batch = self.batches.get(lease.batch)
+        records = self.records(lease, start, stop, batch)
+        notes = [FailureNote(index, f"digest{index % 2}", json.dumps({"type": "ValueError"})) for index in failed]
+        busy = microseconds * (stop - start)
+        request = requests.finish(
+            lease.worker, lease.number, lease.batch, (start, stop), busy / 1e6, records, notes,
+            bulk_from=self.bulk_from if self.outcome_count % 2 else None,
+        )  # fmt: skip
+        answer, again = self.twice(request)
+        assert again == "done"
+        self.shrink(lease, stop, lease.stop)
+        if batch is None:
+            assert answer == "gone"
+            return
+        assert answer == "ok"
+        batch.outcomes.update(records)
+        batch.busy += int(busy / 1e6 * 1e6)
+        for index in range(start, stop):
+            batch.states[index] = FAILED if index in failed else FINISHED
+            batch.cancels.discard(index)
+        batch.digests.update({note.index: note.digest for note in notes})
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, jobs=st.lists(st.integers(-1, 3), max_size=8), replaces=st.booleans())
+    def output(self, place: int, jobs: list[int], replaces: bool) -> None:
+        lease = self.leases[place % len(self.leases)]
+        batch = self.batches.get(lease.batch)
+        entries = [self.entry(lease, lease.start + job, batch) for job in jobs if lease.start + job >= 0]
+        old = batch.output[-1:] if batch and replaces else []
+        self.output_counts[lease.worker] += 1
+        request = requests.output(
+            lease.worker, lease.number, lease.batch, self.output_counts[lease.worker],
+            [entry.id for entry in old], entries, most=MOST_ENTRIES,
+        )  # fmt: skip
+        for other in self.batches:
+            if other != lease.batch:
+                elsewhere = requests.output(lease.worker, lease.number, other, 10**9, [], entries)
+                assert self.store.call(elsewhere) == "lost"
+        answer, again = self.twice(request)
+        if batch is None:
+            assert answer == again == "gone"
+            return
+        assert again == "done"
+        for entry in old:
+            batch.output.remove(entry)
+        for entry, id in zip(entries, answer, strict=True):
+            entry.id = id
+            assert bool(id) == (lease.start <= entry.index < lease.stop), "it is kept where the lease is held, only"
+        batch.output = (batch.output + [entry for entry in entries if entry.id])[-MOST_ENTRIES:]
+
+    def entry(self, lease: Lease, index: int, batch: BatchModel | None) -> Entry:
+        self.outcome_count += 1
+        text = b"line %d\n" % self.outcome_count
+        attempt = batch.attempts[index] + 1 if batch else 1
+        return Entry(index, attempt, self.outcome_count, [("stdout", text), ("stderr", b"\xff")][: 1 + index % 2])
+
+    def records(self, lease: Lease, start: int, stop: int, batch: BatchModel | None) -> list[tuple[str, bytes]]:
+        """Outcomes of whole blocks as blocks, others one by one; each is written once only."""
+        self.outcome_count += 1
+        per_block = batch.opening.per_block if batch else 1
+        found: list[tuple[str, bytes]] = []
+        index = start
+        while index < stop:
+            whole = per_block > 1 and index % per_block == 0 and index + per_block <= stop and not lease.is_counted
+            name = f"b{index // per_block}" if whole else str(index)
+            found.append((name, f"outcome {self.outcome_count} of {name}".encode()))
+            index += per_block if whole else 1
+        return found
+
+    def shrink(self, lease: Lease, start: int, stop: int) -> None:
+        lease.start, lease.stop = start, stop
+        if start >= stop:
+            self.leases.remove(lease)
+            self.former.append(lease)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, part=PLACES, how=st.sampled_from(["head", "tail", "whole"]), death=DEATHS)
+    def release(self, place: int, part: int, how: str, death: str) -> None:
+        lease = self.leases[place % len(self.leases)]
+        start, stop = lease.start, lease.stop
+        if how == "head":
+            stop = start + 1 + part % (stop - start)
+        elif how == "tail":
+            start += part % (stop - start)
+        answer, again = self.twice(requests.release(lease.worker, lease.number, (start, stop), death))
+        assert (answer, again) == ("ok", "lost")
+        if start > lease.start:
+            self.shrink(lease, lease.start, start)
+        else:
+            self.shrink(lease, stop, lease.stop)
+        batch = self.batches.get(lease.batch)
+        if batch is None:
+            return
+        if death:
+            batch.die(start)
+            start += 1
+        batch.give_back(start, stop, lease.kind)
+
+    def the_middle_of_a_lease_cannot_be_given_back(self) -> None:
+        lease = next(lease for lease in self.leases if lease.stop - lease.start >= 3)
+        before = self.snapshot()
+        run = (lease.start + 1, lease.stop - 1)
+        assert self.store.call(requests.release(lease.worker, lease.number, run)) == "lost"
+        assert self.snapshot() == before
+
+    @precondition(lambda self: self.registered)
+    @rule(place=PLACES, death=DEATHS)
+    def reap(self, place: int, death: str) -> None:
+        worker = sorted(self.registered)[place % len(self.registered)]
+        beat = self.store.run("ZSCORE", self.store.key("workers"), worker)
+        before = self.snapshot()
+        assert self.store.call(requests.reap(worker, float(beat) - 1, death)) == -1
+        assert self.snapshot() == before
+        held = [lease for lease in self.leases if lease.worker == worker]
+        assert self.twice(requests.reap(worker, float(beat), death)) == (len(held), -1)
+        self.registered.discard(worker)
+        self.orders[worker] = []
+        for lease in held:
+            self.leases.remove(lease)
+            self.former.append(lease)
+            batch = self.batches.get(lease.batch)
+            if batch is None:
+                continue
+            if death and (lease.kind or lease.stop == lease.start + 1):
+                batch.die(lease.start)
+            else:
+                batch.give_back(lease.start, lease.stop, "s" if death else lease.kind)
+
+    def a_worker_that_was_taken_for_dead_goes_on(self, place: int) -> None:
+        late = [lease for lease in self.former if lease.worker not in self.registered]
+        lease = late[place % len(late)]
+        before = self.snapshot()
+        run = (lease.start, max(lease.stop, lease.start + 1))
+        request = requests.finish(
+            lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")], bulk_from=self.bulk_from
+        )
+        assert self.store.call(request) == "lost"
+        assert self.store.call(requests.release(lease.worker, lease.number, run)) == "lost"
+        assert self.store.call(requests.release(lease.worker, lease.number, run, "killed")) == "lost"
+        assert self.store.call(self.late_output(lease)) == "lost"
+        assert self.store.call(requests.beat(lease.worker, 0, {"busy": 1})) is None
+        assert not self.store.call(requests.order(lease.worker, "stop"))
+        assert not self.store.call(requests.register(lease.worker, {}, again=True))
+        assert self.snapshot() == before
+
+    def what_left_a_lease_cannot_be_written_through_it(self, place: int) -> None:
+        lease = self.former[place % len(self.former)]
+        before = self.snapshot()
+        run = (lease.start, max(lease.stop, lease.start + 1))
+        request = requests.finish(
+            lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")], bulk_from=self.bulk_from
+        )
+        assert self.store.call(request) in ("lost", "done")
+        assert self.store.call(requests.release(lease.worker, lease.number, run)) == "lost"
+        assert self.store.call(self.late_output(lease)) == "lost"
+        assert self.snapshot() == before
+
+    def late_output(self, lease: Lease) -> requests.Request[Any]:
+        entry = Entry(lease.start, 1, 0, [("stdout", b"late")])
+        return requests.output(lease.worker, lease.number, lease.batch, 10**9, [], [entry])
+
+    @precondition(lambda self: self.registered)
+    @rule(place=PLACES, stop=st.booleans())
+    def beat(self, place: int, stop: bool) -> None:
+        worker = sorted(self.registered)[place % len(self.registered)]
+        if stop:
+            assert self.store.call(requests.order(worker, "stop"))
+            self.orders[worker].append(Stop())
+        for _ in range(2):
+            orders = self.store.call(requests.beat(worker, self.acknowledged[worker], {"busy": 1}))
+            assert orders is not None
+            assert [order for _, order in orders] == self.orders[worker]
+        if orders:
+            self.acknowledged[worker] = orders[-1][0]
+        assert self.store.call(requests.beat(worker, self.acknowledged[worker], {})) == []
+        self.orders[worker] = []
+
+    # Rules: steering
+
+    def claimed(self, worker: str) -> int:
+        """The number of its newest lease; it has one."""
+        return max(lease.number for lease in self.leases + self.former if lease.worker == worker)
+
+    def order_cancel(self, batch: BatchModel) -> None:
+        for worker in {lease.worker for lease in self.leases if lease.batch == batch.id}:
+            self.orders[worker].append(CancelBatch(batch.id, self.claimed(worker)))
+
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES, only_waiting=st.booleans())
+    def cancel(self, place: int, only_waiting: bool) -> None:
+        batch = self.pick(place)
+        answer = self.store.call(requests.cancel(batch.id, "enough", only_waiting=only_waiting))
+        if batch.has_ended:
+            assert answer == 0
+            return
+        canceled = batch.cancel_waiting()
+        assert answer == canceled + (0 if only_waiting else len(batch.of(LEASED)))
+        if not only_waiting:
+            batch.is_canceled = True
+            batch.is_submitting = False
+            self.order_cancel(batch)
+
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES, job=PLACES)
+    def cancel_job(self, place: int, job: int) -> None:
+        batch = self.pick(place)
+        index = job % (batch.total + 1)
+        answer = self.store.call(requests.cancel_job(batch.id, index))
+        if index == batch.total:
+            assert answer == "gone"
+        elif batch.states[index] == WAITING:
+            assert answer == "canceled"
+            batch.states[index] = CANCELED
+            batch.kinds[index] = ""
+        elif batch.states[index] == LEASED:
+            assert answer == "canceling"
+            (lease,) = (x for x in self.leases if x.batch == batch.id and x.start <= index < x.stop)
+            self.orders[lease.worker].append(CancelJob(batch.id, index, self.claimed(lease.worker)))
+            batch.cancels.add(index)
+        else:
+            assert answer == "ended"
+
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES)
+    def pause_or_resume(self, place: int) -> None:
+        batch = self.pick(place)
+        change = requests.resume if batch.is_paused else requests.pause
+        assert self.twice(change(batch.id)) == (1, 1)
+        batch.is_paused = not batch.is_paused
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def pause_or_resume_queue(self, queue: str) -> None:
+        if queue in self.paused_queues:
+            self.store.call(requests.resume_queue(queue, [ENVIRONMENT]))
+            self.paused_queues.discard(queue)
+        else:
+            self.store.call(requests.pause_queue(queue))
+            self.paused_queues.add(queue)
+
+    @precondition(lambda self: any(batch.of(FAILED) or batch.of(CANCELED) for batch in self.batches.values()))
+    @rule(place=PLACES, job=PLACES, one=st.booleans())
+    def retry(self, place: int, job: int, one: bool) -> None:
+        found = [batch for batch in self.batches.values() if batch.of(FAILED) or batch.of(CANCELED)]
+        batch = found[place % len(found)]
+        again = sorted(batch.of(FAILED) + batch.of(CANCELED))
+        index = again[job % len(again)] if one else None
+        if one:
+            again = [index]
+        (n, more), repeated = self.twice(requests.retry(batch.id, new_token(), index))
+        assert repeated == (n, more)
+        assert n == len(again)
+        if batch.is_canceled and one:
+            batch.cancels.update(batch.of(LEASED))
+        batch.is_canceled = False
+        for index in again:
+            if batch.states[index] == FAILED:
+                batch.attempts[index] += 1
+                batch.outcomes.pop(str(index), None)
+                del batch.digests[index]
+            batch.deaths.pop(index, None)
+            batch.states[index] = WAITING
+
+    def what_finished_cannot_be_retried(self, place: int, job: int) -> None:
+        found = [batch for batch in self.batches.values() if batch.of(FINISHED)]
+        batch = found[place % len(found)]
+        finished = batch.of(FINISHED)
+        n, _ = self.store.call(requests.retry(batch.id, new_token(), finished[job % len(finished)]))
+        assert n == 0
+
+    @precondition(lambda self: self.batches)
+    @rule(place=PLACES)
+    def delete(self, place: int) -> None:
+        batch = self.pick(place)
+        assert self.twice(requests.delete(batch.id)) == (1, -1)
+        self.order_cancel(batch)
+        self.deleted[batch.id] = self.batches.pop(batch.id)
+
+    def steer_what_was_deleted(self, place: int) -> None:
+        id = list(self.deleted)[place % len(self.deleted)]
+        before = self.snapshot()
+        for request, expected in [
+            (requests.cancel(id, "x"), -1),
+            (requests.cancel_job(id, 0), "gone"),
+            (requests.pause(id), -1),
+            (requests.resume(id), -1),
+            (requests.retry(id, new_token()), (-1, False)),
+            (requests.retry(id, new_token(), 0), (-1, False)),
+            (requests.delete_job(id, 0), -1),
+            (requests.abandon(id, None, "x"), -1),
+            (requests.touch(id), False),
+            (requests.job(id, 0), None),
+            (requests.calls(id, 0), None),
+            (requests.outcomes(id, 0, 1), None),
+            (requests.printed(id, 0), []),
+        ]:
+            assert self.store.call(request) == expected, request.script
+        assert self.snapshot() == before
+
+    def look(self, place: int, job: int) -> None:
+        batch = self.pick(place)
+        if not batch.total:
+            return
+        index = job % batch.total
+        found = self.store.call(requests.job(batch.id, index))
+        assert found is not None
+        expected = {WAITING: "queued", LEASED: "started", CANCELED: "canceled"}.get(batch.states[index], "ended")
+        assert found.state == expected
+        assert found.attempts == batch.attempts[index]
+        printed = self.store.call(requests.printed(batch.id, index))
+        assert printed == [entry for entry in batch.output if entry.index == index]
+
+    # What must be true after each step
+
+    def suspects(self, batch: BatchModel) -> list[int]:
+        key = f"queue:{batch.opening.queue}:{ENVIRONMENT}:suspects"
+        entries = [entry.split() for entry in self.stored.get(key, ([], 0))[0]]
+        return [int(index) for id, index in entries if id == batch.id]
+
+    def value(self, key: str, default: Any) -> Any:
+        return self.stored.get(key, (default, 0))[0]
+
+    def jobs(self, key: str) -> Iterator[tuple[int, str]]:
+        """The jobs of a list of runs, with the letter of their run."""
+        for text in self.value(key, []):
+            start, _, stop = text.lstrip("scr").partition("-")
+            for index in range(int(start), int(stop) if stop else int(start) + 1):
+                yield index, text[0] if text[0] in "scr" else ""
+
+    @invariant()
+    def redis_holds_what_the_model_says(self) -> None:
+        self.stored = self.read()
+        model = [(x.worker, x.number, x.batch, x.start, x.stop, x.kind) for x in self.leases]
+        assert sorted(lease for worker in self.numbers for lease in self.stored_leases(worker)) == sorted(model)
+        for batch in self.batches.values():
+            batch.settle()
+            self.check_places(batch)
+            self.check_outcomes(batch)
+            self.check_output(batch)
+            self.check_lifetime(batch)
+        self.check_that_nothing_is_left_of_what_was_deleted()
+
+    def stored_leases(self, worker: str) -> Iterator[tuple[str, int, str, int, int, str]]:
+        for number, held in self.value(f"worker:{worker}:leases", {}).items():
+            id, start, stop, _, kind = held.decode().split(" ")
+            yield worker, int(number), id, int(start), int(stop), kind
+
+    def check_places(self, batch: BatchModel) -> None:
+        key = f"batch:{batch.id}"
+        queued = [index for index, _ in self.jobs(f"{key}:queued")]
+        suspects = self.suspects(batch)
+        assert sorted(queued + suspects) == batch.of(WAITING)
+        assert sorted(suspects) == [index for index in batch.of(WAITING) if batch.kinds.get(index) == "x"]
+        leased = [i for x in self.leases if x.batch == batch.id for i in range(x.start, x.stop)]
+        assert sorted(leased) == batch.of(LEASED)
+        assert sorted(index for index, _ in self.jobs(f"{key}:canceled")) == batch.of(CANCELED)
+        h = self.value(key, {})
+        counters = [int(h[name]) for name in ("total", "started", "finished", "failed", "canceled")]
+        assert counters == [batch.total, *(len(batch.of(state)) for state in (LEASED, FINISHED, FAILED, CANCELED))]
+        assert ("is_paused" in h, "is_canceled" in h) == (batch.is_paused, batch.is_canceled)
+        assert ("is_submitting" in h) == (batch.id in self.value("submitting", {})) == batch.is_submitting
+        assert int(h["busy"]) == pytest.approx(batch.busy, abs=50)
+        is_ready = batch.id in self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:ready", {})
+        assert is_ready == (bool(queued) and not batch.is_paused)
+
+    def check_outcomes(self, batch: BatchModel) -> None:
+        key = f"batch:{batch.id}"
+        outcomes, bulk = self.value(f"{key}:outcomes", {}), self.value(f"{key}:outcomes:bulk", {})
+        pointers = {name: text[1:].decode() for name, text in outcomes.items() if text[:1] == b"@"}
+        assert set(pointers.values()) == set(bulk), "something in bulk is nobody's"
+        outcomes = outcomes | {name: bulk[field] for name, field in pointers.items()}
+        assert {name: b"!" if text[:1] == b"!" else text for name, text in outcomes.items()} == batch.outcomes
+        ended = [index for state in (FINISHED, FAILED) for index in batch.of(state)]
+        for index in ended:
+            assert str(index) in outcomes or f"b{index // batch.opening.per_block}" in outcomes
+        failed = {int(index): digest.decode() for index, digest in self.value(f"{key}:failed", {}).items()}
+        assert sorted(failed) == batch.of(FAILED)
+        assert all(failed[index] == digest for index, digest in batch.digests.items() if digest)
+        errors = self.value(f"{key}:errors", {})
+        counted = Counter(failed.values())
+        assert {name[2:]: int(n) for name, n in errors.items() if name[:2] == "n:"} == counted
+        assert {name for name in errors if name[:2] != "n:"} == set(counted)
+        told: dict[int, str] = {}
+        for index, how in self.jobs(f"{key}:ended"):
+            assert (index in told) == (how == "r"), "its end was told twice, or its retry without its end"
+            told[index] = how
+            if how == "r":
+                del told[index]
+        assert sorted(told) == sorted(ended + batch.of(CANCELED))
+        assert sorted(index for index, how in told.items() if how == "c") == batch.of(CANCELED)
+        attempts = {int(index): int(n) for index, n in self.value(f"{key}:attempts", {}).items()}
+        assert attempts == dict(+batch.attempts)
+
+    def check_output(self, batch: BatchModel) -> None:
+        assert self.store.output(batch.id, 10 * MOST_ENTRIES) == batch.output
+        if batch.output:
+            newest = batch.output[-1].id
+            assert self.store.output(batch.id, 1) == batch.output[-1:]
+            assert self.store.output(batch.id, 1, after=newest) == []
+            assert self.store.output(batch.id, 2, after="1-1") == batch.output[-2:]
+
+    def check_lifetime(self, batch: BatchModel) -> None:
+        key = f"batch:{batch.id}"
+        assert ("ended_at" in self.value(key, {})) == batch.has_ended
+        for name, (_, ttl) in self.stored.items():
+            if name == key or name.startswith(f"{key}:"):
+                assert (ttl > 0) == batch.has_ended, name
+        for function in batch.functions:
+            record, ttl = self.stored.get(f"code:{function.hex()}", (None, 0))
+            assert record == FUNCTIONS[function], "a batch that may run again has lost its function"
+            assert batch.has_ended or ttl == -1
+
+    def check_that_nothing_is_left_of_what_was_deleted(self) -> None:
+        for key, (_, ttl) in self.stored.items():
+            if key.startswith("batch:") and key.split(":")[1] not in self.batches:
+                assert key.endswith(":deleted"), key
+                assert ttl > 0
+        for queue in QUEUES:
+            assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:ready", {})) <= set(self.batches)
+            suspects = self.value(f"queue:{queue}:{ENVIRONMENT}:suspects", [])
+            assert {entry.split()[0] for entry in suspects} <= set(self.batches)
+        assert set(self.value("batches", {})) == set(self.batches)
+
+
+def test_whatever_clients_workers_and_sweepers_do_each_job_is_in_one_place_and_ends_once(home: Any) -> None:
+    run_state_machine_as_test(StoreMachine, settings=SETTINGS)
+
+
+@settings(parent=SETTINGS, max_examples=SETTINGS.max_examples // 2)
+@given(data=st.data())
+def test_a_job_that_kills_its_worker_three_times_fails_and_all_its_neighbours_finish(data: st.DataObject) -> None:
+    store = Store(embedded.ensure().url, f"k{os.getpid()}-{new_token()}")
+    total = data.draw(st.integers(2, 40))
+    killers = data.draw(st.sets(st.integers(0, total - 1), min_size=1, max_size=2))
+    workers = data.draw(st.integers(1, 3))
+    opening = Opening("killing", new_token(), "first", ENVIRONMENT, 1, "{}")
+    fields = [(f"b{index}", b"call") for index in range(total)]
+    store.call(requests.submit(opening, 0, total, {}, fields, is_last=True))
+    try:
+        _run_with_killers(store, opening.batch, killers, workers, lambda: data.draw(st.integers(1, 3)))
+        state = store.batch(opening.batch)
+        assert state is not None
+        assert state.done
+        failed = store.run("HKEYS", store.key(f"batch:{opening.batch}:failed"))
+        assert {int(index) for index in failed} == killers
+        for index in killers:
+            found = store.call(requests.job(opening.batch, index))
+            assert found is not None
+            assert found.own.startswith(b"!")
+            assert b"3 times" in found.own
+            assert found.attempts == 3
+    finally:
+        for key in store.run("KEYS", store.key("*")):
+            store.run("DEL", key)
+        store.close()
+
+
+def _run_with_killers(store: Store, batch: str, killers: set[int], workers: int, children: Callable[[], int]) -> None:
+    """Workers with some children each; a worker dies as soon as it holds a job that kills."""
+    number = 0
+    for turn in range(1000):
+        state = store.batch(batch)
+        assert state is not None
+        if state.done:
+            return
+        for name in [f"w{n}-{turn}" for n in range(workers)]:
+            store.call(requests.register(name, {}))
+            held: list[Claimed] = []
+            for _ in range(children()):
+                number += 1
+                claimed = store.call(requests.claim(name, number, ENVIRONMENT, ["first"], children=4, target=0.001))
+                if isinstance(claimed, Claimed):
+                    held.append(claimed)
+            dies = any(lease.start <= killer < lease.stop for lease in held for killer in killers)
+            if dies:
+                assert store.call(requests.reap(name, None, "killed")) == len(held)
+                continue
+            for lease in held:
+                records = [(str(index), b"outcome") for index in range(lease.start, lease.stop)]
+                run = (lease.start, lease.stop)
+                assert store.call(requests.finish(name, lease.number, batch, run, 0.0001, records)) == "ok"
+            store.call(requests.reap(name, None, ""))
+    raise AssertionError("it does not end")
+
+
+# What those rules seldom or never come to -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(namespace: str) -> Iterator[Store]:
+    store = Store(embedded.ensure().url, namespace)
+    yield store
+    store.close()
+
+
+def _submit(store: Store, batch: str, count: int, function: bytes | None = None) -> Opening:
+    opening = Opening(batch, new_token(), "first", ENVIRONMENT, 1, "{}")
+    functions = {function: FUNCTIONS[function]} if function else {}
+    fields = [(f"b{index}", b"call") for index in range(min(count, 100))]
+    assert store.call(requests.submit(opening, 0, count, functions, fields, is_last=True)).answer == "ok"
+    return opening
+
+
+def _claim(store: Store, worker: str, number: int) -> requests.Request[Claimed | str | None]:
+    return requests.claim(worker, number, ENVIRONMENT, ["first"], children=1, target=1.0)
+
+
+def _fail(store: Store, worker: str, claimed: Claimed) -> None:
+    run = (claimed.start, claimed.stop)
+    notes = [FailureNote(index, "digest", "{}") for index in range(*run)]
+    assert store.call(requests.finish(worker, claimed.number, claimed.batch, run, 0.001, [], notes)) == "ok"
+
+
+def test_a_lease_whose_batch_was_deleted_before_its_worker_heard_of_it_is_dropped(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "gone", 1)
+    assert store.call(_claim(store, "ann", 1)) is not None
+    store.call(requests.delete("gone"))
+    assert store.call(_claim(store, "ann", 1)) is None
+    (worker,) = store.call(requests.workers())
+    assert worker.leases == 0
+
+
+def test_retry_comes_to_the_end_of_very_many_failures(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "failing", 150_000)
+    for number in range(1, 1000):
+        claimed = store.call(_claim(store, "ann", number))
+        if claimed is None:
+            break
+        assert isinstance(claimed, Claimed)
+        _fail(store, "ann", claimed)
+    total, calls, more = 0, 0, True
+    while more:
+        n, more = store.call(requests.retry("failing", new_token()))
+        assert n > 0, f"{total} are queued again, and no more come"
+        total, calls = total + n, calls + 1
+    assert total == 150_000
+    assert calls < 1000
+
+
+def test_a_function_stays_as_long_as_an_ended_batch_may_be_run_again(store: Store) -> None:
+    (function, *_) = FUNCTIONS
+    store.call(requests.register("ann", {}))
+    _submit(store, "ended", 1, function)
+    claimed = store.call(_claim(store, "ann", 1))
+    assert isinstance(claimed, Claimed)
+    _fail(store, "ann", claimed)
+    _submit(store, "later", 1, function)
+    store.call(requests.delete("later"))
+    code = store.key(f"code:{function.hex()}")
+    assert store.run("TTL", code) > store.run("TTL", store.key("batch:ended")) - 10
+    store.call(requests.retry("ended", new_token()))
+    assert store.run("TTL", code) == -1
+    store.call(requests.delete("ended"))
+    assert store.run("TTL", code) > 0
+
+
+def test_a_function_that_nobody_needs_goes_with_its_batch(store: Store) -> None:
+    (function, *_) = FUNCTIONS
+    _submit(store, "only", 1, function)
+    store.call(requests.delete("only"))
+    assert not store.run("EXISTS", store.key(f"code:{function.hex()}"))
+
+
+def test_a_job_that_is_deleted_after_its_batch_has_ended_leaves_nothing_behind(store: Store) -> None:
+    _submit(store, "canceled", 3)
+    store.call(requests.cancel("canceled", "enough"))
+    store.call(requests.delete_job("canceled", 1))
+    for key in store.run("KEYS", store.key("batch:canceled*")):
+        assert store.run("TTL", key) > 0, key
+
+
+def test_what_a_job_has_printed_goes_when_it_is_deleted(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "printing", 12)
+    for number in range(1, 100):
+        claimed = store.call(_claim(store, "ann", number))
+        if claimed is None:
+            break
+        assert isinstance(claimed, Claimed)
+        printed = [Entry(index, 1, 0, [("stdout", b"x")]) for index in range(claimed.start, claimed.stop)]
+        store.call(requests.output("ann", number, "printing", number, [], printed))
+        _fail(store, "ann", claimed)
+    store.call(requests.delete_job("printing", 1))
+    left = [entry.index for entry in store.output("printing", 100)]
+    assert left == [0, *range(2, 12)]
+
+
+def test_an_order_is_not_taken_for_one_before_it_when_the_clock_is_set_back(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    store.call(requests.order("ann", "stop"))
+    later = 5 * 10**15  # a number of a time to come, as before the clock was set back
+    store.run("HSET", store.key("worker:ann"), "ordered", later)
+    store.call(requests.order("ann", "stop"))
+    orders = store.call(requests.beat("ann", later, {}))
+    assert orders is not None
+    assert [number > later for number, _ in orders] == [True]
+
+
+@pytest.mark.parametrize("how", ["cancel", "abandon", "delete", "cancel_job"])
+def test_an_order_to_cancel_carries_the_number_of_its_workers_newest_lease(store: Store, how: str) -> None:
+    for name in ("ann", "bob", "cid"):
+        store.call(requests.register(name, {}))
+    opening = Opening("first", new_token(), "first", ENVIRONMENT, 1, "{}")
+    store.call(requests.submit(opening, 0, 2, {}, [("b0", b"call"), ("b1", b"call")]))
+    assert isinstance(store.call(_claim(store, "ann", 3)), Claimed)
+    assert isinstance(store.call(_claim(store, "bob", 4)), Claimed)
+    _submit(store, "second", 2)
+    for name in ("ann", "cid"):
+        assert isinstance(store.call(_claim(store, name, 5)), Claimed)
+    store.call(
+        {
+            "cancel": requests.cancel("first", "enough"),
+            "abandon": requests.abandon("first", None, "died after %d"),
+            "delete": requests.delete("first"),
+            "cancel_job": requests.cancel_job("first", 0),
+        }[how]
+    )
+    orders = {
+        name: [
+            entry.decode().partition(" ")[2] for entry in store.run("ZRANGE", store.key(f"worker:{name}:orders"), 0, -1)
+        ]
+        for name in ("ann", "bob", "cid")
+    }
+    if how == "cancel_job":
+        assert orders == {"ann": ["cancel_job first 0 5"], "bob": [], "cid": []}
+    else:
+        assert orders == {"ann": ["cancel first 5"], "bob": ["cancel first 4"], "cid": []}
+
+
+def test_orders_are_read_as_what_they_are(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    for text in ("stop", "cancel k3f9x2 7", "cancel_job k3f9x2 17 7", "cancel k3f9x2"):
+        store.call(requests.order("ann", text))
+    orders = store.call(requests.beat("ann", 0, {}))
+    assert orders is not None
+    assert [order for _, order in orders] == [
+        Stop(), CancelBatch("k3f9x2", 7), CancelJob("k3f9x2", 17, 7), UnknownOrder("cancel k3f9x2")
+    ]  # fmt: skip
+
+
+def test_a_batch_that_is_made_anew_under_the_id_of_a_deleted_one_is_not_meant_by_its_order(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    cancels = Cancels()
+    for number in (1, 2):
+        _submit(store, "again", 1)
+        claimed = store.call(_claim(store, "ann", number))
+        assert isinstance(claimed, Claimed)
+        assert not cancels.mean("again", number, 0, 1)
+        if number == 1:
+            store.call(requests.delete("again"))
+            [(_, order)] = store.call(requests.beat("ann", 0, {})) or []
+            assert isinstance(order, CancelBatch)
+            cancels.add(order)
+            assert cancels.mean("again", number, 0, 1)
+
+
+def test_who_was_taken_for_dead_is_told_when_it_connects_again(store: Store) -> None:
+    assert store.call(requests.register("ann", {}))
+    assert store.call(requests.register("ann", {}, again=True))
+    store.call(requests.reap("ann", None, "silence"))
+    for _ in range(2):
+        assert not store.call(requests.register("ann", {}, again=True))
+        assert store.call(requests.workers()) == []
+    assert store.call(requests.register("ann", {}))
+
+
+def test_a_suspect_that_is_given_back_runs_alone_the_next_time_too(store: Store) -> None:
+    for name in ("ann", "bob", "cid"):
+        store.call(requests.register(name, {}))
+    _submit(store, "suspect", 3)
+    for name in ("ann", "bob"):
+        assert store.call(_claim(store, name, 1)) is not None
+        store.call(requests.reap(name, None, "killed"))
+    claimed = store.call(_claim(store, "cid", 1))
+    assert isinstance(claimed, Claimed)
+    assert claimed.kind == "x"
+    store.call(requests.release("cid", 1, (claimed.start, claimed.stop)))
+    again = store.call(_claim(store, "cid", 2))
+    assert isinstance(again, Claimed)
+    assert (again.start, again.kind) == (claimed.start, "x")
+    assert store.call(_claim(store, "cid", 3)) is None, "it is alone"
+
+
+def test_no_worker_empties_itself_for_a_suspect_of_a_paused_batch(store: Store) -> None:
+    for name in ("ann", "bob", "cid"):
+        store.call(requests.register(name, {}))
+    _submit(store, "paused", 1)
+    for name in ("ann", "bob"):
+        assert store.call(_claim(store, name, 1)) is not None
+        store.call(requests.reap(name, None, "killed"))
+    store.call(requests.pause("paused"))
+    _submit(store, "other", 2)
+    for number in (1, 2):
+        claimed = store.call(_claim(store, "cid", number))
+        assert isinstance(claimed, Claimed)
+        assert claimed.batch == "other"
+        _fail(store, "cid", claimed)
+    assert store.call(_claim(store, "cid", 3)) is None
+    store.run("DEL", store.key(f"queue:first:{ENVIRONMENT}:wake"))
+    store.call(requests.resume("paused"))
+    assert store.run("EXISTS", store.key(f"queue:first:{ENVIRONMENT}:wake")), "somebody is woken for it"
+    claimed = store.call(_claim(store, "cid", 4))
+    assert isinstance(claimed, Claimed)
+    assert claimed.kind == "x"
+
+
+def test_what_was_canceled_while_it_ran_is_not_canceled_again_after_its_retry(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "again", 3)
+    claimed = store.call(_claim(store, "ann", 1))
+    assert isinstance(claimed, Claimed)
+    assert store.call(requests.cancel_job("again", claimed.start)) == "canceling"
+    _fail(store, "ann", claimed)  # before the order came
+    assert store.call(requests.retry("again", new_token(), claimed.start)) == (1, False)
+    for number in range(2, 5):
+        again = store.call(_claim(store, "ann", number))
+        assert isinstance(again, Claimed)
+        if again.start == claimed.start:
+            store.call(requests.release("ann", number, (again.start, again.stop)))
+            break
+        _fail(store, "ann", again)
+    state = store.batch("again")
+    assert state is not None
+    assert state.canceled == 0
+
+
+def test_a_job_that_is_retried_may_be_started_as_often_as_a_new_one(store: Store) -> None:
+    """Its process died twice before it was canceled; another job keeps the batch from ending."""
+    store.call(requests.register("bob", {}))
+    _submit(store, "again", 2)
+    for number in (1, 2):
+        store.call(requests.register("ann", {}))
+        claimed = store.call(_claim(store, "ann", number))
+        assert isinstance(claimed, Claimed)
+        assert claimed.start == 0
+        store.call(requests.release("ann", number, (0, 1), "killed"))
+    assert store.call(requests.cancel_job("again", 0)) == "canceled"
+    assert store.call(requests.retry("again", new_token(), 0)) == (1, False)
+    other = store.call(_claim(store, "bob", 1))
+    claimed = store.call(_claim(store, "ann", 3))
+    assert isinstance(other, Claimed) and isinstance(claimed, Claimed)
+    assert (other.start, claimed.start) == (1, 0)
+    store.call(requests.release("ann", 3, (0, 1), "killed"))
+    state = store.call(requests.job("again", 0))
+    assert state is not None
+    assert state.state == "queued"
+
+
+def test_finishing_a_run_of_a_deleted_batch_leaves_nothing_behind(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "gone", 1)
+    assert store.call(_claim(store, "ann", 1)) is not None
+    store.call(requests.delete("gone"))
+    note = FailureNote(0, "digest", "{}")
+    request = requests.finish("ann", 1, "gone", (0, 1), 0.1, [("0", b"outcome")], [note])
+    assert store.call(request) == "gone"
+    assert store.run("KEYS", store.key("batch:*")) == [store.key("batch:gone:deleted")]
+
+
+def test_a_claim_that_comes_again_after_its_run_was_finished_takes_nothing(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "late", 2)
+    claimed = store.call(_claim(store, "ann", 1))
+    assert isinstance(claimed, Claimed)
+    _fail(store, "ann", claimed)
+    assert store.call(_claim(store, "ann", 1)) is None
+
+
+def test_a_worker_takes_a_suspect_that_runs_alone_when_it_has_nothing_else(store: Store) -> None:
+    for name in ("ann", "bob", "cid"):
+        store.call(requests.register(name, {}))
+    _submit(store, "busy", 1)
+    busy = store.call(_claim(store, "cid", 1))
+    assert isinstance(busy, Claimed)
+    _submit(store, "suspect", 1)
+    for name in ("ann", "bob"):
+        assert store.call(_claim(store, name, 1)) is not None
+        store.call(requests.reap(name, None, "killed"))
+    assert store.call(_claim(store, "cid", 2)) is None, "it empties itself"
+    _fail(store, "cid", busy)
+    alone = store.call(_claim(store, "cid", 3))
+    assert isinstance(alone, Claimed)
+    assert (alone.batch, alone.kind) == ("suspect", "x")
+
+
+def test_to_retry_one_job_of_a_canceled_batch_lets_those_that_still_run_be_canceled(store: Store) -> None:
+    store.call(requests.register("ann", {}))
+    _submit(store, "canceled", 3)
+    claimed = store.call(_claim(store, "ann", 1))
+    assert isinstance(claimed, Claimed)
+    assert (claimed.start, claimed.stop) == (0, 1)
+    store.call(requests.cancel("canceled", "enough"))
+    assert store.call(requests.retry("canceled", new_token(), 2)) == (1, False)
+    store.call(requests.release("ann", 1, (0, 1)))
+    states = [store.call(requests.job("canceled", index)) for index in range(3)]
+    assert [state.state for state in states if state] == ["canceled", "canceled", "queued"]
