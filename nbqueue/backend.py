@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nbqueue import settings
-from nbqueue.payload.pickling import Seal
+from nbqueue.payload.seal import Seal
 from nbqueue.server import embedded
+from nbqueue.server.key import signing_key
 from nbqueue.store.store import Store
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ NO_KEY = b"nbqueue: no key was given"
 
 
 @dataclass(frozen=True)
-class Connection:
+class Backend:
     """A namespace on a server, and what is needed to work with it."""
 
     store: Store
@@ -40,7 +41,7 @@ def connect(
     namespace: str = "default",
     key: bytes | str | None = None,
     environment: str | None = None,
-) -> Connection:
+) -> Backend:
     """Find the server: the argument, `NBQUEUE_URL`, else the embedded server, which is started if need be.
 
     Raises
@@ -55,9 +56,9 @@ def connect(
     chosen = environment or settings.environment()
     if where is None:
         running = embedded.ensure()
-        key = key or embedded.signing_key()
+        key = key or signing_key()
         store = Store(running.url, namespace, restart=lambda: embedded.ensure().url)
-        return Connection(store, Seal(key, namespace), key, chosen or settings.local_environment(), running)
+        return Backend(store, Seal(key, namespace), key, chosen or settings.local_environment(), running)
     key = key or settings.key() or NO_KEY
     store = Store(where, namespace)
-    return Connection(store, Seal(key, namespace), key, chosen or settings.python_environment(), None)
+    return Backend(store, Seal(key, namespace), key, chosen or settings.python_environment(), None)

@@ -75,16 +75,16 @@ def home() -> Iterator[Path]:
 def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own; afterwards no key without an owner is left in it."""
     from nbqueue.server import embedded
-    from nbqueue.store import requests
+    from nbqueue.store.requests import looking, running, steering
     from nbqueue.store.store import Store
 
     name = f"t{os.getpid()}-{time.monotonic_ns()}"
     yield name
     store = Store(embedded.ensure().url, name)
-    for state in store.call(requests.batches(10**6)):
-        store.call(requests.delete(state.id))
-    for worker in store.call(requests.workers()):
-        store.call(requests.reap(worker.id, None, ""))
+    for state in store.call(looking.batches(10**6)):
+        store.call(steering.delete(state.id))
+    for worker in store.call(looking.workers()):
+        store.call(running.reap(worker.id, None, ""))
     leaked = []
     for key in store.run("KEYS", b"nbq:{" + name.encode() + b"}:*"):
         if store.run("TTL", key) == -1:
@@ -115,7 +115,7 @@ class Workers:
     def start(self, *arguments: str, children: int = 2, first: str = "", **environment: str) -> subprocess.Popen[bytes]:
         """Start one and wait until it is registered; `first` is code that it runs before anything else."""
         from nbqueue.server import embedded
-        from nbqueue.store import requests
+        from nbqueue.store.requests import looking
         from nbqueue.store.store import Store
 
         log = self._directory / f"worker-{len(self._processes)}.log"
@@ -134,7 +134,7 @@ class Workers:
             wait_until(
                 lambda: (
                     process.poll() is not None
-                    or any(worker.fields.get("pid") == pid for worker in store.call(requests.workers()))
+                    or any(worker.fields.get("pid") == pid for worker in store.call(looking.workers()))
                 )
             )
             assert process.poll() is None, log.read_text()
@@ -179,10 +179,10 @@ class Private:
         self.start()
 
     def start(self) -> None:
-        from nbqueue.server import embedded
+        from nbqueue.server.binary import find_binary
         from nbqueue.store.store import Store
 
-        binary = os.environ.get("NBQUEUE_SERVER") or str(embedded._find_binary().path)  # type: ignore[union-attr]
+        binary = os.environ.get("NBQUEUE_SERVER") or str(find_binary().path)  # type: ignore[union-attr]
         self.process = subprocess.Popen(
             [binary, "--port", "0", "--unixsocket", str(self.socket), "--dir", str(self.directory), "--save", "",
              "--appendonly", "yes", "--appendfsync", "no", *self.options],

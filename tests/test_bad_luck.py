@@ -20,9 +20,10 @@ import redis
 from conftest import wait_until
 
 from nbqueue import Queue, errors, machine
-from nbqueue.payload import pickling
+from nbqueue.payload import records
 from nbqueue.server import embedded
-from nbqueue.store import requests
+from nbqueue.server.key import signing_key
+from nbqueue.store.requests import running, submitting
 
 # Input
 
@@ -144,7 +145,7 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_as_text(q, worker):
 
 
 def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeypatch):
-    monkeypatch.setattr(pickling, "LIMIT", 1_000_000)
+    monkeypatch.setattr(records, "LIMIT", 1_000_000)
     with pytest.raises(errors.TooLarge, match="512 MB"):
         q.enqueue(len, b"x" * 1_100_000)
     with pytest.raises(errors.TooLarge, match="512 MB"):
@@ -153,9 +154,9 @@ def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeyp
 
 def test_a_result_above_the_limit_fails_the_job(q, worker):
     def large():
-        from nbqueue.payload import pickling
+        from nbqueue.payload import records
 
-        pickling.LIMIT = 1_000_000
+        records.LIMIT = 1_000_000
         return b"x" * 1_100_000
 
     job = q.enqueue(large)
@@ -665,9 +666,9 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
     proxy = LossyProxy(str(embedded.ensure().socket), 4)
     try:
         url = f"unix://{proxy.path}"
-        queue = Queue(connection=url, namespace=namespace, key=embedded.signing_key(), environment=q.environment,
+        queue = Queue(connection=url, namespace=namespace, key=signing_key(), environment=q.environment,
                       progress=False)  # fmt: skip
-        workers.start("--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{embedded.signing_key().hex()}")
+        workers.start("--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{signing_key().hex()}")
         seen = tmp_path / "seen"
 
         def work(x):
@@ -695,7 +696,7 @@ def test_a_submission_of_many_parts_is_complete_although_answers_are_lost(q, wor
     """Each part is sent while the answer to the one before is not read yet: every third answer is lost."""
     proxy = LossyProxy(str(embedded.ensure().socket), 3)
     try:
-        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=embedded.signing_key(),
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=signing_key(),
                       environment=q.environment, progress=False)  # fmt: skip
         values = [bytes([x]) * 300_000 for x in range(40)]
         batch = queue.map(len, values)
@@ -713,7 +714,7 @@ def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, 
     monkeypatch.setattr("nbqueue.store.connection.SILENCE", 0.5)
     proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize, pause=0.005)
     try:
-        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=embedded.signing_key(),
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=signing_key(),
                       environment=q.environment, progress=False)  # fmt: skip
         value = bytes(range(256)) * 65536
         began = time.monotonic()
@@ -740,7 +741,7 @@ def test_connections_that_the_network_has_forgotten_are_made_again(q, workers, n
         return "kept"
 
     proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize)
-    url, key = f"unix://{proxy.path}", embedded.signing_key()
+    url, key = f"unix://{proxy.path}", signing_key()
     queues = [
         Queue(connection=url, namespace=namespace, key=key, environment=q.environment, progress=False) for _ in range(2)
     ]
@@ -784,7 +785,7 @@ def test_a_worker_that_was_taken_for_dead_while_it_was_cut_off_ends_what_others_
         return os.getpid()
 
     proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize)
-    url, key = f"unix://{proxy.path}", embedded.signing_key()
+    url, key = f"unix://{proxy.path}", signing_key()
     try:
         process = workers.start(
             "--url", url, "--environment", q.environment, NBQUEUE_KEY=f"hex:{key.hex()}", children=1,
@@ -794,7 +795,7 @@ def test_a_worker_that_was_taken_for_dead_while_it_was_cut_off_ends_what_others_
         wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 1)
         proxy.forget()
         (state,) = q.workers()
-        assert q.store.call(requests.reap(state.id, None, "it was silent")) == 1
+        assert q.store.call(running.reap(state.id, None, "it was silent")) == 1
         (first,) = map(int, pids.read_text().split())
         wait_until(lambda: not machine.is_alive(first, ""))
         wait_until(lambda: len(pids.read_text().split()) == 2)
@@ -848,7 +849,7 @@ Queue(namespace=sys.argv[1]).map(abs, items())
     submitter.communicate()
     assert batch.state.is_submitting
     touches = float(q.store.run("ZSCORE", q.store.key("submitting"), batch.id))
-    sweeper_says = requests.abandon(batch.id, touches, "its submitter died after %d jobs were submitted")
+    sweeper_says = submitting.abandon(batch.id, touches, "its submitter died after %d jobs were submitted")
     assert q.store.call(sweeper_says) == len(batch)
     assert batch.done
     assert "submitter died after" in batch.state.reason

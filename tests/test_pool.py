@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from nbqueue.protocol.messages import CANCEL, TIMEOUT, Hello, Page
-from nbqueue.store.requests import Claimed
+from nbqueue.protocol.messages import Hello
+from nbqueue.protocol.page import CANCEL, TIMEOUT, Page
+from nbqueue.store.requests.running import Claimed
 from nbqueue.worker.pool import OBEYS, ChildProcess, Guard, Run
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import run_as_notebook, wait_until
 
 from nbqueue import Queue, call, errors
-from nbqueue.client.display import Lines
+from nbqueue.client.bar import Lines
 
 
 def test_a_function_of_a_notebook_is_mapped_over_items(namespace, worker):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbqueue.cells.capture import Content, collapse
-from nbqueue.store.requests import Shown
+from nbqueue.cells.joiner import Content, collapse
+from nbqueue.store.requests.running import Shown
 
 MOST_READ = 500
 """Messages that are read at a time."""

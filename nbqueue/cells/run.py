@@ -9,7 +9,8 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.cells.value import CellValue
 from nbqueue.child import context
-from nbqueue.payload import pickling
+from nbqueue.payload.pickling import size_of_variable
+from nbqueue.payload.variables import pack_variables, unpack_variables
 
 _LARGE = 50_000_000
 """Bytes of variables above which it is said which are large."""
@@ -24,14 +25,14 @@ def pack_cell(variables: Mapping[str, Any], scope: dict[str, Any], modules: Sequ
         Names the variable, and what of it cannot be sent.
     TooLarge
     """
-    return pickling.pack_variables(dict(variables), scope, modules)
+    return pack_variables(dict(variables), scope, modules)
 
 
 def size_in_words(variables: Mapping[str, Any], size: int) -> str:
     """What makes the variables of a cell large; '' if they are not."""
     if size < _LARGE:
         return ""
-    sizes = sorted(((pickling.size_of_variable(value), name) for name, value in variables.items()), reverse=True)
+    sizes = sorted(((size_of_variable(value), name) for name, value in variables.items()), reverse=True)
     large = ", ".join(f"{name} {of / 1e6:,.0f} MB" for of, name in sizes[:3] if of > _LARGE / 10)
     return (
         f"{size / 1e6:,.0f} MB of variables go with the cell ({large}). A cell that reads them from a file needs none"
@@ -54,7 +55,7 @@ def run_cell(raw_cell: str, packed: bytes, returns: Sequence[str], number: int) 
     child = context.running()
     if child is None:
         raise errors.UsageError("run_cell runs in the child of a worker")
-    variables, namespace = pickling.unpack_variables(packed)
+    variables, namespace = unpack_variables(packed)
     namespace.update(variables)
     del variables
     result = _cell(child).run(raw_cell, namespace, number=number)
@@ -85,20 +86,20 @@ def _pack_value(
     """What comes back; what cannot is named, and does not take the rest with it."""
     packed_value = packed = b""
     try:
-        packed_value = pickling.pack_variables({"value": value}, namespace)
+        packed_value = pack_variables({"value": value}, namespace)
     except errors.PayloadError as error:
         problems[""] = str(error).replace("variable 'value'", "the value of the last expression")
     try:
-        packed = pickling.pack_variables(variables, namespace)
+        packed = pack_variables(variables, namespace)
     except errors.PayloadError:
         good = {}
         for name, one in variables.items():
             try:
-                pickling.pack_variables({name: one}, namespace)
+                pack_variables({name: one}, namespace)
                 good[name] = one
             except errors.PayloadError as error:
                 problems[name] = str(error)
-        packed = pickling.pack_variables(good, namespace)
+        packed = pack_variables(good, namespace)
     return CellValue(packed_value, packed, {name: _coming_back(text) for name, text in problems.items()})
 
 

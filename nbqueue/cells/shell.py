@@ -36,7 +36,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 from nbqueue import machine
-from nbqueue.cells.capture import LIMIT, Content, Emit, Outputs
+from nbqueue.cells.capture import Emit, Outputs
+from nbqueue.cells.joiner import LIMIT, Content
 from nbqueue.child import forks
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"

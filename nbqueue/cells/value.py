@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import errors
-from nbqueue.payload import pickling
+from nbqueue.payload.variables import unpack_variables
 
 if TYPE_CHECKING:
     pass
@@ -30,8 +30,8 @@ class CellValue:
         """
         if "" in self.problems:
             raise errors.CannotPickle(self.problems[""])
-        return pickling.unpack_variables(self.packed_value)[0]["value"]
+        return unpack_variables(self.packed_value)[0]["value"]
 
     def variables(self) -> dict[str, Any]:
         """Those that came back."""
-        return pickling.unpack_variables(self.packed_variables)[0]
+        return unpack_variables(self.packed_variables)[0]

@@ -1,0 +1,8 @@
+"""The process that executes user code: a fresh interpreter with an empty `__main__`.
+
+Owns what happens around a job in its process: verifying and unpickling calls, running them one after the other,
+signing what they return, and everything that has to be put back between two of them. Never talks to Redis for the
+engine, and decides nothing about retries, limits or leases: the worker does.
+
+Read `main.py` first.
+"""

@@ -16,7 +16,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -26,26 +25,19 @@ from nbqueue import errors, machine
 from nbqueue.cells.messages import Keeper
 from nbqueue.child import context, forks
 from nbqueue.child.context import Running
+from nbqueue.child.report import Report
 from nbqueue.child.streams import Printing
-from nbqueue.payload import pickling
+from nbqueue.child.tracebacks import _of_user, describe
+from nbqueue.payload.calls import Call, Calls
+from nbqueue.payload.functions import unpack_code
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import Failure, Seal
+from nbqueue.payload.outcomes import Failure
+from nbqueue.payload.records import Blob
+from nbqueue.payload.seal import Seal
 from nbqueue.protocol import messages
-from nbqueue.protocol.messages import Do, Done, Page, Show
+from nbqueue.protocol.messages import Do, Done, Show
+from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
-from nbqueue.store.requests import Blob, FailureNote
-
-_QUICK = 0.0005
-"""Seconds; outcomes of quicker jobs are recorded together."""
-
-_HOLD = 0.02
-"""Seconds for which outcomes of quick jobs are kept back at most."""
-
-_FULL = 256 * 1024
-"""Bytes of them at which they are recorded."""
-
-_OURS = {__file__, *(str(Path(__file__).parents[1] / "cells" / name) for name in ("run.py", "shell.py"))}
-"""Files whose frames stand around those of user code in tracebacks."""
 
 _LONG = 1_000_000
 """Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
@@ -69,7 +61,7 @@ def main() -> None:
     hello = next(incoming, None)
     if not isinstance(hello, messages.Hello):
         return
-    printing = Printing(Writer(page.tape))
+    printing = Printing(Writer(page.ring))
     printing.install()
     child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
     os.register_at_fork(after_in_child=child.forked)
@@ -113,7 +105,7 @@ class Child:
         self._runner: asyncio.Runner | None = None
         self._home = self._directory = _where()
         self._path: list[str] = []
-        self._report: _Report | None = None
+        self._report: Report | None = None
         self._is_reporting = False
         self._sending = threading.Lock()
         self._keeper = Keeper()
@@ -166,7 +158,7 @@ class Child:
         about = json.loads(run.about)
         self._directory = about.get("directory") or self._home
         self._use_path(about.get("path", []))
-        report = self._report = _Report(self._send, self._seal, self._worker, run, self._buffers)
+        report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._keeper = Keeper()
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -198,17 +190,17 @@ class Child:
         cells = self._cells
         return cells[Page.SKIP] >= number or (cells[Page.STOP_NUMBER] == number and index >= cells[Page.STOP])
 
-    def _do_block(self, run: Do, report: _Report, calls: dict[str, Blob], block: int, start: int, stop: int) -> int:
+    def _do_block(self, run: Do, report: Report, calls: dict[str, Blob], block: int, start: int, stop: int) -> int:
         """Run the jobs of one block; returns the index after the last one that ran."""
         cells, number, seal = self._cells, run.number, self._seal
         clock, INDEX, SINCE, STOP_NUMBER, STOP = time.monotonic_ns, Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
         COROUTINE = types.CoroutineType
-        opened: pickling.Calls | None = None
+        opened: Calls | None = None
         problem: Exception | None = None
         try:
             record = calls.get(f"b{block}")
             if record is not None:
-                opened = pickling.Calls(seal, run.batch, block * run.per_block, record, once=True)
+                opened = Calls(seal, run.batch, block * run.per_block, record, once=True)
         except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
             problem = error
         atoms = function = None
@@ -248,7 +240,7 @@ class Child:
                     forks.leave(error.with_traceback(_of_user(error.__traceback__)))
                 cells[INDEX] = -1
                 now = clock()
-                if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == messages.CANCEL:
+                if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == CANCEL:
                     report.canceled(index, now - began)
                     return index + 1
                 report.failed(index, now - began, self._failure(error, run))
@@ -261,13 +253,13 @@ class Child:
                 self._enter_directory()
         return stop
 
-    def _call(self, run: Do, calls: dict[str, Blob], opened: pickling.Calls | None, index: int) -> pickling.Call:
+    def _call(self, run: Do, calls: dict[str, Blob], opened: Calls | None, index: int) -> Call:
         if opened is not None and not opened.is_elsewhere(index):
             return opened[index]
         own = calls.get(str(index))
         if own is None:
             raise errors.CorruptPayload(f"the call of job {run.batch}:{index} is not there any more")
-        return pickling.Calls(self._seal, run.batch, index, own, once=True)[index]
+        return Calls(self._seal, run.batch, index, own, once=True)[index]
 
     def _function(self, digest: bytes) -> Callable[..., Any]:
         function = self._functions.get(digest)
@@ -278,7 +270,7 @@ class Child:
                     "the function of this job is not in Redis any more: it was deleted or evicted there. Submit the "
                     "call again, and Redis has the function again, also for `retry`"
                 )
-            function = self._functions[digest] = pickling.unpack_code(self._seal, digest, record)
+            function = self._functions[digest] = unpack_code(self._seal, digest, record)
         return function
 
     def _await(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
@@ -327,180 +319,3 @@ def _where() -> str:
         return str(Path.cwd())
     except OSError:  # it was deleted
         return ""
-
-
-def _of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
-    """A traceback without what is ours at its beginning and, after a stop, at its end."""
-    kept: list[types.TracebackType] = []
-    while frames is not None:
-        if kept or frames.tb_frame.f_code.co_filename not in _OURS:
-            kept.append(frames)
-        frames = frames.tb_next
-    while kept and kept[-1].tb_frame.f_code.co_filename in _OURS:
-        kept.pop()
-    found = None
-    for frame in reversed(kept):
-        found = types.TracebackType(found, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
-    return found
-
-
-def describe(error: BaseException) -> Failure:
-    """An exception in words, and pickled where that can be undone."""
-    try:
-        text = "".join(traceback.format_exception(type(error), error, _of_user(error.__traceback__)))
-        message = str(error)
-    except Exception as broken:  # noqa: BLE001 - __str__ and __repr__ are user code too
-        text = message = f"{type(error).__qualname__} (it cannot be shown: {type(broken).__name__} in its __str__)"
-    module = type(error).__module__
-    name = type(error).__qualname__ if module in ("builtins", "__main__") else f"{module}.{type(error).__qualname__}"
-    if isinstance(error, errors.NbqueueError):
-        name = type(error).__qualname__
-    try:
-        pickled: bytes | None = pickling.pack_exception(error)
-    except Exception:  # noqa: BLE001 - the text is kept, and says what happened
-        pickled = None
-    return Failure(name, message, text, pickled)
-
-
-class _Report:
-    """Collects the outcomes of a run and sends them: quick ones by the block, others as they end."""
-
-    def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do, buffers: Buffers) -> None:
-        self._send, self._seal, self._worker, self._run, self._buffers = send, seal, worker, run, buffers
-        self._sent_upto = run.start
-        self._sent_at = time.monotonic()
-        self._records: list[tuple[str, Blob]] = []
-        self._failures: list[FailureNote] = []
-        self._busy = 0.0
-        self._is_canceled = False
-        self._start_pending(run.start)
-
-    def _start_pending(self, index: int) -> None:
-        self._first = self._next = index
-        self._values: list[Any] = []
-        self._durations: list[float] = []
-        self._holes: list[int] = []
-        self._bytes = 0
-        self._started = time.time()
-
-    def finished(self, index: int, nanoseconds: int, value: Any) -> None:
-        seconds = nanoseconds * 1e-9
-        kind = type(value)
-        if kind is str or kind is bytes:
-            self._bytes += len(value)
-        elif kind not in pickling.IMMUTABLE and seconds < _QUICK and self._run.per_block > 1:
-            try:
-                value = pickling.pack_value(value)
-            except errors.PayloadError as error:
-                self.failed(index, nanoseconds, describe(error))
-                return
-            self._bytes += len(value.entry)
-        self._values.append(value)
-        self._durations.append(seconds)
-        self._busy += seconds
-        self._next = index + 1
-        if seconds >= _QUICK or self._bytes > _FULL:
-            self._pack()
-            self.send()
-
-    def failed(self, index: int, nanoseconds: int, failure: Failure) -> None:
-        seconds = nanoseconds * 1e-9
-        self._holes.append(len(self._values))
-        self._values.append(None)
-        self._durations.append(seconds)
-        self._busy += seconds
-        self._next = index + 1
-        self._add_failure(index, seconds, failure, time.time() - seconds)
-        if seconds >= _QUICK:
-            self._pack()
-            self.send()
-
-    def canceled(self, index: int, nanoseconds: int) -> None:
-        self._busy += nanoseconds * 1e-9
-        self._pack()
-        self._is_canceled = True
-        self._next = index + 1
-
-    def running(self) -> int | None:
-        """The index of the job that runs or is about to; None when the last one has run."""
-        return self._next if self._next < self._run.stop else None
-
-    def before_running(self) -> None:
-        """While a job runs: send what ended before it."""
-        self._pack()
-        if self._sent_upto < self._next:
-            self.send()
-
-    def close_block(self, block: int) -> None:
-        self._pack()
-        if time.monotonic() - self._sent_at > _HOLD:
-            self.send()
-
-    def end(self) -> None:
-        self._pack()
-        self.send(ended=True)
-
-    def send(self, *, ended: bool = False) -> None:
-        message = Done(
-            self._run.number, self._sent_upto, self._next, self._busy, ended, self._records, self._failures,
-            self._is_canceled,
-        )  # fmt: skip
-        self._send(message)
-        self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
-        self._records, self._failures = [], []
-
-    def _attempt(self, index: int) -> int:
-        return self._run.attempts.get(index, 0) + 1
-
-    def _add_failure(self, index: int, seconds: float, failure: Failure, started: float) -> None:
-        record = pickling.pack_failure(
-            self._seal, self._run.batch, index, failure,
-            started=started, duration=seconds, worker=self._worker, attempt=self._attempt(index),
-        )  # fmt: skip
-        self._records.append((str(index), record))
-        summary = {"type": failure.type, "message": failure.message[:2000], "example": index,
-                   "traceback": failure.traceback[-8000:]}  # fmt: skip
-        self._failures.append(FailureNote(index, failure.digest, json.dumps(summary)))
-
-    def _pack(self) -> None:
-        """Make records of what is pending: one of all where it is most of a block, else one for each."""
-        count = self._next - self._first
-        if count == 0:
-            return
-        per_block = self._run.per_block
-        if 2 * count > per_block > 1 and not self._run.job_by_job and len(self._holes) < count:
-            self._pack_block(per_block)
-        else:
-            self._pack_each()
-        self._start_pending(self._next)
-
-    def _pack_block(self, per_block: int) -> None:
-        block = self._first // per_block
-        before = self._first - block * per_block
-        holes = [*range(before), *(before + hole for hole in self._holes)]
-        try:
-            record = pickling.pack_outcomes(
-                self._seal, self._run.batch, block * per_block, [None] * before + self._values,
-                [0.0] * before + self._durations, started=self._started, worker=self._worker, holes=holes,
-                buffers=self._buffers,
-            )  # fmt: skip
-        except errors.PayloadError:
-            self._pack_each()
-        else:
-            self._records.append((f"b{block}", record))
-
-    def _pack_each(self) -> None:
-        failed, started = set(self._holes), self._started
-        for offset, (value, seconds) in enumerate(zip(self._values, self._durations, strict=True)):
-            index = self._first + offset
-            if offset not in failed:
-                try:
-                    record = pickling.pack_outcomes(
-                        self._seal, self._run.batch, index, [value], [seconds],
-                        started=started, worker=self._worker, attempt=self._attempt(index), buffers=self._buffers,
-                    )  # fmt: skip
-                except errors.PayloadError as error:
-                    self._add_failure(index, seconds, describe(error), started)
-                else:
-                    self._records.append((str(index), record))
-            started += seconds

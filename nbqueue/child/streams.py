@@ -1,4 +1,4 @@
-"""`sys.stdout` and `sys.stderr` of jobs: what they print goes to the tape, and from there to Redis.
+"""`sys.stdout` and `sys.stderr` of jobs: what they print goes to the ring, and from there to Redis.
 
 Only what is written to these two objects, or to `sys.stdout.buffer`, is taken. What is written to the file descriptors
 (C code, the processes that a job starts) goes where the worker's own output goes, and so does what is printed while no
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Printing:
     """Takes what is printed, from all threads, for the job that runs."""
 
-    def __init__(self, tape: Writer) -> None:
-        self._tape = tape
+    def __init__(self, ring: Writer) -> None:
+        self._ring = ring
         self._run: tuple[int, Callable[[], int | None]] | None = None
         self._reset()
         self.stdout, self.stderr = Stream(self, 0), Stream(self, 1)
@@ -77,13 +77,13 @@ class Printing:
             while rest:
                 rest = rest[os.write(stream + 1, rest) :]
             return
-        self._tape.write(run[0], index, stream, text)
+        self._ring.write(run[0], index, stream, text)
 
     def _forked(self) -> None:
-        """The tape is the parent's. Another thread may have held the lock."""
+        """The ring is the parent's. Another thread may have held the lock."""
         self._reset()
         self._run = None
-        self._tape.close()
+        self._ring.close()
 
 
 class Stream(io.TextIOBase):

@@ -15,9 +15,9 @@ from nbqueue.client.job import Job
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
 from nbqueue.client.waiting import Waiting, in_thread
-from nbqueue.store import requests
-from nbqueue.store.requests import BatchState
-from nbqueue.store.store import new_token
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import steering
+from nbqueue.store.requests.looking import BatchState
 
 if TYPE_CHECKING:
     from nbqueue.client.queues import Queue
@@ -307,24 +307,24 @@ class Batch:
 
     def cancel(self) -> int:
         """Cancel all jobs that have not ended; those that run are stopped. Returns how many."""
-        n = self._queue.store.call(requests.cancel(self._id, "it was canceled"))
+        n = self._queue.store.call(steering.cancel(self._id, "it was canceled"))
         self._check(n)
         return n
 
     def pause(self) -> None:
         """Let no further job start; those that run end."""
-        self._check(self._queue.store.call(requests.pause(self._id)))
+        self._check(self._queue.store.call(steering.pause(self._id)))
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._check(self._queue.store.call(requests.resume(self._id)))
+        self._check(self._queue.store.call(steering.resume(self._id)))
         self._queue.attend(self.state)
 
     def retry(self) -> int:
         """Run again what failed or was canceled; what finished never runs again. Returns how many jobs."""
         total, more = 0, True
         while more:
-            n, more = self._queue.store.call(requests.retry(self._id, new_token()))
+            n, more = self._queue.store.call(steering.retry(self._id, new_token()))
             self._check(n)
             total += n
         if total:
@@ -350,7 +350,7 @@ class Batch:
 
     def delete(self) -> None:
         """Forget it: its jobs, calls and results. What of it runs ends unrecorded."""
-        self._check(self._queue.store.call(requests.delete(self._id)))
+        self._check(self._queue.store.call(steering.delete(self._id)))
 
     def _check(self, answer: int) -> None:
         if answer == -1:

@@ -16,11 +16,13 @@ from nbqueue.client.arriving import PROMISES
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
 from nbqueue.client.waiting import Waiting, in_thread
-from nbqueue.payload import pickling
-from nbqueue.payload.pickling import Blob, Outcomes
-from nbqueue.store import requests
-from nbqueue.store.requests import JobState
-from nbqueue.store.store import new_token
+from nbqueue.payload.calls import Call, Calls
+from nbqueue.payload.functions import name_of, unpack_code
+from nbqueue.payload.outcomes import Outcomes
+from nbqueue.payload.records import Blob
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import looking, steering
+from nbqueue.store.requests.looking import JobState
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
@@ -263,7 +265,7 @@ class Job:
         state = self._state()
         # A death is counted when it happens, a start by any other cause when the job is queued again.
         has_started = state.state in ("started", "ended") and state.own[:1] != b"!"
-        entries = self._store.call(requests.printed(self._batch.id, self.index))
+        entries = self._store.call(looking.printed(self._batch.id, self.index))
         return text_of(entries, state.attempts + 1 if has_started else state.attempts)
 
     @property
@@ -331,7 +333,7 @@ class Job:
         value = ended.outcomes.value(self.index)
         return value if isinstance(value, CellValue) else None
 
-    def _call(self) -> pickling.Call:
+    def _call(self) -> Call:
         found = self._store.calls(self._batch.id, self.index)
         if found is None:
             self._batch.state  # noqa: B018 - raises NotFound
@@ -339,10 +341,10 @@ class Job:
             per_block, block, own = found
             seal = self._batch.queue.seal
             if own:
-                return pickling.Calls(seal, self._batch.id, self.index, own)[self.index]
+                return Calls(seal, self._batch.id, self.index, own)[self.index]
             if block:
                 first = self.index // per_block * per_block
-                return pickling.Calls(seal, self._batch.id, first, block)[self.index]
+                return Calls(seal, self._batch.id, first, block)[self.index]
         raise errors.ResultExpired(
             f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
             "dropped when all have finished"
@@ -374,7 +376,7 @@ class Job:
         record = self._store.run("GET", self._store.key(f"code:{digest.hex()}"))
         if record is None:
             raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
-        return pickling.name_of(pickling.unpack_code(self._batch.queue.seal, digest, record))
+        return name_of(unpack_code(self._batch.queue.seal, digest, record))
 
     @property
     def description(self) -> str:
@@ -427,14 +429,14 @@ class Job:
 
     def cancel(self) -> bool:
         """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended."""
-        answer: str = self._store.call(requests.cancel_job(self._batch.id, self.index))
+        answer: str = self._store.call(steering.cancel_job(self._batch.id, self.index))
         if answer == "gone":
             self._state()
         return answer in ("canceled", "canceling")
 
     def retry(self) -> bool:
         """Run it again if it failed or was canceled; False if there was nothing to run again."""
-        n, _ = self._store.call(requests.retry(self._batch.id, new_token(), self.index))
+        n, _ = self._store.call(steering.retry(self._batch.id, new_token(), self.index))
         if n == -1:
             self._state()
         if n:
@@ -454,6 +456,6 @@ class Job:
         if self.cancel():
             self.wait(60)
         self._record = None
-        if self._store.call(requests.delete_job(self._batch.id, self.index)) == -1:
+        if self._store.call(steering.delete_job(self._batch.id, self.index)) == -1:
             self._state()
         self._batch.queue.listener.forget(self._batch.id)

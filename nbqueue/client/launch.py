@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nbqueue import errors, machine, settings
-from nbqueue.store import requests
-from nbqueue.store.requests import WorkerState
+from nbqueue.store.requests import running
+from nbqueue.store.requests.looking import WorkerState
 from nbqueue.store.store import Store
 
 IDLE_TIME = 3600
@@ -83,7 +83,7 @@ def stop_worker(store: Store, worker: WorkerState) -> None:
         The worker could not be told.
     """
     try:
-        store.call(requests.order(worker.id, "stop"))
+        store.call(running.order(worker.id, "stop"))
     except errors.ServerError:
         fields = worker.fields
         if fields.get("machine") != machine.identity() or not machine.is_alive(int(fields["pid"]), fields["started"]):

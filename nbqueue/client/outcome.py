@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import errors
-from nbqueue.payload.pickling import Blob, Failure, Outcomes
+from nbqueue.payload.outcomes import Failure, Outcomes
+from nbqueue.payload.records import Blob
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch

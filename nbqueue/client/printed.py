@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbqueue.protocol.messages import STREAMS
-from nbqueue.store.requests import Entry
+from nbqueue.store.requests.running import Entry
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,29 +12,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import backend, errors, machine, settings
-from nbqueue.backend import Connection
+from nbqueue.backend import Backend
 from nbqueue.cells.run import run_cell
 from nbqueue.client import display as displays
 from nbqueue.client import launch
 from nbqueue.client.batch import Batch
+from nbqueue.client.codes import Codes
 from nbqueue.client.display import Progress
 from nbqueue.client.job import Job
-from nbqueue.client.submission import (
-    Call,
-    CallPacker,
-    Codes,
-    ItemPacker,
-    JobOptions,
-    OpenBatch,
-    Submission,
-    TuplePacker,
-    as_call,
-)
-from nbqueue.payload import pickling
-from nbqueue.payload.pickling import Code, Seal
-from nbqueue.store import requests
-from nbqueue.store.reaper import Sweeper, vanished
-from nbqueue.store.requests import BatchState, WorkerState
+from nbqueue.client.open_batch import OpenBatch
+from nbqueue.client.options import JobOptions
+from nbqueue.client.packing import Call, CallPacker, ItemPacker, TuplePacker, as_call
+from nbqueue.client.submission import Submission
+from nbqueue.payload.functions import Code, name_of
+from nbqueue.payload.seal import Seal
+from nbqueue.store.reaper import Reaper, vanished
+from nbqueue.store.requests import looking, running, steering
+from nbqueue.store.requests.looking import BatchState, WorkerState
 from nbqueue.store.store import Store
 from nbqueue.store.subscription import Listener
 
@@ -99,14 +93,14 @@ class Queue:
         self._key = key
         self._environment = environment
         self._lock = threading.RLock()
-        self._made: Connection | None = None
+        self._made: Backend | None = None
         self._pid = os.getpid()
         self._open: dict[JobOptions, OpenBatch] = {}
         self._attended_at = float("-inf")
         self.launched_at: float | None = None
         """When `attend` last started a worker, by the monotonic clock."""
         self._per_block: dict[str, int] = {}
-        self._sweeper = Sweeper()
+        self._reaper = Reaper()
         self._swept_at = time.monotonic()
 
     def __repr__(self) -> str:
@@ -115,7 +109,7 @@ class Queue:
     # What it stands on
 
     @property
-    def _connection(self) -> Connection:
+    def _backend(self) -> Backend:
         if self._pid != os.getpid():  # one of the threads that are not in this fork may have held the lock
             self._lock, self._made, self._pid = threading.RLock(), None, os.getpid()
         with self._lock:
@@ -131,21 +125,21 @@ class Queue:
 
     @property
     def store(self) -> Store:
-        return self._connection.store
+        return self._backend.store
 
     @property
     def seal(self) -> Seal:
-        return self._connection.seal
+        return self._backend.seal
 
     @property
     def listener(self) -> Listener:
-        self._connection  # noqa: B018 - makes it
+        self._backend  # noqa: B018 - makes it
         return self._listener
 
     @property
     def environment(self) -> str:
         """What jobs that are submitted here need to find where they run."""
-        return self._connection.environment
+        return self._backend.environment
 
     @property
     def connection(self) -> redis.Redis:
@@ -155,7 +149,7 @@ class Queue:
     @property
     def is_embedded(self) -> bool:
         """Whether its server is the embedded one."""
-        return self._connection.embedded is not None
+        return self._backend.embedded is not None
 
     @property
     def is_default_server(self) -> bool:
@@ -164,7 +158,7 @@ class Queue:
 
     def now(self) -> float:
         """The server's time, seconds since the epoch: that of the first time asked, and this host's clock since."""
-        self._connection  # noqa: B018 - makes it
+        self._backend  # noqa: B018 - makes it
         if self._clock is None:
             seconds, microseconds = self.store.run("TIME")
             self._clock = (int(seconds) + int(microseconds) / 1e6, time.monotonic())
@@ -224,10 +218,10 @@ class Queue:
             if args:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
             args, kwargs = tuple(kwargs.pop("args", ())), {**kwargs.pop("kwargs", {}), **kwargs}
-        self._connection  # noqa: B018 - makes it
+        self._backend  # noqa: B018 - makes it
         code = self._codes.pack(func)
         if options.label is not None or options.meta is not None:
-            batch = self._submit([Call(func, args, kwargs)], options, pickling.name_of(func))
+            batch = self._submit([Call(func, args, kwargs)], options, name_of(func))
             return batch[0]
         with self._lock:
             job = self._append(code, args, kwargs, options, at_front)
@@ -240,7 +234,7 @@ class Queue:
         for _ in range(3):
             opened = self._open.get(options)
             if opened is None or opened.is_over:
-                opened = self._open[options] = OpenBatch(self._connection, self._codes, self.name, options)
+                opened = self._open[options] = OpenBatch(self._backend, self._codes, self.name, options)
             submitted = time.monotonic()
             index = opened.append(code, args, kwargs, at_front)
             if index is not None:
@@ -296,11 +290,11 @@ class Queue:
         for items in iterables:
             _check_iterable(items)
         options = _options(job_timeout, result_ttl, label or description, meta, at_front, priority)
-        self._connection  # noqa: B018 - makes it
+        self._backend  # noqa: B018 - makes it
         digest = self._codes.pack(func).digest
         if len(iterables) == 1:
-            return self._run(iterables[0], ItemPacker(self._connection, self._codes, digest), options, func, progress)
-        packer = TuplePacker(self._connection, self._codes, digest)
+            return self._run(iterables[0], ItemPacker(self._backend, self._codes, digest), options, func, progress)
+        packer = TuplePacker(self._backend, self._codes, digest)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
         return self._run(_zipped(iterables), packer, options, func, progress, expected)
@@ -323,8 +317,8 @@ class Queue:
         _check_iterable(iterable)
         chosen, _ = _pop_options(options)
         _refuse_others(options)
-        self._connection  # noqa: B018 - makes it
-        packer = TuplePacker(self._connection, self._codes, self._codes.pack(func).digest)
+        self._backend  # noqa: B018 - makes it
+        packer = TuplePacker(self._backend, self._codes, self._codes.pack(func).digest)
         return self._run(iterable, packer, chosen, func, progress)
 
     def enqueue_many(self, calls: Iterable[Any], *, progress: Progress | None = None, **options: Any) -> Batch:
@@ -345,9 +339,9 @@ class Queue:
         _check_iterable(calls)
         chosen, _ = _pop_options(options)
         _refuse_others(options)
-        self._connection  # noqa: B018 - makes it
+        self._backend  # noqa: B018 - makes it
         first, calls = _peek(calls)
-        name = pickling.name_of(as_call(first).function) if first is not None else "calls"
+        name = name_of(as_call(first).function) if first is not None else "calls"
         return self._submit(calls, chosen, name, progress=progress)
 
     def _submit(
@@ -358,7 +352,7 @@ class Queue:
         *,
         progress: Progress | None = None,
     ) -> Batch:
-        packer = CallPacker(self._connection, self._codes)
+        packer = CallPacker(self._backend, self._codes)
         return self._run(calls, packer, options, name, progress)
 
     def _run(
@@ -370,8 +364,8 @@ class Queue:
         progress: Progress | None,
         expected: int | None = None,
     ) -> Batch:
-        name = func if isinstance(func, str) else pickling.name_of(func)
-        submission = Submission(self._connection, self._codes, self.name, options, name)
+        name = func if isinstance(func, str) else name_of(func)
+        submission = Submission(self._backend, self._codes, self.name, options, name)
         batch = Batch(self, submission.batch, progress=self.default_progress if progress is None else progress)
         panels = displays.panels(batch.shows)
         if panels is not None:
@@ -420,7 +414,7 @@ class Queue:
             None if job_timeout is None else seconds(job_timeout, "job_timeout"),
             cell={**cell, "returns": list(returns)},
         )
-        self._connection  # noqa: B018 - makes it
+        self._backend  # noqa: B018 - makes it
         one = Call(run_cell, (raw_cell, packed, list(returns), number), {})
         return self._submit([one], options, label, progress=False)[0]
 
@@ -455,7 +449,7 @@ class Queue:
 
     def batches(self, limit: int = 100) -> list[Batch]:
         """The newest batches of this queue, those of this notebook first."""
-        states = self.store.call(requests.batches(limit, self.name))
+        states = self.store.call(looking.batches(limit, self.name))
         notebook = settings.notebook()
         if notebook:
             states.sort(key=lambda state: state.about.get("notebook") != notebook)
@@ -467,7 +461,7 @@ class Queue:
         return batches[0] if batches else None
 
     def _waiting(self) -> list[BatchState]:
-        return [state for state in self.store.call(requests.batches(10**6, self.name)) if state.queued > 0]
+        return [state for state in self.store.call(looking.batches(10**6, self.name)) if state.queued > 0]
 
     @property
     def job_ids(self) -> list[str]:
@@ -505,16 +499,16 @@ class Queue:
         """Cancel all jobs that wait; those that run go on. Returns how many."""
         reason = "the queue was emptied"
         states = self._waiting()
-        return sum(max(0, self.store.call(requests.cancel(state.id, reason, only_waiting=True))) for state in states)
+        return sum(max(0, self.store.call(steering.cancel(state.id, reason, only_waiting=True))) for state in states)
 
     def pause(self) -> None:
         """Let no further job of this queue start, for anybody; those that run end."""
-        self.store.call(requests.pause_queue(self.name))
+        self.store.call(steering.pause_queue(self.name))
 
     def resume(self) -> None:
         """Go on after `pause`."""
         environments = {worker.environment for worker in self.workers()} | {self.environment}
-        self.store.call(requests.resume_queue(self.name, sorted(environments)))
+        self.store.call(steering.resume_queue(self.name, sorted(environments)))
 
     @property
     def is_paused(self) -> bool:
@@ -522,13 +516,13 @@ class Queue:
 
     def workers(self) -> Workers:
         """The workers of this server and namespace, whatever they listen to."""
-        workers = self.store.call(requests.workers())
+        workers = self.store.call(looking.workers())
         here = machine.identity()
         alive = Workers()
         for worker in workers:
             if vanished(worker, here):
                 with contextlib.suppress(errors.ServerFull):  # whoever looks when there is room again does it
-                    self.store.call(requests.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
+                    self.store.call(running.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
             else:
                 alive.append(worker)
         return alive
@@ -591,8 +585,8 @@ class Queue:
         return len(ids)
 
     def _launch(self, queue: str, children: int, max_idle_time: float | None) -> None:
-        connection = self._connection
-        embedded = connection.embedded is not None
+        backend = self._backend
+        embedded = backend.embedded is not None
         url = None
         if not embedded:
             if not isinstance(self._where, str | None):
@@ -603,8 +597,8 @@ class Queue:
             url = self._where or settings.url()
         launch.start_worker(
             [queue], children, namespace=self.namespace, url=url,
-            key=None if embedded or not connection.has_key else connection.key,
-            environment=connection.environment, max_idle_time=max_idle_time,
+            key=None if embedded or not backend.has_key else backend.key,
+            environment=backend.environment, max_idle_time=max_idle_time,
         )  # fmt: skip
 
     def attend(self, state: BatchState | None = None) -> str | None:
@@ -620,7 +614,7 @@ class Queue:
             self._attended_at = now
         if now - self._swept_at > 2.0:
             self._swept_at = now
-            self._sweeper.sweep(self.store)
+            self._reaper.sweep(self.store)
         queue = state.queue if state else self.name
         environment = state.environment if state else self.environment
         workers = self.workers()
@@ -628,7 +622,7 @@ class Queue:
             if state is not None and self.store.run("EXISTS", self.store.key(f"queue:{queue}:paused")):
                 return f"queue {queue} is paused: Queue({queue!r}).resume() lets its jobs start"
             return None
-        may_start = self._connection.embedded is not None and settings.autostart() and environment == self.environment
+        may_start = self._backend.embedded is not None and settings.autostart() and environment == self.environment
         if may_start:
             lock = self.store.key(f"queue:{queue}:{environment}:starting")
             try:

@@ -14,8 +14,8 @@ from nbqueue.client import outcome
 from nbqueue.client.job import Job
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.waiting import Waiting
-from nbqueue.payload.pickling import Outcomes
-from nbqueue.store.requests import BatchState, OutcomeRecords
+from nbqueue.payload.outcomes import Outcomes
+from nbqueue.store.requests.looking import BatchState, OutcomeRecords
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch

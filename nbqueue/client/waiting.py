@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from nbqueue import errors
-from nbqueue.client.display import Bar, Lines, Progress
-from nbqueue.store.requests import BatchState
+from nbqueue.client.bar import Bar, Lines
+from nbqueue.client.display import Progress
+from nbqueue.store.requests.looking import BatchState
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch

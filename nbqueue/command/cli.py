@@ -18,11 +18,11 @@ import click
 from nbqueue import __version__, errors
 
 if TYPE_CHECKING:
-    from nbqueue.backend import Connection
+    from nbqueue.backend import Backend
     from nbqueue.client.batch import Batch
     from nbqueue.client.queues import Queue
     from nbqueue.server.embedded import Status
-    from nbqueue.store.requests import WorkerState
+    from nbqueue.store.requests.looking import WorkerState
     from nbqueue.store.store import Store
 
 
@@ -102,7 +102,7 @@ def _server_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("-u", "--url", help="Redis to use; else NBQUEUE_URL, else the embedded server.")(command)
 
 
-def _connect(url: str | None, namespace: str, environment: str | None = None) -> Connection:
+def _connect(url: str | None, namespace: str, environment: str | None = None) -> Backend:
     from nbqueue.backend import connect
 
     try:
@@ -165,20 +165,20 @@ def worker(
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    connection = _connect(url, namespace, environment)
+    backend = _connect(url, namespace, environment)
     for variable, value in (("NBQUEUE_URL", url), ("NBQUEUE_ENVIRONMENT", environment)):
         if value is not None:  # `from nbqueue import q` inside a job is this worker's queue
             os.environ[variable] = value
-    if not connection.has_key:
+    if not backend.has_key:
         logging.getLogger("nbqueue.worker").warning(
-            "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", connection.store.url
+            "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", backend.store.url
         )
     modules = tuple(part for text in preload for part in text.split(",") if part)
-    connection.store.run("PING")
+    backend.store.run("PING")
     options = Options(
         queues or ("default",), children or machine.cpus(), name or "", burst, max_jobs, max_idle_time, modules
     )
-    Worker(connection, options).work()
+    Worker(backend, options).work()
 
 
 @main.group()
@@ -244,8 +244,8 @@ def _dismiss_workers() -> int:
     from nbqueue import machine
     from nbqueue.client import launch
     from nbqueue.server import embedded
-    from nbqueue.store import requests
     from nbqueue.store.reaper import vanished
+    from nbqueue.store.requests import looking
     from nbqueue.store.store import Store
 
     url, namespaces, cursor = embedded.ensure().url, set[str](), b"0"
@@ -260,7 +260,7 @@ def _dismiss_workers() -> int:
     here, began = machine.identity(), time.monotonic()
 
     def present() -> list[tuple[Store, WorkerState]]:
-        found = [(store, worker) for store in stores for worker in store.call(requests.workers())]
+        found = [(store, worker) for store in stores for worker in store.call(looking.workers())]
         return [(store, worker) for store, worker in found if not vanished(worker, here)]
 
     for store, worker in present():
@@ -300,7 +300,7 @@ def demo(folder: str | None, children: int | None) -> None:
     if settings.url() is not None:
         _store(None, "default").close()
     sys.argv[1:] = [str(children or 0), *([folder] if folder else [])]
-    # As `python -m nbqueue.demo` would: what it defines lives in __main__, like that of a notebook.
+    # As `python -m nbqueue.command.demo` would: what it defines lives in __main__, like that of a notebook.
     runpy.run_module("nbqueue.command.demo", run_name="__main__", alter_sys=True)
 
 
@@ -310,7 +310,8 @@ def demo(folder: str | None, children: int | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For programs; with -i a line each time.")
 def info(url: str | None, namespace: str, interval: float | None, as_json: bool) -> None:
     """Queues, workers and recent batches."""
-    from nbqueue.view.seen import look, show
+    from nbqueue.command.terminal import show
+    from nbqueue.view.seen import look
 
     store = _store(url, namespace)
     while True:
@@ -337,7 +338,7 @@ def _batch(url: str | None, namespace: str, id: str) -> Batch:
 @_server_options
 def batch(id: str, url: str | None, namespace: str) -> None:
     """What became of batch ID: its counts, and what failed, grouped."""
-    from nbqueue.view.seen import show_batch
+    from nbqueue.command.terminal import show_batch
 
     show_batch(_batch(url, namespace, id.partition(":")[0]))
 

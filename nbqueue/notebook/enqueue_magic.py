@@ -24,8 +24,8 @@ from nbqueue.client.arriving import PROMISES, Promise
 from nbqueue.client.batch import Batch
 from nbqueue.client.job import Job
 from nbqueue.client.queues import Queue
-from nbqueue.payload import pickling
-from nbqueue.store import requests
+from nbqueue.payload.pickling import can_pickle, size_of_variable
+from nbqueue.store.requests import looking
 
 _MENTIONED = 1_000_000
 """Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
@@ -161,7 +161,7 @@ class EnqueueMagics(Magics):
         return str((parent or {}).get("header", {}).get("msg_id", ""))
 
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
-        for state in queue.store.call(requests.batches(_RECENT, queue.name)):
+        for state in queue.store.call(looking.batches(_RECENT, queue.name)):
             about = state.about.get("cell", {})
             if state.done or about.get("key") != key or about.get("execution") == (self._execution() or None):
                 continue
@@ -199,7 +199,7 @@ class EnqueueMagics(Magics):
         variables = {name: namespace[name] for name in sorted(wanted - own) if name in namespace}
         if inputs == "all":
             others = sorted(variables.keys() - found.reads)
-            left = [name for name in others if not pickling.can_pickle(variables[name])]
+            left = [name for name in others if not can_pickle(variables[name])]
             if left:
                 print(f"%%enqueue -i all: {', '.join(left)} cannot be sent, and stay here", file=sys.stderr)
             variables = {name: value for name, value in variables.items() if name not in left}
@@ -239,7 +239,7 @@ def _first_line(cell: str) -> str:
 
 
 def _is_small(value: Any) -> bool:
-    return pickling.can_pickle(value) and pickling.size_of_variable(value) <= _MENTIONED
+    return can_pickle(value) and size_of_variable(value) <= _MENTIONED
 
 
 def _job_in_words(job: Job) -> str:

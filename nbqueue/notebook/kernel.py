@@ -20,12 +20,14 @@ from nbqueue.client import display as displays
 from nbqueue.client.batch import Batch
 from nbqueue.client.job import Job
 from nbqueue.client.queues import Queue, Workers
-from nbqueue.notebook.panels.batch import Closable, Panel
+from nbqueue.notebook import markup
+from nbqueue.notebook.panels.batch import Panel
 from nbqueue.notebook.panels.cell import CellPanel
 from nbqueue.notebook.panels.job import JobPanel
-from nbqueue.view import markup
+from nbqueue.notebook.widgets import Closable
 from nbqueue.view.seen import RECENT, WorkerSeen, look, see, see_worker
 from nbqueue.view.snapshot import workers_of
+from nbqueue.view.words import many, number
 
 log = logging.getLogger("nbqueue.panel")
 
@@ -246,7 +248,7 @@ def _queue_html(queue: Queue) -> str:
     serving = [worker for worker in seen.workers if queue.name in worker.queues and not worker.is_dead]
     words = [f"<b>{markup.esc(queue.name)}</b>", _serving(serving)]
     if mine is not None:
-        words.append(f"{markup.number(mine.running)} jobs run, {markup.number(mine.waiting)} wait")
+        words.append(f"{number(mine.running)} jobs run, {number(mine.waiting)} wait")
     batches = [see(batch.state, seen.at) for batch in queue.batches(RECENT)]
     if len(batches) > 1:
         words.append("this notebook's batches first")
@@ -258,7 +260,7 @@ def _serving(workers: list[WorkerSeen]) -> str:
     if not workers:
         return "no workers"
     children = sum(worker.children for worker in workers)
-    return f"{markup.many(len(workers), 'worker')}, {markup.many(children, 'child', 'children')}"
+    return f"{many(len(workers), 'worker')}, {many(children, 'child', 'children')}"
 
 
 def _workers_html(workers: Workers) -> str:

@@ -18,10 +18,11 @@ import html
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 
-from nbqueue.view.seen import BatchSeen, WorkerSeen, size
+from nbqueue.view.seen import BatchSeen, WorkerSeen
+from nbqueue.view.shown import ORDER, BatchShown, FailureShown
+from nbqueue.view.words import clock, many, number, size, time_of_day, took
 
 COLORS = {
     "finished": "#009e73", "failed": "#d55e00", "canceled": "#8c8c8c", "running": "#56b4e9", "waiting": "#808080",
@@ -45,9 +46,6 @@ _MONO = "font-family:Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:12px"
 
 _HATCH = "repeating-linear-gradient(45deg,rgba(255,255,255,.45) 0px 2px,rgba(255,255,255,0) 2px 5px)"
 
-_COLUMNS = 240
-"""Columns of a strip at most."""
-
 STYLE = """<style>
 .nbq{border:1px solid rgba(128,128,128,.28);border-radius:6px;padding:7px 12px 6px;box-sizing:border-box;
   max-width:860px;margin:2px 20px 2px 0;overflow:hidden}
@@ -62,107 +60,9 @@ STYLE = """<style>
 """For live panels only: what is saved has no style sheet."""
 
 
-@dataclass(frozen=True, slots=True)
-class FailureShown:
-    """Failures that are the same, with one of them as an example."""
-
-    digest: str
-    type: str
-    message: str
-    count: int
-    index: int
-    call: str
-    """The example's call, as code; '' if it is not known (any more)."""
-    traceback: str
-
-
-@dataclass(frozen=True, slots=True)
-class BatchShown:
-    """What a panel shows of a batch at one moment."""
-
-    batch: BatchSeen
-    expected: int | None = None
-    """How many jobs it will have, while it is being submitted; None if that is not known."""
-    workers: int = 0
-    children: int = 0
-    now: tuple[tuple[int, float], ...] = ()
-    """Indices of jobs that run, and for how many seconds."""
-    behind: str = ""
-    """What keeps the workers busy while this waits."""
-    notice: str = ""
-    """HTML."""
-    problem: str = ""
-    """Why nobody serves it, in words."""
-    did: str = ""
-    """What a click did, in words."""
-    strip: bytes = b""
-    """The state of each column of jobs, in order: positions in `ORDER`."""
-    failures: tuple[FailureShown, ...] = ()
-    output: tuple[str, ...] = ()
-    is_reloaded: bool = False
-    """The page was loaded anew: what is written when it ends will not be in the notebook."""
-
-    @property
-    def state(self) -> str:
-        """'submitting', 'waiting', 'running', 'paused', 'finished', 'failed' or 'canceled'."""
-        if self.batch.state != "done":
-            return self.batch.state
-        return "canceled" if self.batch.canceled else "failed" if self.batch.failed else "finished"
-
-    @property
-    def words(self) -> str:
-        """Its state, in words."""
-        batch = self.batch
-        if batch.state == "submitting":
-            of = f" of {number(self.expected)}" if self.expected is not None else ""
-            return f"submitting, {number(batch.total)}{of}"
-        if batch.reason and batch.ended_at is None and not batch.waiting:
-            return f"canceling, {number(batch.running)} still run"
-        if batch.state == "waiting":
-            if self.problem:
-                return "waiting, nobody serves it"
-            return f"waiting behind {self.behind}" if self.behind else "starting" if not batch.waiting else "waiting"
-        if batch.state == "paused":
-            return "paused, nothing runs" if not batch.running else f"paused, {number(batch.running)} still run"
-        if batch.ended_at is not None and batch.failed:
-            return f"{'canceled' if self.state == 'canceled' else 'finished'}, {number(batch.failed)} failed"
-        if batch.state == "running" and self.problem and not batch.running:
-            return "waiting, nobody serves it"
-        return self.state
-
-
-ORDER = ("waiting", "finished", "running", "canceled", "failed")
-"""States of jobs, the worst one last: it is the one that a column of several shows."""
-
-
 def esc(text: object) -> str:
     """Text that came from users or their code."""
     return html.escape(str(text))
-
-
-def number(n: int) -> str:
-    return f"{n:,}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as '0:07', '12:03' or '1:00:00'."""
-    minutes, left = divmod(int(max(0.0, seconds)), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-
-
-def took(seconds: float) -> str:
-    """How long something took that has ended: 'under 1 ms', '38 ms', '0.46 s', '6.1 s', '12:03'."""
-    if seconds < 0.001:
-        return "under 1 ms"
-    if seconds < 0.0995:
-        return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.2g} s" if seconds < 9.95 else clock(seconds)
-
-
-def time_of_day(seconds: float) -> str:
-    """When that was, by this host's clock and zone."""
-    return f"{datetime.fromtimestamp(seconds):%H:%M:%S}"
 
 
 def code(text: str) -> str:
@@ -203,12 +103,6 @@ def _bar(counts: dict[str, int], total: int, height: int = 9, *, live: bool = Fa
         f'height:{height}px;background-color:{_GREY};border-radius:3px;overflow:hidden;margin:5px 0px 3px 0px">'
         f"{''.join(parts)}</div>"
     )
-
-
-def columns(states: bytes | bytearray) -> bytes:
-    """The states of jobs in order, as those of at most 240 columns: each the worst of its jobs."""
-    width = min(len(states), _COLUMNS)
-    return bytes(max(states[i * len(states) // width : (i + 1) * len(states) // width]) for i in range(width))
 
 
 def _strip(row: bytes) -> str:
@@ -341,11 +235,6 @@ def _small_line(words: Sequence[str]) -> str:
     return f'<div style="{style}">{" · ".join(words)}</div>' if words else ""
 
 
-def many(n: int, one: str, plural: str = "") -> str:
-    """A number and what it counts."""
-    return f"{number(n)} {one if n == 1 else plural or one + 's'}"
-
-
 def output_lines(lines: Sequence[str]) -> str:
     """The last lines that jobs printed."""
     if not lines:
@@ -359,11 +248,20 @@ def notices(shown: BatchShown) -> str:
     found = []
     if shown.problem:
         found.append(problem(shown.problem))
-    elif shown.notice:
-        found.append(notice(shown.notice, "running"))
+    found.append(launched(shown))
     if shown.is_reloaded:
         found.append(reloaded(f"q.batch({shown.batch.id!r}).show()"))
     return "".join(found)
+
+
+def launched(shown: BatchShown) -> str:
+    """That a worker was started for it, if nothing is wrong."""
+    if shown.problem or shown.launched is None:
+        return ""
+    if not shown.launched:
+        return notice("Starting a worker on this machine.", "running")
+    words = f"Started a worker with {many(shown.launched, 'child', 'children')} on this machine."
+    return notice(f"{words} It leaves after an hour without work. {code('q.workers()')}", "running")
 
 
 def problem(words: str) -> str:

@@ -5,19 +5,16 @@ Neither side unpickles what the other says: a message is JSON, followed by blobs
 
 from __future__ import annotations
 
-import contextlib
 import json
-import mmap
-import os
 import socket
 import struct
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nbqueue.payload.memory import Buffers
-from nbqueue.store.requests import Blob, FailureNote, Shown
+from nbqueue.payload.records import Blob
+from nbqueue.store.requests.running import FailureNote, Shown
 
 CELL = "nbqueue.cells.shell"
 """What a child preloads that may have to run a cell."""
@@ -91,7 +88,7 @@ STREAMS = ("stdout", "stderr")
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """Child to worker, by the tape: what a job has printed."""
+    """Child to worker, by the ring: what a job has printed."""
 
     number: int
     index: int
@@ -241,52 +238,3 @@ def receive(source: socket.socket, inbox: Inbox) -> Iterator[Message]:
         yield from inbox.messages()
         if not inbox.read(source):
             return
-
-
-class Page:
-    """Memory that a worker and a child share: what runs, what shall stop, and room for the tape.
-
-    The child writes `number`, `index` and `since`; the worker all others. `index` is -1 while no user code runs.
-    """
-
-    TAPE = 516 * 1024
-    """Bytes of the tape (tape.py)."""
-
-    NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON = range(9)
-    _CELLS = 4096
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self._map = mmap.mmap(fd, self._CELLS + self.TAPE)
-        self.cells = memoryview(self._map)[: self._CELLS].cast("q")
-        self.tape = memoryview(self._map)[self._CELLS :]
-
-    @classmethod
-    def create(cls) -> Page:
-        page = cls(_shared(cls._CELLS + cls.TAPE))
-        page.cells[cls.INDEX] = -1
-        page.cells[cls.SOFT_INDEX] = -1
-        return page
-
-    def close(self) -> None:
-        self.cells.release()
-        self.tape.release()
-        self._map.close()
-        os.close(self.fd)
-
-
-def _shared(size: int) -> int:
-    """The descriptor of memory that two processes can map, all of which can be written to however full disks are."""
-    if hasattr(os, "memfd_create"):
-        with contextlib.suppress(OSError):  # a sandbox may refuse it
-            fd = os.memfd_create("nbqueue-page")
-            os.ftruncate(fd, size)
-            return fd
-    with tempfile.TemporaryFile() as file:
-        file.write(bytes(size))
-        file.flush()
-        return os.dup(file.fileno())
-
-
-TIMEOUT, CANCEL = 1, 2
-"""Why the running job is stopped, in `Page.SOFT_REASON`."""

@@ -1,4 +1,4 @@
-"""The tape: memory through which a worker sees what the jobs of a child print, while they print it.
+"""The ring: memory through which a worker sees what the jobs of a child print, while they print it.
 
 The child writes, the worker reads, and neither waits for the other or tells it anything: text is there although the job
 holds the GIL, and after its process has died. It takes no thread in the child, with which `os.fork` in a job would
@@ -15,14 +15,15 @@ import struct
 from dataclasses import replace
 from zlib import crc32
 
-from nbqueue.protocol.messages import STREAMS, Page, Printed
+from nbqueue.protocol.messages import STREAMS, Printed
+from nbqueue.protocol.page import Page
 
 _FRONT = 4096
 """Bytes of the cells before the segments."""
 
 _SEGMENT = 32 * 1024
 
-_SEGMENTS = (Page.TAPE - _FRONT) // _SEGMENT
+_SEGMENTS = (Page.RING - _FRONT) // _SEGMENT
 
 _FIRST = 4
 """Segments that a job begins before it overwrites its own text."""

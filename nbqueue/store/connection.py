@@ -7,18 +7,15 @@ makes and authenticates the connection (TCP, TLS, Unix sockets, passwords); then
 - bytes in, bytes out; RESP2, read by hiredis;
 - a KeyboardInterrupt is held back until the answer is there; if that takes too long, the connection is closed before it
   is raised: no answer is ever read by the wrong call;
-- `Wire.call` blocks; `Wire.send`, `fileno`, `flush` and `replies` serve an event loop.
+- `Connection.call` blocks; `Connection.send`, `fileno`, `flush` and `replies` serve an event loop.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found] # `signal` turns numbers into enums and back, which takes 7 us
 import contextlib
 import os
 import select
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
@@ -28,7 +25,9 @@ from nbqueue import errors
 
 if TYPE_CHECKING:
     import redis
-
+from nbqueue.store.bulk import Values
+from nbqueue.store.interrupts import held_interrupt
+from nbqueue.store.reply import Foreign, Reply
 
 Part = bytes | bytearray | memoryview
 
@@ -47,14 +46,7 @@ _KEEPALIVE = {
 """What TCP is told, so that a connection also breaks after half a minute where nobody waits for an answer: one that
 only listens sends nothing (the first two are names of the same on Linux and macOS), or was not acknowledged (Linux)."""
 
-_TEMPORARY = {"LOADING", "BUSY", "MASTERDOWN", "MISCONF", "READONLY", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN"}
-
 _CHUNK = 256 * 1024
-
-_HEAD = 4096
-"""Bytes that are received where the size of the next value is not known; the rest goes to where it stays."""
-
-_END = b"\r\n"
 
 _SPIN = 0.0001
 
@@ -111,7 +103,7 @@ class Address:
             return f"unix://{settings['path']}"
         return f"redis://{settings.get('host', 'localhost')}:{settings.get('port', 6379)}/{settings.get('db') or 0}"
 
-    def open(self) -> Wire:
+    def open(self) -> Connection:
         """A new connection.
 
         Raises
@@ -129,9 +121,9 @@ class Address:
             connection.connect()
         except (redis.RedisError, OSError) as error:
             connection.disconnect()
-            reason = _Foreign(error) if isinstance(error, redis.InvalidResponse) else error
+            reason = Foreign(error) if isinstance(error, redis.InvalidResponse) else error
             raise unreachable(self.url, reason) from error
-        return Wire(self.url, connection)
+        return Connection(self.url, connection)
 
 
 def _anonymous(package: ModuleType) -> dict[str, None]:
@@ -156,36 +148,16 @@ def _without_password(url: str) -> str:
     return f"{head}://{credentials.split(':')[0]}:***@{rest}"
 
 
-class Reply(Exception):
-    """An error that the server answered with; its text begins with a code such as OOM or NOSCRIPT."""
-
-    @property
-    def code(self) -> str:
-        return str(self).partition(" ")[0]
-
-    @property
-    def is_temporary(self) -> bool:
-        """The server does not do it now (it loads its data, its disk is full, ...), and may do it later."""
-        return self.code in _TEMPORARY
-
-
-class _Foreign(ConnectionError):
-    """What came is not an answer of a Redis."""
-
-    def __str__(self) -> str:
-        return f"what answers there does not speak Redis' protocol ({self.args[0]})"
-
-
-class Wire:
+class Connection:
     """One connection: commands out, replies in."""
 
-    def __init__(self, url: str, connection: Any) -> None:
+    def __init__(self, url: str, redis: Any) -> None:
         import hiredis
 
         self.url = url
-        self._connection = connection
-        self._socket: socket.socket = connection._sock
-        self._reader = hiredis.Reader(protocolError=_Foreign, replyError=Reply)
+        self._redis = redis
+        self._socket: socket.socket = redis._sock
+        self._reader = hiredis.Reader(protocolError=Foreign, replyError=Reply)
         self._out: list[memoryview] = []
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -198,7 +170,7 @@ class Wire:
     def close(self) -> None:
         """Close the connection; answers that were not read are lost."""
         self.closed = True
-        self._connection.disconnect()
+        self._redis.disconnect()
 
     # For callers that block
 
@@ -258,7 +230,7 @@ class Wire:
         ServerUnreachable
             As for `call`.
         """
-        values = _Values()
+        values = Values()
         with self._talking(SILENCE) as interrupted:
             for chunk in _packed([command]):
                 self._send(chunk, interrupted)
@@ -448,77 +420,6 @@ class Wire:
                 return
 
 
-class _Values:
-    """A list of values, read as it comes."""
-
-    def __init__(self) -> None:
-        self.found: list[memoryview | None] = []
-        self.error: Reply | None = None
-        self._count: int | None = None
-        self._head = bytearray()
-        """What was received and not looked at."""
-        self._value: memoryview | None = None
-        """Room for a value and what ends it, of which `_filled` bytes are there."""
-        self._filled = 0
-
-    @property
-    def is_complete(self) -> bool:
-        return self.error is not None or self._count == len(self.found)
-
-    def receive(self, source: socket.socket) -> None:
-        """Take what is there.
-
-        Raises
-        ------
-        OSError
-            The connection broke, or what came is no list of values.
-        """
-        if self._value is not None:
-            count = source.recv_into(self._value[self._filled :])
-            self._filled += count
-        else:
-            data = source.recv(_HEAD)
-            count = len(data)
-            self._head += data
-        if not count:
-            raise ConnectionResetError("the server closed the connection")
-        while self._take() and not self.is_complete:
-            pass
-
-    def _take(self) -> bool:
-        """The next line, or the end of a value; False if it is not there yet."""
-        if self._value is not None:
-            if self._filled < len(self._value):
-                return False
-            self.found.append(self._value[: -len(_END)])
-            self._value = None
-            return True
-        end = self._head.find(_END)
-        if end < 0:
-            return False
-        line = bytes(self._head[:end])
-        del self._head[: end + len(_END)]
-        kind, text = line[:1], line[1:]
-        if kind == b"-" and self._count is None:
-            self.error = Reply(text.decode(errors="replace"))
-        elif kind == b"*" and self._count is None and text.isdigit():
-            self._count = int(text)
-        elif kind == b"$" and self._count is not None and text == b"-1":
-            self.found.append(None)
-        elif kind == b"$" and self._count is not None and text.isdigit():
-            self._begin(int(text))
-        else:
-            raise _Foreign(f"{line[:40]!r} in a list of values")
-        return True
-
-    def _begin(self, size: int) -> None:
-        before = -size % 16
-        self._value = memoryview(bytearray(before + size + len(_END)))[before:]
-        self._filled = min(len(self._head), len(self._value))
-        self._value[: self._filled] = self._head[: self._filled]
-        del self._head[: self._filled]
-
-
 def _wants_more(error: OSError) -> bool:
     import ssl
 
@@ -540,30 +441,3 @@ def _packed(commands: Sequence[Command]) -> list[Part]:
                 small = [b"\r\n"]
     chunks.append(b"".join(small))
     return chunks
-
-
-@contextlib.contextmanager
-def held_interrupt() -> Iterator[Callable[[], bool]]:
-    """Hold a KeyboardInterrupt back until the end of the block; the value tells whether one waits.
-
-    Only the main thread receives signals; in any other this does nothing.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield _never
-        return
-    former = _signal.getsignal(signal.SIGINT)
-    if not callable(former):  # ignored, or not Python's: there is nothing to hold back
-        yield _never
-        return
-    caught: list[Any] = []
-    try:
-        _signal.signal(signal.SIGINT, lambda number, frame: caught.append(frame))
-        yield lambda: bool(caught)
-    finally:
-        _signal.signal(signal.SIGINT, former)
-        if caught:
-            former(signal.SIGINT, caught[0])
-
-
-def _never() -> bool:
-    return False

@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.store.connection import CONNECTING, Command, Reply, Wire
-from nbqueue.store.requests import Request
+from nbqueue.store.connection import CONNECTING, Command, Connection
+from nbqueue.store.reply import Reply
+from nbqueue.store.requests.request import Request
 from nbqueue.store.store import Store, answer
 
 log = logging.getLogger("nbqueue.worker")
@@ -58,7 +59,7 @@ class Pipeline:
         self._store = store
         self._selector = selector
         self._greeting = greeting
-        self._wire: Wire | None = None
+        self._connection: Connection | None = None
         self._away_since = time.monotonic()
         self._known: set[str] = set()
         """Scripts that were sent on this connection: the server has their texts."""
@@ -68,7 +69,7 @@ class Pipeline:
         self._waits_since = 0.0
         """Since when there are some: that more are sent, and a worker always sends more, breaks no silence."""
         self._pushed: Callback | None = None
-        self._opened: list[Wire | errors.NbqueueError] = []
+        self._opened: list[Connection | errors.NbqueueError] = []
         self._wake, self._waker = socket.socketpair()
         self._wake.setblocking(False)
         selector.register(self._wake, selectors.EVENT_READ, self._take_opened)
@@ -80,12 +81,12 @@ class Pipeline:
 
     @property
     def is_connected(self) -> bool:
-        return self._wire is not None
+        return self._connection is not None
 
     @property
     def away(self) -> float:
         """Seconds for which there has been no connection."""
-        return 0.0 if self._wire is not None else time.monotonic() - self._away_since
+        return 0.0 if self._connection is not None else time.monotonic() - self._away_since
 
     @property
     def unanswered(self) -> int:
@@ -103,26 +104,26 @@ class Pipeline:
     def subscribe(self, channel: bytes, callback: Callback) -> None:
         """Listen to a channel; the connection serves nothing else then."""
         self._pushed = callback
-        if self._wire is not None:
-            self._wire.send([b"SUBSCRIBE", channel])
+        if self._connection is not None:
+            self._connection.send([b"SUBSCRIBE", channel])
             self._flush()
 
     def flush(self) -> None:
         """Send what was queued; give a connection up that has been silent for too long."""
-        if self._wire is not None:
+        if self._connection is not None:
             self._flush()
-        if self._wire is not None and self._sent:
+        if self._connection is not None and self._sent:
             try:
-                self._wire.check_silence(self._waits_since)
+                self._connection.check_silence(self._waits_since)
             except OSError as error:
                 self._broken(error)
 
     def close(self) -> None:
         self._closed.set()
         self._selector.unregister(self._wake)
-        if self._wire is not None:
-            self._selector.unregister(self._wire)
-            self._wire.close()
+        if self._connection is not None:
+            self._selector.unregister(self._connection)
+            self._connection.close()
         if self._thread is not None:
             self._thread.join(1)  # it may take longer: then it closes by itself what it opens
         self._wake.close()
@@ -133,37 +134,37 @@ class Pipeline:
         if not self._sent:
             self._waits_since = time.monotonic()
         self._sent.append(sent)
-        if self._wire is not None:
+        if self._connection is not None:
             if sent.request is not None and sent.request.script not in self._known:
                 # Had the server to be told later, others would overtake it: a lease be finished before the output
                 # of its jobs is kept, which only the lease allows.
                 self._known.add(sent.request.script)
                 sent.commands = self._store.commands(sent.request, whole=True)
             for command in sent.commands:
-                self._wire.send(command)
+                self._connection.send(command)
         sent.size = sum(len(part) for command in sent.commands for part in command)
         self.held += sent.size
 
     def _flush(self) -> None:
-        assert self._wire is not None
+        assert self._connection is not None
         try:
-            done = self._wire.flush()
+            done = self._connection.flush()
         except OSError as error:
             self._broken(error)
             return
         events = selectors.EVENT_READ if done else selectors.EVENT_READ | selectors.EVENT_WRITE
-        self._selector.modify(self._wire, events, self._on_event)
+        self._selector.modify(self._connection, events, self._on_event)
 
     def _on_event(self) -> None:
-        if self._wire is None:
+        if self._connection is None:
             return
         try:
-            for reply in self._wire.replies():
+            for reply in self._connection.replies():
                 self._answer(reply)
         except OSError as error:
             self._broken(error)
             return
-        if self._wire is not None:
+        if self._connection is not None:
             self._flush()
 
     def _answer(self, reply: Any) -> None:
@@ -198,11 +199,11 @@ class Pipeline:
             log.warning("connected to %s again", self._store.url)
 
     def _broken(self, error: OSError) -> None:
-        assert self._wire is not None
+        assert self._connection is not None
         self._tell(OSError, f"lost the connection to {self._store.url}: {error}")
-        self._selector.unregister(self._wire)
-        self._wire.close()
-        self._wire = None
+        self._selector.unregister(self._connection)
+        self._connection.close()
+        self._connection = None
         self._away_since = time.monotonic()
         self._connect()
 
@@ -231,9 +232,9 @@ class Pipeline:
             try:
                 self._waker.send(b"x")
             except OSError:  # closed meanwhile
-                for wire in self._opened:
-                    if isinstance(wire, Wire):
-                        wire.close()
+                for connection in self._opened:
+                    if isinstance(connection, Connection):
+                        connection.close()
 
         self._thread = threading.Thread(target=open_, name="nbqueue-connect", daemon=True)
         self._thread.start()
@@ -243,11 +244,11 @@ class Pipeline:
         opened = self._opened.pop()
         if self._closed.is_set():
             return
-        if not isinstance(opened, Wire):
+        if not isinstance(opened, Connection):
             self._tell(errors.ServerError, str(opened))
             self._connect()
             return
-        self._wire = opened
+        self._connection = opened
         self._known.clear()
         self._selector.register(opened, selectors.EVENT_READ, self._on_event)
         waiting, self._sent, self.held = list(self._sent), deque(), 0

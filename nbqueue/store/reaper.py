@@ -10,8 +10,9 @@ import time
 from dataclasses import dataclass, field
 
 from nbqueue import errors, machine
-from nbqueue.store import requests
-from nbqueue.store.requests import Request, WorkerState
+from nbqueue.store.requests import looking, running, submitting
+from nbqueue.store.requests.looking import WorkerState
+from nbqueue.store.requests.request import Request
 from nbqueue.store.store import Store
 
 WORKER_SILENCE = 20.0
@@ -55,7 +56,7 @@ def vanished(worker: WorkerState, here: str) -> bool:
     return not machine.is_alive(int(fields["pid"]), fields.get("started", ""))
 
 
-class Sweeper:
+class Reaper:
     """Looks for the dead now and then, and takes back what they held."""
 
     def __init__(self) -> None:
@@ -63,24 +64,24 @@ class Sweeper:
         self._submitters = Watch(SUBMITTER_SILENCE)
         self._here = machine.identity()
 
-    def requests(self, workers: list[WorkerState], submitting: dict[str, float], now: float) -> list[Request[int]]:
+    def requests(self, workers: list[WorkerState], touches: dict[str, float], now: float) -> list[Request[int]]:
         """What is to be done about those that are dead."""
         found: list[Request[int]] = []
         silent = set(self._workers.silent({worker.id: worker.beat for worker in workers}, now))
         for worker in workers:
             if vanished(worker, self._here):
-                found.append(requests.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
+                found.append(running.reap(worker.id, worker.beat, f"its worker {worker.name} died"))
             elif worker.id in silent:
-                found.append(requests.reap(worker.id, worker.beat, f"its worker {worker.name} fell silent"))
-        for batch in self._submitters.silent(submitting, now):
-            found.append(requests.abandon(batch, submitting[batch], "its submitter died after %d jobs were submitted"))
+                found.append(running.reap(worker.id, worker.beat, f"its worker {worker.name} fell silent"))
+        for batch in self._submitters.silent(touches, now):
+            found.append(submitting.abandon(batch, touches[batch], "its submitter died after %d jobs were submitted"))
         return found
 
     def sweep(self, store: Store) -> int:
         """Look, and act; returns how many were found dead."""
-        submitting = store.run("ZRANGE", store.key("submitting"), 0, -1, "WITHSCORES")
-        touches = {id.decode(): float(count) for id, count in zip(submitting[::2], submitting[1::2], strict=True)}
-        requests = self.requests(store.call(requests.workers()), touches, time.monotonic())
+        found = store.run("ZRANGE", store.key("submitting"), 0, -1, "WITHSCORES")
+        touches = {id.decode(): float(count) for id, count in zip(found[::2], found[1::2], strict=True)}
+        requests = self.requests(store.call(looking.workers()), touches, time.monotonic())
         found = 0
         for request in requests:
             with contextlib.suppress(errors.ServerFull):  # whoever looks when there is room again does it

@@ -1,6 +1,6 @@
 """The state in Redis, and how it is reached.
 
-Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (payload.py).
+Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (payload/seal.py).
 
 | key                              | type   | holds                                                                       |
 |----------------------------------|--------|-----------------------------------------------------------------------------|
@@ -50,35 +50,25 @@ that there are orders. They are hints: who waits reads the state.
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
-import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from nbqueue import errors
-from nbqueue.store import requests
-from nbqueue.store.connection import Address, Command, Reply, Wire, unreachable
-from nbqueue.store.requests import (
-    POINTER,
-    BatchState,
-    Blob,
-    Entry,
-    JobState,
-    OutcomeRecords,
-    Request,
-    batch_state,
-    read_entries,
-)
+from nbqueue.payload.records import Blob
+from nbqueue.store.connection import Address, Command, Connection, unreachable
+from nbqueue.store.reply import Reply
+from nbqueue.store.requests import looking
+from nbqueue.store.requests.looking import BatchState, JobState, OutcomeRecords, batch_state, read_entries
+from nbqueue.store.requests.request import Request
+from nbqueue.store.requests.running import POINTER, Entry
 
 if TYPE_CHECKING:
     import redis
-
+from nbqueue.store.script import Script
 
 T = TypeVar("T")
 
@@ -94,39 +84,6 @@ def answer(replies: Sequence[Any]) -> Any:
     if isinstance(last, Reply):  # the transaction was refused, because of one of its commands
         return next(reply for reply in replies if isinstance(reply, Reply))
     return last[-1]
-
-
-class Script:
-    """A Lua file, with what it uses of the prelude in front.
-
-    Each call makes the functions of the prelude anew: those that are not used cost time.
-    """
-
-    _known: dict[str, Script] = {}  # noqa: RUF012 - scripts do not change while a process runs
-
-    def __init__(self, name: str) -> None:
-        folder = resources.files(__package__) / "lua"
-        body = (folder / f"{name}.lua").read_text("utf-8")
-        self.text = (_used_of((folder / "prelude.lua").read_text("utf-8"), body) + body).encode()
-        self.sha = hashlib.sha1(self.text).hexdigest().encode()
-
-    @classmethod
-    def named(cls, name: str) -> Script:
-        if name not in cls._known:
-            cls._known[name] = cls(name)
-        return cls._known[name]
-
-
-def _used_of(prelude: str, body: str) -> str:
-    """Those definitions of the prelude that a script needs, in their order."""
-    definitions = re.split(r"(?m)^(?=local )", re.sub(r"(?m)^--.*\n", "", prelude))
-    kept: list[str] = []
-    for definition in reversed(definitions):  # what a definition uses stands before it
-        name = re.match(r"local (?:function )?(\w+)", definition)
-        if name and re.search(rf"\b{name[1]}\b", body):
-            kept.insert(0, definition)
-            body += definition
-    return "".join(kept)
 
 
 class Store:
@@ -151,7 +108,7 @@ class Store:
         self.namespace = namespace
         self.prefix = f"nbq:{{{namespace}}}:".encode()
         self._restart = restart
-        self._idle: list[Wire] = []
+        self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -179,7 +136,7 @@ class Store:
         Parameters
         ----------
         request : Request
-            From `nbqueue.transitions`.
+            From `nbqueue.store.requests`.
 
         Raises
         ------
@@ -213,7 +170,7 @@ class Store:
         """Large values of a hash, each in memory of its own, which can be written to."""
         names = [field if isinstance(field, bytes) else field.encode() for field in fields]
         command = [b"HMGET", self.key(key), *names]
-        reply = self._talk(lambda wire: wire.values(command))
+        reply = self._talk(lambda connection: connection.values(command))
         if isinstance(reply, Reply):
             raise self.refused(reply, "HMGET")
         found: list[memoryview | None] = reply
@@ -225,7 +182,7 @@ class Store:
 
     def outcomes(self, batch: str, start: int, stop: int) -> OutcomeRecords | None:
         """The records of the outcomes of neighbouring jobs, of some 4 MB at most; None if there is no such batch."""
-        found = self.call(requests.outcomes(batch, start, stop))
+        found = self.call(looking.outcomes(batch, start, stop))
         if found is None:
             return None
         pointers = {name: record for name, record in found.records.items() if record[:1] == POINTER}
@@ -236,7 +193,7 @@ class Store:
 
     def job(self, batch: str, index: int) -> JobState | None:
         """One job; None if there is no such batch."""
-        state = self.call(requests.job(batch, index))
+        state = self.call(looking.job(batch, index))
         if state is None:
             return None
         if state.own[:1] == POINTER:
@@ -253,7 +210,7 @@ class Store:
 
     def calls(self, batch: str, index: int) -> tuple[int, Blob, Blob] | None:
         """Calls per block, the record of the job's block or b'', its own or b''; None if there is no such batch."""
-        found = self.call(requests.calls(batch, index))
+        found = self.call(looking.calls(batch, index))
         if found is None:
             return None
         per_block, token = found[0], found[3]
@@ -311,7 +268,7 @@ class Store:
             )
         return errors.ServerError(f"the server at {self.url} refused '{what}': {reply}")
 
-    def open(self) -> Wire:
+    def open(self) -> Connection:
         """A connection of the caller's own."""
         return self.address.open()
 
@@ -319,20 +276,20 @@ class Store:
         """Close the connections that are not in use."""
         self._leave_to_parent()
         with self._lock:
-            wires, self._idle = self._idle, []
-        for wire in wires:
-            wire.close()
+            connections, self._idle = self._idle, []
+        for connection in connections:
+            connection.close()
 
     def _ask(self, commands: Sequence[Command]) -> Any:
-        return self._talk(lambda wire: answer(wire.call(commands)))
+        return self._talk(lambda connection: answer(connection.call(commands)))
 
-    def _talk(self, say: Callable[[Wire], Any]) -> Any:
+    def _talk(self, say: Callable[[Connection], Any]) -> Any:
         deadline, pause = float("inf"), 0.02
         while True:
             try:
-                wire = self._take()
-                reply = say(wire)
-                self._give(wire)
+                connection = self._take()
+                reply = say(connection)
+                self._give(connection)
                 if not (isinstance(reply, Reply) and reply.code in ("LOADING", "BUSY", "MASTERDOWN")):
                     return reply
                 error: errors.ServerUnreachable = unreachable(self.url, reply)
@@ -350,7 +307,7 @@ class Store:
             time.sleep(pause)
             pause = min(2 * pause, 1.0)
 
-    def _take(self) -> Wire:
+    def _take(self) -> Connection:
         self._leave_to_parent()
         with self._lock:
             if self._idle:
@@ -362,12 +319,12 @@ class Store:
         if self._pid != os.getpid():
             self._lock, self._idle, self._pid = threading.Lock(), [], os.getpid()
 
-    def _give(self, wire: Wire) -> None:
+    def _give(self, connection: Connection) -> None:
         with self._lock:
-            if not wire.closed and len(self._idle) < 16:
-                self._idle.append(wire)
+            if not connection.closed and len(self._idle) < 16:
+                self._idle.append(connection)
                 return
-        wire.close()
+        connection.close()
 
 
 class Posted(Generic[T]):
@@ -378,11 +335,11 @@ class Posted(Generic[T]):
         commands = store.commands(request)
         self._count = len(commands)
         self._pid = os.getpid()
-        self._wire: Wire | None = None
+        self._connection: Connection | None = None
         try:
-            wire = store._take()
-            wire.post(commands)
-            self._wire = wire
+            connection = store._take()
+            connection.post(commands)
+            self._connection = connection
         except errors.ServerUnreachable:
             pass  # `result` sends it again
 
@@ -395,25 +352,13 @@ class Posted(Generic[T]):
         ServerError
             As for `Store.call`.
         """
-        wire, self._wire = self._wire, None
-        if wire is not None and self._pid == os.getpid():
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pid == os.getpid():
             try:
-                reply = answer(wire.collect(self._count))
+                reply = answer(connection.collect(self._count))
             except errors.ServerUnreachable:
                 return self._store.call(self._request)
-            self._store._give(wire)
+            self._store._give(connection)
             if not isinstance(reply, Reply):
                 return self._request.read(reply)
         return self._store.call(self._request)
-
-
-def new_id() -> str:
-    """Six characters that are easy to read and type; whether they are free, `submit` tells."""
-    letters = "abcdefghjkmnpqrstuvwxyz"
-    characters = letters + "23456789"
-    return secrets.choice(letters) + "".join(secrets.choice(characters) for _ in range(5))
-
-
-def new_token() -> str:
-    """Tells one call from another."""
-    return secrets.token_hex(8)

@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from nbqueue import errors
-from nbqueue.store.connection import Reply, Wire
+from nbqueue.store.connection import Connection
+from nbqueue.store.reply import Reply
 from nbqueue.store.store import Store
 
 _LINGER = 30.0
@@ -81,7 +82,7 @@ class Listener:
         """Held while a watch changes or is added; told after each reading."""
         self._is_read = False
         self._sending = threading.Lock()
-        self._wire: Wire | None = None
+        self._connection: Connection | None = None
         self._watches: dict[str, Watch] = {}
         self._retiring: threading.Timer | None = None
 
@@ -101,12 +102,12 @@ class Listener:
                 watch = self._watches[batch] = Watch(self)
             watch.users += 1
         try:
-            wire = self._wire
-            if is_new and wire is not None:
+            connection = self._connection
+            if is_new and connection is not None:
                 try:
-                    self._subscribe(wire, [batch])
+                    self._subscribe(connection, [batch])
                 except errors.ServerError:  # it broke while nobody read: whoever waits connects again
-                    self._lose(wire)
+                    self._lose(connection)
             if watch.complete_since == float("inf"):
                 self.listen(lambda: watch.complete_since < float("inf"), _CONFIRM)
             yield watch
@@ -151,48 +152,48 @@ class Listener:
         """Hear of nothing any more; the next watch subscribes anew."""
         self._leave_to_parent()
         with self._changed:
-            wire, self._wire = self._wire, None
+            connection, self._connection = self._connection, None
             self._watches = {}
         if self._retiring is not None:
             self._retiring.cancel()
-        if wire is not None:
-            wire.close()
+        if connection is not None:
+            connection.close()
 
     def _read(self, timeout: float) -> None:
         """What comes within a time, and what has come with it. Only one thread is here."""
-        wire = self._wire
+        connection = self._connection
         try:
-            if wire is None:
-                wire = self._store.open()
+            if connection is None:
+                connection = self._store.open()
                 with self._changed:
-                    self._wire, batches = wire, list(self._watches)
-                self._subscribe(wire, batches)
-            for message in wire.pushed(timeout):
+                    self._connection, batches = connection, list(self._watches)
+                self._subscribe(connection, batches)
+            for message in connection.pushed(timeout):
                 if isinstance(message, Reply):
-                    self._refused(wire, message)
+                    self._refused(connection, message)
                 else:
                     self._tell(message)
         except errors.ServerError:
-            self._lose(wire)
+            self._lose(connection)
             time.sleep(min(0.05, timeout))
 
-    def _lose(self, wire: Wire | None) -> None:
+    def _lose(self, connection: Connection | None) -> None:
         """A connection broke: nothing is heard until the next one is subscribed."""
         with self._changed:
-            if self._wire is wire:
-                self._wire = None
+            if self._connection is connection:
+                self._connection = None
                 for watch in self._watches.values():
                     watch.forget(float("inf"))
 
-    def _subscribe(self, wire: Wire, batches: list[str]) -> None:
+    def _subscribe(self, connection: Connection, batches: list[str]) -> None:
         if batches:
             with self._sending:
-                wire.tell([b"SUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in batches)])
+                connection.tell([b"SUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in batches)])
 
-    def _refused(self, wire: Wire, reply: Reply) -> None:
+    def _refused(self, connection: Connection, reply: Reply) -> None:
         """A subscription was refused. For now: try again. For good: the state is read now and then without it."""
         if reply.is_temporary:
-            wire.close()
+            connection.close()
             raise self._store.refused(reply, "SUBSCRIBE")
 
     def _tell(self, message: list[bytes]) -> None:
@@ -219,13 +220,13 @@ class Listener:
             for batch in unused:
                 del self._watches[batch]
             is_empty = not self._watches
-            wire = self._wire
+            connection = self._connection
             if is_empty:
-                self._wire = None
-        if wire is not None and is_empty:
-            wire.close()
-        elif wire is not None and unused:
+                self._connection = None
+        if connection is not None and is_empty:
+            connection.close()
+        elif connection is not None and unused:
             with contextlib.suppress(errors.ServerError), self._sending:
-                wire.tell([b"UNSUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in unused)])
+                connection.tell([b"UNSUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in unused)])
         if not is_empty:
             self._retire_later()

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from nbqueue import errors, machine
 from nbqueue.client.results import CANCELED, RECORDED, Marks
 from nbqueue.store.reaper import vanished
-from nbqueue.store.requests import BatchState, WorkerState
-from nbqueue.view import markup
-from nbqueue.view.markup import BatchShown, FailureShown
+from nbqueue.store.requests.looking import BatchState, WorkerState
 from nbqueue.view.seen import see
+from nbqueue.view.shown import ORDER, BatchShown, FailureShown, columns
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
@@ -105,7 +104,7 @@ class Follower:
             now=tuple(own),
             behind=self._waits_behind(state, running),
             problem="" if state.done else self._problem,
-            notice=self._launched(state, mine),
+            launched=self._launched(state, mine),
             strip=self._strip(state, [index for index, _ in own]),
             failures=self._read_failures(state),
             output=self._read_output(state),
@@ -125,18 +124,12 @@ class Follower:
             problem = self._queue.attend(state) or ""
             self._problem = "" if problem.startswith("queue ") else problem
 
-    def _launched(self, state: BatchState, mine: Sequence[WorkerState]) -> str:
+    def _launched(self, state: BatchState, mine: Sequence[WorkerState]) -> int | None:
         at = self._queue.launched_at
         if state.done or at is None or time.monotonic() - at > _LAUNCHED:
-            return ""
+            return None
         here = machine.identity()
-        children = sum(worker.children for worker in mine if worker.fields.get("machine") == here)
-        if not children:
-            return "Starting a worker on this machine."
-        return (
-            f"Started a worker with {children} {'child' if children == 1 else 'children'} on this machine. It leaves "
-            f"after an hour without work. {markup.code('q.workers()')}"
-        )
+        return sum(worker.children for worker in mine if worker.fields.get("machine") == here)
 
     def _waits_behind(self, state: BatchState, running: Sequence[tuple[str, float]]) -> str:
         if state.started or state.ended or not state.queued or state.is_submitting:
@@ -159,7 +152,7 @@ class Follower:
             self._failed_at = time.monotonic()
             fields = self._queue.store.run("HKEYS", self._queue.store.key(f"batch:{state.id}:failed"))
             self._failed = [int(field) for field in fields]
-        place = {name: position for position, name in enumerate(markup.ORDER)}
+        place = {name: position for position, name in enumerate(ORDER)}
         states = bytearray(max(state.total, self._expected or 0) if state.is_submitting else state.total)
         known = self._marks.marks[: len(states)]
         table = bytearray(256)
@@ -171,7 +164,7 @@ class Follower:
         for index in self._failed if state.failed else ():
             if index < len(states) and index < len(known) and known[index] == RECORDED:
                 states[index] = place["failed"]
-        return markup.columns(states)
+        return columns(states)
 
     def _read_output(self, state: BatchState) -> tuple[str, ...]:
         """The last lines that jobs printed; which job did is only worth knowing where there are several."""
@@ -203,10 +196,10 @@ class Follower:
 
 def workers_of(queue: Queue) -> list[WorkerState]:
     """The workers of a queue's namespace that are alive, as far as can be seen from here."""
-    from nbqueue.store import requests
+    from nbqueue.store.requests import looking
 
     here = machine.identity()
-    return [worker for worker in queue.store.call(requests.workers()) if not vanished(worker, here)]
+    return [worker for worker in queue.store.call(looking.workers()) if not vanished(worker, here)]
 
 
 def _with_count(failure: FailureShown, count: int) -> FailureShown:

@@ -23,16 +23,19 @@ from functools import partial
 from typing import Any
 
 from nbqueue import errors, machine
-from nbqueue.backend import Connection
-from nbqueue.payload import pickling
+from nbqueue.backend import Backend
+from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Done, Printed, Show
+from nbqueue.protocol.page import CANCEL, TIMEOUT
 from nbqueue.server import embedded
-from nbqueue.store import requests
 from nbqueue.store.pipeline import Pipeline
-from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Sweeper, vanished
-from nbqueue.store.requests import GONE, CancelBatch, CancelJob, Claimed, Order, Shown, UnknownOrder, WorkerState
-from nbqueue.worker.output_log import Transcript
+from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Reaper, vanished
+from nbqueue.store.requests import looking, running
+from nbqueue.store.requests.looking import WorkerState
+from nbqueue.store.requests.request import BULK
+from nbqueue.store.requests.running import GONE, CancelBatch, CancelJob, Claimed, Order, Shown, UnknownOrder
+from nbqueue.worker.output_log import OutputLog
 from nbqueue.worker.pool import OBEYS, ChildProcess, Guard, Run, end, functions_needed
 from nbqueue.worker.stopping import Cancels
 
@@ -107,13 +110,13 @@ class Options:
 class Worker:
     """Serves queues until it is told to stop."""
 
-    def __init__(self, connection: Connection, options: Options) -> None:
+    def __init__(self, backend: Backend, options: Options) -> None:
         self.name = options.name or f"w-{secrets.token_hex(3)}"
         self.id = f"{self.name}.{secrets.token_hex(4)}"
         """Leases are held under it. A process that was started again under the name of a dead one, or of one that
         lives, must neither keep these alive nor settle them: it has another id."""
-        self._connection = connection
-        self._store = connection.store
+        self._backend = backend
+        self._store = backend.store
         self._options = options
         self._selector = selectors.DefaultSelector()
         self._children: list[ChildProcess] = []
@@ -139,7 +142,7 @@ class Worker:
         """Claims in a row that took all that waited, which was little."""
         self._idle_since = time.monotonic()
         self._acknowledged = 0
-        self._sweeper = Sweeper()
+        self._reaper = Reaper()
         self._namesakes: set[str] = set()
         """Ids of other workers of this name that were told of."""
         self._is_registered = False
@@ -168,7 +171,7 @@ class Worker:
             for _ in range(self._options.children):
                 self._add_child()
             log.info("%s serves %s for %s with %d children", self.name, ", ".join(self._options.queues),
-                     self._connection.environment, self._options.children)  # fmt: skip
+                     self._backend.environment, self._options.children)  # fmt: skip
             while not self._is_over():
                 for key, _ in self._selector.select(self._until_next()):
                     key.data()
@@ -229,7 +232,7 @@ class Worker:
 
     def _sign_off(self) -> None:
         """Tell Redis. If it does not hear that soon, others find out by themselves that this worker is gone."""
-        request = requests.reap(self.id, None, "")
+        request = running.reap(self.id, None, "")
         with contextlib.suppress(errors.ServerError):
             wire = self._store.open()
             wire.call(self._store.commands(request, whole=True), _GONE)
@@ -243,7 +246,7 @@ class Worker:
 
     def _sync_in_background(self) -> Any:
         """The embedded server leaves it to its workers to bring its file to the disk, once a second."""
-        running, over = self._connection.embedded, threading.Event()
+        running, over = self._backend.embedded, threading.Event()
         if running is None:
             return lambda: None
 
@@ -266,10 +269,10 @@ class Worker:
     def _register(self) -> None:
         options = self._options
         self._requests.send(
-            requests.register(self.id, {
+            running.register(self.id, {
                 "name": self.name, "host": machine.name(), "machine": machine.identity(), "pid": os.getpid(),
                 "started": machine.started(os.getpid()), "queues": " ".join(options.queues),
-                "environment": self._connection.environment, "children": options.children,
+                "environment": self._backend.environment, "children": options.children,
                 "python": machine.python(), "jobs": self._jobs, "busy": 0, "log": os.environ.get("NBQUEUE_LOG", ""),
             }, again=self._is_registered),
             self._on_registered,
@@ -328,7 +331,7 @@ class Worker:
         self._register()
 
     def _wait_for_work(self) -> None:
-        environment = self._connection.environment
+        environment = self._backend.environment
         keys = [self._store.key(f"queue:{queue}:{environment}:wake") for queue in self._options.queues]
         self._is_waiting = True
         self._waits.run("BLPOP", *keys, _BLOCKING, callback=self._on_wake)
@@ -337,14 +340,14 @@ class Worker:
         self._is_waiting = False
         self._is_dry = False
         if isinstance(token, list) and (self._stopping or not any(self._wants(child) for child in self._children)):
-            self._requests.send(requests.wake(self._connection.environment, self._options.queues), lambda answer: None)
+            self._requests.send(running.wake(self._backend.environment, self._options.queues), lambda answer: None)
 
     def _claim(self, child: ChildProcess) -> None:
         self._number += 1
         self._claiming = child
         self._requests.send(
-            requests.claim(
-                self.id, self._number, self._connection.environment, self._options.queues,
+            running.claim(
+                self.id, self._number, self._backend.environment, self._options.queues,
                 children=self._options.children, target=_TARGET,
             ),
             self._on_claimed,
@@ -389,7 +392,7 @@ class Worker:
         if not missing:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
             if self._is_cell(claimed):
-                self._show(claimed.number, claimed.batch, requests.START)
+                self._show(claimed.number, claimed.batch, running.START)
             child.hand(claimed, self._about(claimed), functions)
             self._idle_since = time.monotonic()
             self._watch(child)
@@ -461,7 +464,7 @@ class Worker:
         return self._add_child()
 
     def _add_child(self) -> ChildProcess:
-        hello = messages.Hello(self.name, self._store.namespace, self._connection.key)
+        hello = messages.Hello(self.name, self._store.namespace, self._backend.key)
         preload = [*self._options.preload, *([messages.CELL] if self._runs_cells else [])]
         child = ChildProcess(hello, self._guard, self._options.children, preload)
         self._children.append(child)
@@ -508,7 +511,7 @@ class Worker:
             self._show(run.number, run.batch, said.shown)
 
     def _show(self, number: int, batch: str, shown: Shown) -> None:
-        self._requests.send(requests.show(self.id, number, batch, shown), self._on_output_kept)
+        self._requests.send(running.show(self.id, number, batch, shown), self._on_output_kept)
 
     def _on_output_kept(self, answer: Any) -> None:
         is_refused = isinstance(answer, errors.NbqueueError)
@@ -519,21 +522,19 @@ class Worker:
     def _pass_on_output(self, child: ChildProcess) -> None:
         """Have Redis keep what its jobs have printed."""
         for run, printed in child.printed():
-            if run.transcript is None:
-                run.transcript = Transcript(run.attempts)
-            self._keep(run, run.transcript, printed)
+            if run.output_log is None:
+                run.output_log = OutputLog(run.attempts)
+            self._keep(run, run.output_log, printed)
 
-    def _keep(self, run: Run, transcript: Transcript, printed: list[Printed]) -> None:
-        replaced, entries = transcript.add(printed)
+    def _keep(self, run: Run, output_log: OutputLog, printed: list[Printed]) -> None:
+        replaced, entries = output_log.add(printed)
 
         def on_answer(answer: Any) -> None:
-            transcript.stored(entries, answer if isinstance(answer, list) else [])
+            output_log.stored(entries, answer if isinstance(answer, list) else [])
             self._on_output_kept(answer)
 
         self._outputs += 1
-        self._requests.send(
-            requests.output(self.id, run.number, run.batch, self._outputs, replaced, entries), on_answer
-        )
+        self._requests.send(running.output(self.id, run.number, run.batch, self._outputs, replaced, entries), on_answer)
 
     def _on_done(self, child: ChildProcess, done: Done) -> None:
         run = next((run for run in child.runs if run.number == done.number), None)
@@ -567,7 +568,7 @@ class Worker:
 
     def _finish(
         self, run: Run, start: int, stop: int, busy: float, records: Any, failures: Any = (),
-        bulk_from: int | None = requests.BULK,
+        bulk_from: int | None = BULK,
     ) -> None:  # fmt: skip
         def on_answer(answer: Any) -> None:
             if isinstance(answer, errors.ServerFull):
@@ -580,9 +581,7 @@ class Worker:
                 log.warning("jobs %s:%d to %d were taken over by another worker", run.batch, start, stop)
 
         self._requests.send(
-            requests.finish(
-                self.id, run.number, run.batch, (start, stop), busy, records, failures, bulk_from=bulk_from
-            ),
+            running.finish(self.id, run.number, run.batch, (start, stop), busy, records, failures, bulk_from=bulk_from),
             on_answer,
         )
 
@@ -592,7 +591,7 @@ class Worker:
                 log.error("%s", answer)
 
         if start < stop:
-            self._requests.send(requests.release(self.id, number, (start, stop), death), on_answer)
+            self._requests.send(running.release(self.id, number, (start, stop), death), on_answer)
             self._is_dry = False
 
     def _on_death(self, child: ChildProcess, death: str) -> None:
@@ -605,7 +604,7 @@ class Worker:
             interruption = child.interruption_of(run, index)
             if position > 0 or not child.has_begun(run):
                 self._release(run.number, run.start, run.stop)
-            elif interruption is not None and interruption.reason == messages.TIMEOUT:
+            elif interruption is not None and interruption.reason == TIMEOUT:
                 self._release(run.number, index + 1, run.stop)
                 self._timed_out(run, index)
             elif interruption is not None or child.is_killed:
@@ -625,13 +624,13 @@ class Worker:
         self._release_before(run, index)
         seconds = float(run.timeout or 0)
         text = f"it ran longer than its job_timeout of {seconds:g} seconds, and its process was killed"
-        failure = pickling.Failure("JobTimeout", text, f"JobTimeout: {text}\n")
-        record = pickling.pack_failure(
-            self._connection.seal, run.batch, index, failure, started=time.time() - seconds, duration=seconds,
+        failure = Failure("JobTimeout", text, f"JobTimeout: {text}\n")
+        record = pack_failure(
+            self._backend.seal, run.batch, index, failure, started=time.time() - seconds, duration=seconds,
             worker=self.name, attempt=run.attempts.get(index, 0) + 1,
         )  # fmt: skip
         summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
-        note = requests.FailureNote(index, failure.digest, json.dumps(summary))
+        note = running.FailureNote(index, failure.digest, json.dumps(summary))
         self._jobs += 1
         self._failed += 1
         self._finish(run, index, index + 1, seconds, [(str(index), record)], [note])
@@ -688,7 +687,7 @@ class Worker:
         if now >= self._look_at:
             self._look_at = now + _LOOK
             if self._requests.unanswered < _BEHIND:
-                # Otherwise Redis is gone or slow, and it stays on the tape, whose oldest text is overwritten.
+                # Otherwise Redis is gone or slow, and it stays on the ring, whose oldest text is overwritten.
                 for child in self._children:
                     self._pass_on_output(child)
         self._guard.check()
@@ -747,10 +746,10 @@ class Worker:
             else:
                 child.insist()
         elif run.timeout is not None and now - since >= run.timeout:
-            child.interrupt(run, index, messages.TIMEOUT, now)
+            child.interrupt(run, index, TIMEOUT, now)
         elif self._cancels.mean(run.batch, run.number, index, index + 1):
             self._stop_behind_current(child, now)
-            child.interrupt(run, index, messages.CANCEL, now)
+            child.interrupt(run, index, CANCEL, now)
         elif now - since >= _LONG and run.start < index and child.asked_for != (run.number, index):
             child.ask_for_report(run, index)
         elif child.bound is not None:
@@ -793,16 +792,16 @@ class Worker:
     def _beat(self, now: float) -> None:
         busy = sum(bool(child.runs) for child in self._children)
         self._beat_at = now + (_BEAT_BUSY if busy else _BEAT_IDLE)
-        running = []
+        jobs = []
         for child in self._children:
             current = child.running()
             if current is not None:
                 run, index, since = current
-                running.append([f"{run.batch}:{index}", round(time.time() - (now - since), 3)])
+                jobs.append([f"{run.batch}:{index}", round(time.time() - (now - since), 3)])
         memory = sum(machine.memory_of(child.pid) for child in self._children)
         changes: dict[str, str | float] = {"jobs": self._jobs, "failed": self._failed, "busy": busy, "memory": memory,
-                   "running": json.dumps(running)}  # fmt: skip
-        self._requests.send(requests.beat(self.id, self._acknowledged, changes), self._on_beat)
+                   "running": json.dumps(jobs)}  # fmt: skip
+        self._requests.send(running.beat(self.id, self._acknowledged, changes), self._on_beat)
         held = ((run.batch, run.number) for child in self._children for run in child.runs)
         self._cancels.forget(held, self._number if self._claiming is not None else None)
 
@@ -815,13 +814,13 @@ class Worker:
                 self._tell_of_namesakes(others)
                 names = {worker.id: worker.name for worker in others}
                 touches = {id.decode(): float(n) for id, n in zip(found[0][::2], found[0][1::2], strict=True)}
-                for request in self._sweeper.requests(others, touches, time.monotonic()):
+                for request in self._reaper.requests(others, touches, time.monotonic()):
                     dead = request.arguments[0].decode()
                     log.warning("taking over from the dead: %s", names.get(dead, dead))
                     self._requests.send(request, lambda answer: None)
 
         self._requests.run("ZRANGE", self._store.key("submitting"), 0, -1, "WITHSCORES", callback=found.append)
-        self._requests.send(requests.workers(), on_workers)
+        self._requests.send(looking.workers(), on_workers)
 
     def _tell_of_namesakes(self, others: Sequence[WorkerState]) -> None:
         """Nothing goes wrong with two of a name, but people take them for one."""

@@ -1,4 +1,4 @@
-"""What jobs print: from the pieces on the tape to the entries that Redis keeps, and from these to text and lines.
+"""What jobs print: from the pieces on the ring to the entries that Redis keeps, and from these to text and lines.
 
 An entry is up to 1,000 bytes of one job, whole lines where that is possible, from both streams in the order in which
 they were written. Plain data in, plain data out, no input or output here.
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from nbqueue.protocol.messages import Printed
-from nbqueue.store.requests import MOST_ENTRIES, Entry
+from nbqueue.store.requests.running import MOST_ENTRIES, Entry
 
 _ENTRY = 1000
 """Bytes of an entry's text. With the number of entries it bounds what a batch's output takes."""
@@ -29,7 +29,7 @@ Piece = tuple[int, str, bytes]
 """Position in what the job printed, stream, text."""
 
 
-class Transcript:
+class OutputLog:
     """What the jobs of a run have printed, as far as it is known to be stored.
 
     Parameters

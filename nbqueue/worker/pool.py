@@ -1,6 +1,6 @@
 """The processes of a worker: its children, and the guard that ends them when the worker is gone.
 
-A `ChildProcess` knows which runs it was handed and what it is doing; it decides nothing about jobs (worker.py does).
+A `ChildProcess` knows which runs it was handed and what it is doing; it decides nothing about jobs (loop.py does).
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from nbqueue import machine
-from nbqueue.payload.pickling import functions_of
+from nbqueue.payload.records import functions_of
 from nbqueue.protocol import messages
-from nbqueue.protocol.messages import Do, Done, Message, Page, Printed, Show
+from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
+from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
-from nbqueue.store.requests import Claimed
-from nbqueue.worker.output_log import Transcript
+from nbqueue.store.requests.running import Claimed
+from nbqueue.worker.output_log import OutputLog
 
 _MOST_READS = 64
 """Of its socket in a row: who writes faster than we read must not keep us from everything else."""
@@ -52,7 +53,7 @@ class Run:
     kind: str
     is_cell: bool
     attempts: dict[int, int] = field(default_factory=dict)
-    transcript: Transcript | None = None
+    output_log: OutputLog | None = None
     """What its jobs have printed, once they do."""
 
 
@@ -138,7 +139,7 @@ class ChildProcess:
         self._guard = guard
         self._memory_kills = machine.memory_kills()
         self.page = Page.create()
-        self._tape = Reader(self.page.tape)
+        self._ring = Reader(self.page.ring)
         self.link, theirs = socket.socketpair()
         with theirs:
             arguments = [str(theirs.fileno()), str(self.page.fd), *preload]
@@ -235,10 +236,10 @@ class ChildProcess:
 
     def printed(self) -> list[tuple[Run, list[Printed]]]:
         """What the jobs of its runs have printed since the last time."""
-        if not self._tape.has_news and self.process.returncode is None:  # a kill may come before the news is told
+        if not self._ring.has_news and self.process.returncode is None:  # a kill may come before the news is told
             return []
         runs = {run.number: run for run in self.runs}
-        pieces = groupby(self._tape.read(), key=lambda piece: piece.number)
+        pieces = groupby(self._ring.read(), key=lambda piece: piece.number)
         return [(runs[number], list(group)) for number, group in pieces if number in runs]
 
     def running(self) -> tuple[Run, int, float] | None:
@@ -382,7 +383,7 @@ class ChildProcess:
         if not has_ended:
             return False
         self._guard.forget(self.pid)
-        self._tape.close()
+        self._ring.close()
         self.page.close()
         return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbqueue.store.requests import CancelBatch, CancelJob
+from nbqueue.store.requests.running import CancelBatch, CancelJob
 
 
 class Cancels:

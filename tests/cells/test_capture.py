@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cells import fold
+from cell_interpreter import fold
 from conftest import wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbqueue.cells.capture import Joiner, Outputs, _size, collapse
+from nbqueue.cells.capture import Outputs
+from nbqueue.cells.joiner import Joiner, collapse, message_size
 
 Message = tuple[str, dict[str, Any]]
 
@@ -43,7 +44,7 @@ def joined(messages: list[Message | None], limit: int = 10**9) -> list[Message]:
         if message is None:
             taken += joiner.take()
         else:
-            joiner.add(*message, _size(*message))
+            joiner.add(*message, message_size(*message))
     return taken
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cells import Interpreter, fold
+from cell_interpreter import Interpreter, fold
 from conftest import wait_until
 
-from nbqueue.cells.capture import collapse
+from nbqueue.cells.joiner import collapse
 
 INLINE = "module://matplotlib_inline.backend_inline"
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbqueue.child.streams import Printing
-from nbqueue.protocol.messages import Page
+from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader, Writer
 
 
@@ -22,8 +22,8 @@ class Job:
     """A job that runs, and what it has printed."""
 
     def __init__(self, page: Page) -> None:
-        self.printing = Printing(Writer(page.tape))
-        self.reader = Reader(page.tape)
+        self.printing = Printing(Writer(page.ring))
+        self.reader = Reader(page.ring)
         self.index: int | None = 0
         self.printing.begin(1, lambda: self.index)
 

@@ -11,7 +11,7 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, machine
-from nbqueue.payload import pickling
+from nbqueue.payload.functions import unpack_code
 from nbqueue.server import embedded
 
 
@@ -76,7 +76,7 @@ def test_its_function_lives_in_main_and_is_pickled_by_value(fresh, folder):
     queue = Queue()
     (batch,) = queue.batches()
     digest, _, _ = batch[0]._call()
-    function = pickling.unpack_code(queue.seal, digest, queue.store.run("GET", queue.store.key(f"code:{digest.hex()}")))
+    function = unpack_code(queue.seal, digest, queue.store.run("GET", queue.store.key(f"code:{digest.hex()}")))
     queue.close()
     assert (function.__module__, function.__qualname__) == ("__main__", "measure")
     assert not hasattr(sys.modules["__main__"], "measure")  # by reference, it could not have been read here

@@ -11,13 +11,13 @@ import pickle
 import pytest
 
 from nbqueue import Queue, errors
-from nbqueue.payload import pickling
+from nbqueue.payload.records import LIMIT
 
 pytestmark = pytest.mark.large(gigabytes=4)
 
 
-ARGUMENT = pickling.LIMIT - len(pickle.dumps((bytes(2**20),), 5)) + 2**20
-RESULT = pickling.LIMIT - len(pickle.dumps([bytes(2**20)], 5)) + 2**20
+ARGUMENT = LIMIT - len(pickle.dumps((bytes(2**20),), 5)) + 2**20
+RESULT = LIMIT - len(pickle.dumps([bytes(2**20)], 5)) + 2**20
 """Bytes of which the pickle is as large as it may be, as the only argument of a call, and as its result."""
 
 
@@ -54,9 +54,9 @@ def test_an_array_above_the_limit_is_refused_both_ways(large):
     import numpy as np
 
     with pytest.raises(errors.TooLarge, match="arguments"):
-        large.enqueue(len, np.zeros(pickling.LIMIT + 1, np.uint8))
+        large.enqueue(len, np.zeros(LIMIT + 1, np.uint8))
     with pytest.raises(errors.TooLarge, match="result"):
-        large.enqueue(np.zeros, pickling.LIMIT + 1, np.uint8).result(timeout=60)
+        large.enqueue(np.zeros, LIMIT + 1, np.uint8).result(timeout=60)
 
 
 def test_an_argument_that_just_fits_arrives(large):

@@ -12,8 +12,12 @@ import cloudpickle
 import pytest
 
 from nbqueue import errors
-from nbqueue.payload import pickling
-from nbqueue.payload.pickling import Calls, Outcomes, Seal
+from nbqueue.payload.calls import Calls, alone, pack_arguments, pack_entries, pack_items
+from nbqueue.payload.functions import pack_code, parts_of, unpack_code
+from nbqueue.payload.outcomes import Outcomes, pack_outcomes
+from nbqueue.payload.pickling import dumps, loads
+from nbqueue.payload.records import functions_of
+from nbqueue.payload.seal import Seal
 
 SEAL = Seal(b"k" * 32, "space")
 RATE = 2
@@ -24,46 +28,46 @@ def reads_a_global(x):
 
 
 def rebuilt(function):
-    code = pickling.pack_code(SEAL, function)
-    return pickling.unpack_code(SEAL, code.digest, code.sealed(SEAL))
+    code = pack_code(SEAL, function)
+    return unpack_code(SEAL, code.digest, code.sealed(SEAL))
 
 
 def test_calls_come_back_as_they_were_packed():
     digest = b"d" * 16
-    record = pickling.pack_items(SEAL, "batch", 8, digest, [1, "a", None])
+    record = pack_items(SEAL, "batch", 8, digest, [1, "a", None])
     calls = Calls(SEAL, "batch", 8, record)
     assert [calls[i] for i in (8, 9, 10)] == [(digest, (1,), {}), (digest, ("a",), {}), (digest, (None,), {})]
-    entries = [pickling.pack_arguments(0, (1, [2]), {}), pickling.pack_arguments(1, (), {"k": {3}}), []]
-    record = pickling.pack_entries(SEAL, "batch", 0, [digest, b"e" * 16], entries)
+    entries = [pack_arguments(0, (1, [2]), {}), pack_arguments(1, (), {"k": {3}}), []]
+    record = pack_entries(SEAL, "batch", 0, [digest, b"e" * 16], entries)
     calls = Calls(SEAL, "batch", 0, record)
     assert calls[0] == (digest, (1, [2]), {})
     assert calls[1] == (b"e" * 16, (), {"k": {3}})
     assert calls.is_elsewhere(2)
     assert not calls.is_elsewhere(1)
-    assert pickling.functions_of(record) == [digest, b"e" * 16]
+    assert functions_of(record) == [digest, b"e" * 16]
 
 
 def test_a_pair_of_a_tuple_and_a_dict_is_not_taken_for_arguments_and_keywords():
-    entry = pickling.pack_arguments(0, ((1,), {"a": 2}), {})
-    calls = Calls(SEAL, "b", 0, pickling.pack_entries(SEAL, "b", 0, [b"d" * 16], [entry]))
+    entry = pack_arguments(0, ((1,), {"a": 2}), {})
+    calls = Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [b"d" * 16], [entry]))
     assert calls[0][1:] == (((1,), {"a": 2}), {})
 
 
 def test_a_large_call_with_keyword_arguments_can_stand_alone():
-    entry = pickling.alone(pickling.pack_arguments(1, (2,), {"k": 3}))
-    calls = Calls(SEAL, "b", 5, pickling.pack_entries(SEAL, "b", 5, [b"e" * 16], [entry]))
+    entry = alone(pack_arguments(1, (2,), {"k": 3}))
+    calls = Calls(SEAL, "b", 5, pack_entries(SEAL, "b", 5, [b"e" * 16], [entry]))
     assert calls[5] == (b"e" * 16, (2,), {"k": 3})
 
 
 @pytest.mark.parametrize("place", [("other", 8), ("batch", 0)])
 def test_a_record_in_another_place_is_refused(place):
-    record = pickling.pack_items(SEAL, "batch", 8, b"d" * 16, [1])
+    record = pack_items(SEAL, "batch", 8, b"d" * 16, [1])
     with pytest.raises(errors.SignatureError):
         Calls(SEAL, *place, record)
 
 
 def test_a_changed_record_another_key_or_namespace_is_refused():
-    record = pickling.pack_items(SEAL, "batch", 8, b"d" * 16, [1])
+    record = pack_items(SEAL, "batch", 8, b"d" * 16, [1])
     for position in range(1, len(record)):
         changed = record[:position] + bytes([record[position] ^ 1]) + record[position + 1 :]
         with pytest.raises((errors.SignatureError, errors.CorruptPayload)):
@@ -76,7 +80,7 @@ def test_a_changed_record_another_key_or_namespace_is_refused():
 
 
 def test_outcomes_come_back_with_times_and_holes():
-    record = pickling.pack_outcomes(
+    record = pack_outcomes(
         SEAL, "b", 4, [[1], None, "x"], [0.5, 0.25, 1.0], started=100.0, worker="w-1", attempt=2, holes=[1]
     )
     outcomes = Outcomes(SEAL, "b", 4, record)
@@ -94,9 +98,9 @@ def test_a_function_comes_back_with_its_source_for_tracebacks():
 
     linecache.cache["<cell 3>"] = (len(source), None, source.splitlines(True), "<cell 3>")
     exec(compile(source, "<cell 3>", "exec"), namespace)
-    code = pickling.pack_code(SEAL, namespace["f"])
+    code = pack_code(SEAL, namespace["f"])
     del linecache.cache["<cell 3>"]
-    function = pickling.unpack_code(SEAL, code.digest, code.sealed(SEAL))
+    function = unpack_code(SEAL, code.digest, code.sealed(SEAL))
     assert function.__code__.co_filename == "<cell 3>"
     assert linecache.getline("<cell 3>", 2) == "    return 1 / x\n"
     del linecache.cache["<cell 3>"]
@@ -123,13 +127,13 @@ def test_what_may_be_kept_of_a_function_and_what_must_be_pickled_again(monkeypat
     def reads_a_number(x):
         return y
 
-    assert pickling.parts_of(reads_a_list) is None
-    before = pickling.parts_of(reads_a_number)
+    assert parts_of(reads_a_list) is None
+    before = parts_of(reads_a_number)
     assert before is not None
     y = 4
-    assert [a is b for a, b in zip(before, pickling.parts_of(reads_a_number), strict=True)].count(False) == 1
-    assert pickling.parts_of(functools.partial(pow, 2)) is None
-    assert pickling.parts_of(len) == (len,)
+    assert [a is b for a, b in zip(before, parts_of(reads_a_number), strict=True)].count(False) == 1
+    assert parts_of(functools.partial(pow, 2)) is None
+    assert parts_of(len) == (len,)
 
 
 def test_a_change_of_anything_that_travels_with_a_function_is_seen(q, worker, tmp_path, monkeypatch):
@@ -166,7 +170,7 @@ def use(x): return carried.helper(x)
     finally:
         cloudpickle.unregister_pickle_by_value(carried)
         del sys.modules["nbq_carried"]
-    assert pickling.parts_of(namespace["use"]) is None  # nobody finds it by its name any more
+    assert parts_of(namespace["use"]) is None  # nobody finds it by its name any more
 
 
 @pytest.mark.parametrize(
@@ -177,18 +181,18 @@ def use(x): return carried.helper(x)
     ],
 )  # fmt: skip
 def test_plain_values_are_pickled_as_cloudpickle_would(value):
-    data = b"".join(pickling._dumps(value))
-    assert repr(pickling._loads(memoryview(data))) == repr(value)
+    data = b"".join(dumps(value))
+    assert repr(loads(memoryview(data))) == repr(value)
     assert repr(pickle.loads(data[10:])) == repr(value)
 
 
 def test_what_contains_itself_or_one_object_twice_comes_back_so():
     value = [1]
     value.append(value)
-    again = pickling._loads(memoryview(b"".join(pickling._dumps(value))))
+    again = loads(memoryview(b"".join(dumps(value))))
     assert again[1] is again
     shared = ["x"]
-    first, second = pickling._loads(memoryview(b"".join(pickling._dumps((shared, shared)))))
+    first, second = loads(memoryview(b"".join(dumps((shared, shared)))))
     assert first is second
 
 
@@ -207,31 +211,31 @@ def fact(n: int) -> list[int]:
     function = namespace["fact"]
 
     def is_same(before):
-        after = pickling.parts_of(function)
+        after = parts_of(function)
         return len(before) == len(after) and all(a is b for a, b in zip(before, after, strict=True))
 
-    before = pickling.parts_of(function)
+    before = parts_of(function)
     assert before is not None
     assert is_same(before)
     namespace["root"].__defaults__ = (4,)
     assert not is_same(before)
-    before = pickling.parts_of(function)
+    before = parts_of(function)
     namespace["root"].__annotations__["x"] = "complex"
     assert not is_same(before)
-    before = pickling.parts_of(function)
+    before = parts_of(function)
     namespace["root"] = math.sqrt
     assert not is_same(before)
     namespace["root"] = lambda x, *, into=[]: into
-    assert pickling.parts_of(function) is None
+    assert parts_of(function) is None
 
     class Mine:
         pass
 
     function.__annotations__["n"] = Mine
     namespace["root"] = math.sqrt
-    assert pickling.parts_of(function) is None
+    assert parts_of(function) is None
     function.__annotations__["n"] = list[Mine]
-    assert pickling.parts_of(function) is None
+    assert parts_of(function) is None
 
 
 def test_a_global_that_changed_is_seen_by_the_next_submission(q, worker):

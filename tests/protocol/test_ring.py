@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbqueue.protocol import ring
-from nbqueue.protocol.messages import Page, Printed
+from nbqueue.protocol.messages import Printed
+from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader, Writer
 
 STDOUT, STDERR = 0, 1
@@ -43,7 +44,7 @@ def text_of(printed: list[Printed], index: int = 0) -> bytes:
 
 
 def test_what_was_written_is_read_once_and_in_order(page):
-    writer, reader = Writer(page.tape), Reader(page.tape)
+    writer, reader = Writer(page.ring), Reader(page.ring)
     assert not reader.has_news
     assert reader.read() == []
     writer.write(1, 0, STDOUT, b"one ")
@@ -63,7 +64,7 @@ def test_what_was_written_is_read_once_and_in_order(page):
 
 
 def test_what_a_thread_prints_late_is_that_of_the_job_that_runs(page):
-    writer, reader = Writer(page.tape), Reader(page.tape)
+    writer, reader = Writer(page.ring), Reader(page.ring)
     writer.write(2, 5, STDOUT, b"of 5 ")
     writer.write(2, 4, STDOUT, b"late ")
     writer.write(1, 9, STDERR, b"later ")
@@ -78,7 +79,7 @@ def test_what_a_thread_prints_late_is_that_of_the_job_that_runs(page):
 @given(data=st.data())
 def test_nothing_comes_twice_or_changed_and_the_newest_is_always_there(data):
     page = Page.create()
-    writer, reader = Writer(page.tape), Reader(page.tape)
+    writer, reader = Writer(page.ring), Reader(page.ring)
     written: dict[tuple[int, int], bytes] = {}
     read: dict[tuple[int, int], list[Printed]] = {}
     number = index = 0
@@ -114,7 +115,7 @@ def test_nothing_comes_twice_or_changed_and_the_newest_is_always_there(data):
 
 
 def test_a_job_that_prints_very_much_overwrites_its_own_text_only(page):
-    writer, reader = Writer(page.tape), Reader(page.tape)
+    writer, reader = Writer(page.ring), Reader(page.ring)
     for index in range(100):
         writer.write(1, index, STDOUT, b"hello\n")
     line = b"%09d " + b"x" * 90 + b"\n"
@@ -133,15 +134,15 @@ def test_a_job_that_prints_very_much_overwrites_its_own_text_only(page):
 
 
 def test_what_is_half_written_is_read_when_it_is_whole(page):
-    writer, reader = Writer(page.tape), Reader(page.tape)
+    writer, reader = Writer(page.ring), Reader(page.ring)
     writer.write(1, 0, STDOUT, b"whole")
     writer.write(1, 1, STDOUT, b"half")
-    place = bytes(page.tape).index(b"half")
-    page.tape[place] = ord("H")  # as if the other processor's store had not arrived
+    place = bytes(page.ring).index(b"half")
+    page.ring[place] = ord("H")  # as if the other processor's store had not arrived
     assert reader.read() == [Printed(1, 0, "stdout", 0, b"whole")]
     assert reader.has_news
     assert reader.read() == []
-    page.tape[place] = ord("h")
+    page.ring[place] = ord("h")
     assert reader.read() == [Printed(1, 1, "stdout", 0, b"half")]
     assert not reader.has_news
     reader.close()
@@ -151,7 +152,7 @@ def test_after_an_exception_within_a_write_the_next_one_is_read_and_what_is_miss
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    writer, reader = Writer(page.tape), Reader(page.tape)
+    writer, reader = Writer(page.ring), Reader(page.ring)
     for step in ("crc32", "_HEAD"):
         for text in (b"new", b"grows"):
             index = {"crc32": 0, "_HEAD": 1}[step]
@@ -181,12 +182,12 @@ class Recorded:
 
     def __setitem__(self, place, value):
         self._memory[place] = value
-        self._copies.append(bytes(self._page.tape))
+        self._copies.append(bytes(self._page.ring))
 
 
 def test_a_kill_between_any_two_steps_leaves_what_was_written_before(page):
     copies: list[bytes] = []
-    writer = Writer(page.tape)
+    writer = Writer(page.ring)
     writer._segments = Recorded(writer._segments, page, copies)
     writer._cells = Recorded(writer._cells, page, copies)
     texts = [(STDOUT, b"one "), (STDOUT, b"two "), (STDERR, b"three "), (STDOUT, b"x" * 8000), (STDOUT, b"y" * 30_000)]
@@ -208,14 +209,14 @@ def test_a_reader_in_another_process_sees_no_text_that_was_not_written(page):
     """One writes as fast as it can while the other reads."""
     source = """
 import sys
-from nbqueue.protocol.messages import Page
+from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Writer
-writer = Writer(Page(int(sys.argv[1])).tape)
+writer = Writer(Page(int(sys.argv[1])).ring)
 for n in range(60_000):
     writer.write(1, n // 10_000, n % 2, b"%09d " % n * (1 + n % 50))
 """
     process = subprocess.Popen([sys.executable, "-c", source, str(page.fd)], pass_fds=[page.fd])
-    reader = Reader(page.tape)
+    reader = Reader(page.ring)
     ends: dict[int, int] = {}
     texts: dict[int, dict[int, bytes]] = {}
     while process.poll() is None or reader.has_news:

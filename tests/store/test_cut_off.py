@@ -19,7 +19,7 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import Queue, errors
-from nbqueue.server import embedded
+from nbqueue.server.binary import find_binary
 from nbqueue.store import connection
 from nbqueue.store.store import Store
 
@@ -62,7 +62,7 @@ class Remote:
 
     def serve(self) -> None:
         """Start the server of the host; its data are those it had."""
-        binary = os.environ.get("NBQUEUE_SERVER") or str(embedded._find_binary().path)
+        binary = os.environ.get("NBQUEUE_SERVER") or str(find_binary().path)
         self._process = subprocess.Popen(
             ["ip", "netns", "exec", self.host, binary, "--bind", self.address, "--protected-mode", "no",
              "--dir", self.directory, "--save", "", "--appendonly", "yes", "--appendfsync", "no"],

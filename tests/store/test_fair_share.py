@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from nbqueue.server import embedded
-from nbqueue.store import requests
-from nbqueue.store.requests import Claimed, Opening
-from nbqueue.store.store import Store, new_token
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import running, steering, submitting
+from nbqueue.store.requests.running import Claimed
+from nbqueue.store.requests.submitting import Opening
+from nbqueue.store.store import Store
 
 TARGET = 0.05
 """Seconds of work that a claim asks for."""
@@ -26,17 +28,17 @@ class Shop:
         self.order: list[tuple[str, int]] = []
         """Batch and number of jobs, in the order of claiming."""
         self._numbers = itertools.count(1)
-        self.store.call(requests.register("ann", {}))
+        self.store.call(running.register("ann", {}))
 
     def submit(self, batch: str, count: int, seconds: float, *, weight: float = 1.0, at_front: bool = False) -> None:
         opening = Opening(batch, new_token(), "default", "here", 1, "{}", weight)
-        request = requests.submit(opening, 0, count, {}, [], is_last=True, at_front=at_front)
+        request = submitting.submit(opening, 0, count, {}, [], is_last=True, at_front=at_front)
         assert self.store.call(request).answer == "ok"
         self.durations[batch] = seconds
         self.spent[batch] = 0.0
 
     def claim(self) -> Claimed:
-        request = requests.claim("ann", next(self._numbers), "here", ["default"], children=1, target=TARGET)
+        request = running.claim("ann", next(self._numbers), "here", ["default"], children=1, target=TARGET)
         claimed = self.store.call(request)
         assert isinstance(claimed, Claimed)
         self.order.append((claimed.batch, claimed.stop - claimed.start))
@@ -45,7 +47,7 @@ class Shop:
     def finish(self, claimed: Claimed) -> None:
         busy = (claimed.stop - claimed.start) * self.durations[claimed.batch]
         run = (claimed.start, claimed.stop)
-        assert self.store.call(requests.finish("ann", claimed.number, claimed.batch, run, busy, [])) == "ok"
+        assert self.store.call(running.finish("ann", claimed.number, claimed.batch, run, busy, [])) == "ok"
         self.spent[claimed.batch] += busy
 
     def run(self, seconds: float) -> None:
@@ -127,11 +129,11 @@ def test_a_batch_that_comes_back_after_a_pause_has_no_credit_for_its_absence(sho
     shop.submit("absent", 10_000, 0.1)
     shop.submit("present", 10_000, 0.1)
     shop.run(10)
-    shop.store.call(requests.pause("absent"))
+    shop.store.call(steering.pause("absent"))
     before = dict(shop.spent)
     shop.run(30)
     assert shop.spent["absent"] == before["absent"]
-    shop.store.call(requests.resume("absent"))
+    shop.store.call(steering.resume("absent"))
     before = dict(shop.spent)
     shop.run(20)
     assert shop.spent["absent"] - before["absent"] == pytest.approx(10, abs=0.5)
@@ -143,8 +145,8 @@ def test_a_batch_that_is_paused_and_resumed_all_the_time_gains_nothing(shop: Sho
     shop.submit("calm", 10_000, 0.1)
     for _ in range(100):
         shop.run(0.1)
-        shop.store.call(requests.pause("restless"))
-        shop.store.call(requests.resume("restless"))
+        shop.store.call(steering.pause("restless"))
+        shop.store.call(steering.resume("restless"))
     assert shop.spent["restless"] == pytest.approx(shop.spent["calm"], abs=0.5)
 
 
@@ -167,7 +169,7 @@ def test_a_batch_is_not_charged_for_runs_that_were_given_back(shop: Shop) -> Non
     while (claimed := shop.claim()).batch != "returned":
         shop.finish(claimed)
     for _ in range(20):
-        shop.store.call(requests.release("ann", claimed.number, (claimed.start, claimed.stop)))
+        shop.store.call(running.release("ann", claimed.number, (claimed.start, claimed.stop)))
         claimed = shop.claim()
         assert claimed.batch == "returned"
 
@@ -179,8 +181,8 @@ def test_a_batch_is_not_charged_for_runs_whose_worker_left(shop: Shop) -> None:
     while (claimed := shop.claim()).batch != "returned":
         shop.finish(claimed)
     for _ in range(20):
-        shop.store.call(requests.reap("ann", None, ""))
-        shop.store.call(requests.register("ann", {}))
+        shop.store.call(running.reap("ann", None, ""))
+        shop.store.call(running.register("ann", {}))
         assert shop.claim().batch == "returned"
 
 
@@ -189,7 +191,7 @@ def test_many_jobs_at_the_front_do_not_take_the_queue_back_in_time(shop: Shop) -
     shop.run(50)
     opening = Opening("urgent", new_token(), "default", "here", 1, "{}")
     for index in range(200):
-        shop.store.call(requests.submit(opening, index, 1, {}, [], is_last=True, at_front=True))
+        shop.store.call(submitting.submit(opening, index, 1, {}, [], is_last=True, at_front=True))
     shop.durations["urgent"], shop.spent["urgent"] = 0.001, 0.0
     assert shop.claim().batch == "urgent"
     shop.submit("later", 100_000, 0.1)
@@ -210,11 +212,11 @@ def test_a_queue_that_stood_still_until_its_clock_expired_does_not_starve_what_w
 
 def test_batches_of_another_queue_wait_for_the_first_queue_of_a_worker(shop: Shop) -> None:
     opening = Opening("second", new_token(), "other", "here", 1, "{}")
-    shop.store.call(requests.submit(opening, 0, 1, {}, [], is_last=True))
+    shop.store.call(submitting.submit(opening, 0, 1, {}, [], is_last=True))
     shop.submit("first", 3, 0.1)
     taken = []
     for number in range(100, 104):
-        request = requests.claim("ann", number, "here", ["default", "other"], children=1, target=TARGET)
+        request = running.claim("ann", number, "here", ["default", "other"], children=1, target=TARGET)
         claimed = shop.store.call(request)
         assert isinstance(claimed, Claimed)
         taken.append(claimed.batch)

@@ -9,9 +9,10 @@ from importlib import resources
 
 import pytest
 
-from nbqueue.store import requests
+from nbqueue.store.requests import looking, running, steering, submitting
 
 FOLDER = resources.files("nbqueue.store") / "lua"
+REQUESTS = submitting, running, steering, looking
 NAMES = sorted(
     entry.name.removesuffix(".lua")
     for entry in FOLDER.iterdir()
@@ -52,10 +53,10 @@ def used(body: str) -> tuple[set[int], set[int]]:
 
 
 def test_each_file_stands_for_a_function_of_the_same_name_and_each_function_for_a_file() -> None:
-    tree = ast.parse(inspect.getsource(requests))
     makers = {
         node.name
-        for node in tree.body
+        for module in REQUESTS
+        for node in ast.parse(inspect.getsource(module)).body
         if isinstance(node, ast.FunctionDef)
         and not node.name.startswith("_")
         and node.returns is not None
@@ -66,13 +67,14 @@ def test_each_file_stands_for_a_function_of_the_same_name_and_each_function_for_
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_function_sends_the_script_of_its_own_name(name: str) -> None:
-    tree = ast.parse(inspect.getsource(getattr(requests, name)))
+    (maker,) = (getattr(module, name) for module in REQUESTS if hasattr(module, name))
+    tree = ast.parse(inspect.getsource(maker))
     sent = [
         call.args[0].value
         for call in ast.walk(tree)
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Name)
-        and call.func.id == "_request"
+        and call.func.id == "request_to"
         and isinstance(call.args[0], ast.Constant)
     ]
     assert sent == [name]

@@ -26,20 +26,22 @@ from hypothesis.stateful import (
 )
 
 from nbqueue.server import embedded
-from nbqueue.store import requests
-from nbqueue.store.requests import (
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import looking, running, steering, submitting
+from nbqueue.store.requests.request import Request
+from nbqueue.store.requests.running import (
     GONE,
     CancelBatch,
     CancelJob,
     Claimed,
     Entry,
     FailureNote,
-    Opening,
     Order,
     Stop,
     UnknownOrder,
 )
-from nbqueue.store.store import Store, new_token
+from nbqueue.store.requests.submitting import Opening
+from nbqueue.store.store import Store
 from nbqueue.worker.stopping import Cancels
 
 _RANDOM = int(os.environ.get("NBQUEUE_TEST_RANDOM", "0"))
@@ -202,7 +204,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.store.run("DEL", key)
         self.store.close()
 
-    def twice(self, request: requests.Request[Any]) -> tuple[Any, Any]:
+    def twice(self, request: Request[Any]) -> tuple[Any, Any]:
         """Send a request, and again as if its answer had been lost."""
         answer = self.store.call(request)
         before = self.snapshot()
@@ -253,7 +255,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.finish_all(set(), prints)
 
     def register_one(self, name: str) -> None:
-        assert self.twice(requests.register(name, {"queues": " ".join(QUEUES), "children": 2})) == (1, 1)
+        assert self.twice(running.register(name, {"queues": " ".join(QUEUES), "children": 2})) == (1, 1)
         self.registered.add(name)
         self.orders[name] = []
 
@@ -306,8 +308,8 @@ class StoreMachine(RuleBasedStateMachine):
         first = batch.total
         fields = batch.call_fields(first, count)
 
-        def request(record: bytes) -> requests.Request[requests.Submitted]:
-            return requests.submit(
+        def request(record: bytes) -> Request[submitting.Submitted]:
+            return submitting.submit(
                 batch.opening, first, count, {function: record}, fields,
                 is_last=is_last, at_front=at_front, bulk_from=self.bulk_from,
             )  # fmt: skip
@@ -342,10 +344,10 @@ class StoreMachine(RuleBasedStateMachine):
             return
         index = batch.total
         [(_, record)] = batch.call_fields(index, 1)
-        accepted, again = self.twice(requests.append(batch.id, batch.opening.token, index, function, record))
+        accepted, again = self.twice(submitting.append(batch.id, batch.opening.token, index, function, record))
         assert accepted == again == (not batch.is_canceled and function in batch.functions)
-        assert not self.store.call(requests.append(batch.id, "another", index, function, record))
-        assert not self.store.call(requests.append(batch.id, batch.opening.token, index + 7, function, record))
+        assert not self.store.call(submitting.append(batch.id, "another", index, function, record))
+        assert not self.store.call(submitting.append(batch.id, batch.opening.token, index + 7, function, record))
         if accepted:
             batch.last = (index, 1, True)
             batch.states.append(WAITING)
@@ -354,13 +356,13 @@ class StoreMachine(RuleBasedStateMachine):
         batch = self.pick(place)
         opening = Opening(batch.id, new_token(), QUEUES[0], ENVIRONMENT, 1, "{}")
         assert (
-            self.store.call(requests.submit(opening, 0, 1, {}, [("b0", b"x")], bulk_from=self.bulk_from)).answer
+            self.store.call(submitting.submit(opening, 0, 1, {}, [("b0", b"x")], bulk_from=self.bulk_from)).answer
             == "taken"
         )
 
     def submit_behind_a_gap(self, place: int, gap: int) -> None:
         batch = self.pick(place)
-        request = requests.submit(batch.opening, batch.total + gap, 1, {}, [("b99", b"x")], bulk_from=self.bulk_from)
+        request = submitting.submit(batch.opening, batch.total + gap, 1, {}, [("b99", b"x")], bulk_from=self.bulk_from)
         answer = self.store.call(request)
         assert answer.answer == ("canceled" if batch.is_canceled else "gap")
 
@@ -369,14 +371,14 @@ class StoreMachine(RuleBasedStateMachine):
         assert batch.last is not None
         first, count, is_last = batch.last
         fields = batch.call_fields(first, count)
-        request = requests.submit(batch.opening, first, count, {}, fields, is_last=is_last, bulk_from=self.bulk_from)
+        request = submitting.submit(batch.opening, first, count, {}, fields, is_last=is_last, bulk_from=self.bulk_from)
         answer = self.store.call(request)
         assert answer.answer == "gone"
-        assert not self.store.call(requests.touch(batch.id))
+        assert not self.store.call(submitting.touch(batch.id))
 
     def touch(self, place: int) -> None:
         batch = self.pick(place)
-        assert self.store.call(requests.touch(batch.id)) == batch.is_submitting
+        assert self.store.call(submitting.touch(batch.id)) == batch.is_submitting
 
     @precondition(lambda self: self.batches)
     @rule(place=PLACES, by_submitter=st.booleans(), late=st.booleans())
@@ -384,7 +386,7 @@ class StoreMachine(RuleBasedStateMachine):
         batch = self.pick(place)
         score = self.store.run("ZSCORE", self.store.key("submitting"), batch.id)
         touches = None if by_submitter else float(score or 0) - late
-        answer, again = self.twice(requests.abandon(batch.id, touches, "died after %d"))
+        answer, again = self.twice(submitting.abandon(batch.id, touches, "died after %d"))
         assert again == -1
         if not batch.is_submitting or (late and not by_submitter):
             assert answer == -1
@@ -428,7 +430,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.numbers[worker] += 1
         number = self.numbers[worker]
         queues = QUEUES if both else QUEUES[:1]
-        request = requests.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
+        request = running.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
         answer = self.store.call(request)
         if answer is not None:
             before = self.snapshot()
@@ -522,7 +524,7 @@ class StoreMachine(RuleBasedStateMachine):
         records = self.records(lease, start, stop, batch)
         notes = [FailureNote(index, f"digest{index % 2}", json.dumps({"type": "ValueError"})) for index in failed]
         busy = microseconds * (stop - start)
-        request = requests.finish(
+        request = running.finish(
             lease.worker, lease.number, lease.batch, (start, stop), busy / 1e6, records, notes,
             bulk_from=self.bulk_from if self.outcome_count % 2 else None,
         )  # fmt: skip
@@ -548,13 +550,13 @@ class StoreMachine(RuleBasedStateMachine):
         entries = [self.entry(lease, lease.start + job, batch) for job in jobs if lease.start + job >= 0]
         old = batch.output[-1:] if batch and replaces else []
         self.output_counts[lease.worker] += 1
-        request = requests.output(
+        request = running.output(
             lease.worker, lease.number, lease.batch, self.output_counts[lease.worker],
             [entry.id for entry in old], entries, most=MOST_ENTRIES,
         )  # fmt: skip
         for other in self.batches:
             if other != lease.batch:
-                elsewhere = requests.output(lease.worker, lease.number, other, 10**9, [], entries)
+                elsewhere = running.output(lease.worker, lease.number, other, 10**9, [], entries)
                 assert self.store.call(elsewhere) == "lost"
         answer, again = self.twice(request)
         if batch is None:
@@ -602,7 +604,7 @@ class StoreMachine(RuleBasedStateMachine):
             stop = start + 1 + part % (stop - start)
         elif how == "tail":
             start += part % (stop - start)
-        answer, again = self.twice(requests.release(lease.worker, lease.number, (start, stop), death))
+        answer, again = self.twice(running.release(lease.worker, lease.number, (start, stop), death))
         assert (answer, again) == ("ok", "lost")
         if start > lease.start:
             self.shrink(lease, lease.start, start)
@@ -620,7 +622,7 @@ class StoreMachine(RuleBasedStateMachine):
         lease = next(lease for lease in self.leases if lease.stop - lease.start >= 3)
         before = self.snapshot()
         run = (lease.start + 1, lease.stop - 1)
-        assert self.store.call(requests.release(lease.worker, lease.number, run)) == "lost"
+        assert self.store.call(running.release(lease.worker, lease.number, run)) == "lost"
         assert self.snapshot() == before
 
     @precondition(lambda self: self.registered)
@@ -629,10 +631,10 @@ class StoreMachine(RuleBasedStateMachine):
         worker = sorted(self.registered)[place % len(self.registered)]
         beat = self.store.run("ZSCORE", self.store.key("workers"), worker)
         before = self.snapshot()
-        assert self.store.call(requests.reap(worker, float(beat) - 1, death)) == -1
+        assert self.store.call(running.reap(worker, float(beat) - 1, death)) == -1
         assert self.snapshot() == before
         held = [lease for lease in self.leases if lease.worker == worker]
-        assert self.twice(requests.reap(worker, float(beat), death)) == (len(held), -1)
+        assert self.twice(running.reap(worker, float(beat), death)) == (len(held), -1)
         self.registered.discard(worker)
         self.orders[worker] = []
         for lease in held:
@@ -651,48 +653,48 @@ class StoreMachine(RuleBasedStateMachine):
         lease = late[place % len(late)]
         before = self.snapshot()
         run = (lease.start, max(lease.stop, lease.start + 1))
-        request = requests.finish(
+        request = running.finish(
             lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")], bulk_from=self.bulk_from
         )
         assert self.store.call(request) == "lost"
-        assert self.store.call(requests.release(lease.worker, lease.number, run)) == "lost"
-        assert self.store.call(requests.release(lease.worker, lease.number, run, "killed")) == "lost"
+        assert self.store.call(running.release(lease.worker, lease.number, run)) == "lost"
+        assert self.store.call(running.release(lease.worker, lease.number, run, "killed")) == "lost"
         assert self.store.call(self.late_output(lease)) == "lost"
-        assert self.store.call(requests.beat(lease.worker, 0, {"busy": 1})) is None
-        assert not self.store.call(requests.order(lease.worker, "stop"))
-        assert not self.store.call(requests.register(lease.worker, {}, again=True))
+        assert self.store.call(running.beat(lease.worker, 0, {"busy": 1})) is None
+        assert not self.store.call(running.order(lease.worker, "stop"))
+        assert not self.store.call(running.register(lease.worker, {}, again=True))
         assert self.snapshot() == before
 
     def what_left_a_lease_cannot_be_written_through_it(self, place: int) -> None:
         lease = self.former[place % len(self.former)]
         before = self.snapshot()
         run = (lease.start, max(lease.stop, lease.start + 1))
-        request = requests.finish(
+        request = running.finish(
             lease.worker, lease.number, lease.batch, run, 1.0, [(str(run[0]), b"late")], bulk_from=self.bulk_from
         )
         assert self.store.call(request) in ("lost", "done")
-        assert self.store.call(requests.release(lease.worker, lease.number, run)) == "lost"
+        assert self.store.call(running.release(lease.worker, lease.number, run)) == "lost"
         assert self.store.call(self.late_output(lease)) == "lost"
         assert self.snapshot() == before
 
-    def late_output(self, lease: Lease) -> requests.Request[Any]:
+    def late_output(self, lease: Lease) -> Request[Any]:
         entry = Entry(lease.start, 1, 0, [("stdout", b"late")])
-        return requests.output(lease.worker, lease.number, lease.batch, 10**9, [], [entry])
+        return running.output(lease.worker, lease.number, lease.batch, 10**9, [], [entry])
 
     @precondition(lambda self: self.registered)
     @rule(place=PLACES, stop=st.booleans())
     def beat(self, place: int, stop: bool) -> None:
         worker = sorted(self.registered)[place % len(self.registered)]
         if stop:
-            assert self.store.call(requests.order(worker, "stop"))
+            assert self.store.call(running.order(worker, "stop"))
             self.orders[worker].append(Stop())
         for _ in range(2):
-            orders = self.store.call(requests.beat(worker, self.acknowledged[worker], {"busy": 1}))
+            orders = self.store.call(running.beat(worker, self.acknowledged[worker], {"busy": 1}))
             assert orders is not None
             assert [order for _, order in orders] == self.orders[worker]
         if orders:
             self.acknowledged[worker] = orders[-1][0]
-        assert self.store.call(requests.beat(worker, self.acknowledged[worker], {})) == []
+        assert self.store.call(running.beat(worker, self.acknowledged[worker], {})) == []
         self.orders[worker] = []
 
     # Rules: steering
@@ -709,7 +711,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(place=PLACES, only_waiting=st.booleans())
     def cancel(self, place: int, only_waiting: bool) -> None:
         batch = self.pick(place)
-        answer = self.store.call(requests.cancel(batch.id, "enough", only_waiting=only_waiting))
+        answer = self.store.call(steering.cancel(batch.id, "enough", only_waiting=only_waiting))
         if batch.has_ended:
             assert answer == 0
             return
@@ -725,7 +727,7 @@ class StoreMachine(RuleBasedStateMachine):
     def cancel_job(self, place: int, job: int) -> None:
         batch = self.pick(place)
         index = job % (batch.total + 1)
-        answer = self.store.call(requests.cancel_job(batch.id, index))
+        answer = self.store.call(steering.cancel_job(batch.id, index))
         if index == batch.total:
             assert answer == "gone"
         elif batch.states[index] == WAITING:
@@ -744,17 +746,17 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(place=PLACES)
     def pause_or_resume(self, place: int) -> None:
         batch = self.pick(place)
-        change = requests.resume if batch.is_paused else requests.pause
+        change = steering.resume if batch.is_paused else steering.pause
         assert self.twice(change(batch.id)) == (1, 1)
         batch.is_paused = not batch.is_paused
 
     @rule(queue=st.sampled_from(QUEUES))
     def pause_or_resume_queue(self, queue: str) -> None:
         if queue in self.paused_queues:
-            self.store.call(requests.resume_queue(queue, [ENVIRONMENT]))
+            self.store.call(steering.resume_queue(queue, [ENVIRONMENT]))
             self.paused_queues.discard(queue)
         else:
-            self.store.call(requests.pause_queue(queue))
+            self.store.call(steering.pause_queue(queue))
             self.paused_queues.add(queue)
 
     @precondition(lambda self: any(batch.of(FAILED) or batch.of(CANCELED) for batch in self.batches.values()))
@@ -766,7 +768,7 @@ class StoreMachine(RuleBasedStateMachine):
         index = again[job % len(again)] if one else None
         if one:
             again = [index]
-        (n, more), repeated = self.twice(requests.retry(batch.id, new_token(), index))
+        (n, more), repeated = self.twice(steering.retry(batch.id, new_token(), index))
         assert repeated == (n, more)
         assert n == len(again)
         if batch.is_canceled and one:
@@ -784,14 +786,14 @@ class StoreMachine(RuleBasedStateMachine):
         found = [batch for batch in self.batches.values() if batch.of(FINISHED)]
         batch = found[place % len(found)]
         finished = batch.of(FINISHED)
-        n, _ = self.store.call(requests.retry(batch.id, new_token(), finished[job % len(finished)]))
+        n, _ = self.store.call(steering.retry(batch.id, new_token(), finished[job % len(finished)]))
         assert n == 0
 
     @precondition(lambda self: self.batches)
     @rule(place=PLACES)
     def delete(self, place: int) -> None:
         batch = self.pick(place)
-        assert self.twice(requests.delete(batch.id)) == (1, -1)
+        assert self.twice(steering.delete(batch.id)) == (1, -1)
         self.order_cancel(batch)
         self.deleted[batch.id] = self.batches.pop(batch.id)
 
@@ -799,19 +801,19 @@ class StoreMachine(RuleBasedStateMachine):
         id = list(self.deleted)[place % len(self.deleted)]
         before = self.snapshot()
         for request, expected in [
-            (requests.cancel(id, "x"), -1),
-            (requests.cancel_job(id, 0), "gone"),
-            (requests.pause(id), -1),
-            (requests.resume(id), -1),
-            (requests.retry(id, new_token()), (-1, False)),
-            (requests.retry(id, new_token(), 0), (-1, False)),
-            (requests.delete_job(id, 0), -1),
-            (requests.abandon(id, None, "x"), -1),
-            (requests.touch(id), False),
-            (requests.job(id, 0), None),
-            (requests.calls(id, 0), None),
-            (requests.outcomes(id, 0, 1), None),
-            (requests.printed(id, 0), []),
+            (steering.cancel(id, "x"), -1),
+            (steering.cancel_job(id, 0), "gone"),
+            (steering.pause(id), -1),
+            (steering.resume(id), -1),
+            (steering.retry(id, new_token()), (-1, False)),
+            (steering.retry(id, new_token(), 0), (-1, False)),
+            (steering.delete_job(id, 0), -1),
+            (submitting.abandon(id, None, "x"), -1),
+            (submitting.touch(id), False),
+            (looking.job(id, 0), None),
+            (looking.calls(id, 0), None),
+            (looking.outcomes(id, 0, 1), None),
+            (looking.printed(id, 0), []),
         ]:
             assert self.store.call(request) == expected, request.script
         assert self.snapshot() == before
@@ -821,12 +823,12 @@ class StoreMachine(RuleBasedStateMachine):
         if not batch.total:
             return
         index = job % batch.total
-        found = self.store.call(requests.job(batch.id, index))
+        found = self.store.call(looking.job(batch.id, index))
         assert found is not None
         expected = {WAITING: "queued", LEASED: "started", CANCELED: "canceled"}.get(batch.states[index], "ended")
         assert found.state == expected
         assert found.attempts == batch.attempts[index]
-        printed = self.store.call(requests.printed(batch.id, index))
+        printed = self.store.call(looking.printed(batch.id, index))
         assert printed == [entry for entry in batch.output if entry.index == index]
 
     # What must be true after each step
@@ -954,7 +956,7 @@ def test_a_job_that_kills_its_worker_three_times_fails_and_all_its_neighbours_fi
     workers = data.draw(st.integers(1, 3))
     opening = Opening("killing", new_token(), "first", ENVIRONMENT, 1, "{}")
     fields = [(f"b{index}", b"call") for index in range(total)]
-    store.call(requests.submit(opening, 0, total, {}, fields, is_last=True))
+    store.call(submitting.submit(opening, 0, total, {}, fields, is_last=True))
     try:
         _run_with_killers(store, opening.batch, killers, workers, lambda: data.draw(st.integers(1, 3)))
         state = store.batch(opening.batch)
@@ -963,7 +965,7 @@ def test_a_job_that_kills_its_worker_three_times_fails_and_all_its_neighbours_fi
         failed = store.run("HKEYS", store.key(f"batch:{opening.batch}:failed"))
         assert {int(index) for index in failed} == killers
         for index in killers:
-            found = store.call(requests.job(opening.batch, index))
+            found = store.call(looking.job(opening.batch, index))
             assert found is not None
             assert found.own.startswith(b"!")
             assert b"3 times" in found.own
@@ -983,22 +985,22 @@ def _run_with_killers(store: Store, batch: str, killers: set[int], workers: int,
         if state.done:
             return
         for name in [f"w{n}-{turn}" for n in range(workers)]:
-            store.call(requests.register(name, {}))
+            store.call(running.register(name, {}))
             held: list[Claimed] = []
             for _ in range(children()):
                 number += 1
-                claimed = store.call(requests.claim(name, number, ENVIRONMENT, ["first"], children=4, target=0.001))
+                claimed = store.call(running.claim(name, number, ENVIRONMENT, ["first"], children=4, target=0.001))
                 if isinstance(claimed, Claimed):
                     held.append(claimed)
             dies = any(lease.start <= killer < lease.stop for lease in held for killer in killers)
             if dies:
-                assert store.call(requests.reap(name, None, "killed")) == len(held)
+                assert store.call(running.reap(name, None, "killed")) == len(held)
                 continue
             for lease in held:
                 records = [(str(index), b"outcome") for index in range(lease.start, lease.stop)]
                 run = (lease.start, lease.stop)
-                assert store.call(requests.finish(name, lease.number, batch, run, 0.0001, records)) == "ok"
-            store.call(requests.reap(name, None, ""))
+                assert store.call(running.finish(name, lease.number, batch, run, 0.0001, records)) == "ok"
+            store.call(running.reap(name, None, ""))
     raise AssertionError("it does not end")
 
 
@@ -1016,32 +1018,32 @@ def _submit(store: Store, batch: str, count: int, function: bytes | None = None)
     opening = Opening(batch, new_token(), "first", ENVIRONMENT, 1, "{}")
     functions = {function: FUNCTIONS[function]} if function else {}
     fields = [(f"b{index}", b"call") for index in range(min(count, 100))]
-    assert store.call(requests.submit(opening, 0, count, functions, fields, is_last=True)).answer == "ok"
+    assert store.call(submitting.submit(opening, 0, count, functions, fields, is_last=True)).answer == "ok"
     return opening
 
 
-def _claim(store: Store, worker: str, number: int) -> requests.Request[Claimed | str | None]:
-    return requests.claim(worker, number, ENVIRONMENT, ["first"], children=1, target=1.0)
+def _claim(store: Store, worker: str, number: int) -> Request[Claimed | str | None]:
+    return running.claim(worker, number, ENVIRONMENT, ["first"], children=1, target=1.0)
 
 
 def _fail(store: Store, worker: str, claimed: Claimed) -> None:
     run = (claimed.start, claimed.stop)
     notes = [FailureNote(index, "digest", "{}") for index in range(*run)]
-    assert store.call(requests.finish(worker, claimed.number, claimed.batch, run, 0.001, [], notes)) == "ok"
+    assert store.call(running.finish(worker, claimed.number, claimed.batch, run, 0.001, [], notes)) == "ok"
 
 
 def test_a_lease_whose_batch_was_deleted_before_its_worker_heard_of_it_is_dropped(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "gone", 1)
     assert store.call(_claim(store, "ann", 1)) is not None
-    store.call(requests.delete("gone"))
+    store.call(steering.delete("gone"))
     assert store.call(_claim(store, "ann", 1)) is None
-    (worker,) = store.call(requests.workers())
+    (worker,) = store.call(looking.workers())
     assert worker.leases == 0
 
 
 def test_retry_comes_to_the_end_of_very_many_failures(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "failing", 150_000)
     for number in range(1, 1000):
         claimed = store.call(_claim(store, "ann", number))
@@ -1051,7 +1053,7 @@ def test_retry_comes_to_the_end_of_very_many_failures(store: Store) -> None:
         _fail(store, "ann", claimed)
     total, calls, more = 0, 0, True
     while more:
-        n, more = store.call(requests.retry("failing", new_token()))
+        n, more = store.call(steering.retry("failing", new_token()))
         assert n > 0, f"{total} are queued again, and no more come"
         total, calls = total + n, calls + 1
     assert total == 150_000
@@ -1060,38 +1062,38 @@ def test_retry_comes_to_the_end_of_very_many_failures(store: Store) -> None:
 
 def test_a_function_stays_as_long_as_an_ended_batch_may_be_run_again(store: Store) -> None:
     (function, *_) = FUNCTIONS
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "ended", 1, function)
     claimed = store.call(_claim(store, "ann", 1))
     assert isinstance(claimed, Claimed)
     _fail(store, "ann", claimed)
     _submit(store, "later", 1, function)
-    store.call(requests.delete("later"))
+    store.call(steering.delete("later"))
     code = store.key(f"code:{function.hex()}")
     assert store.run("TTL", code) > store.run("TTL", store.key("batch:ended")) - 10
-    store.call(requests.retry("ended", new_token()))
+    store.call(steering.retry("ended", new_token()))
     assert store.run("TTL", code) == -1
-    store.call(requests.delete("ended"))
+    store.call(steering.delete("ended"))
     assert store.run("TTL", code) > 0
 
 
 def test_a_function_that_nobody_needs_goes_with_its_batch(store: Store) -> None:
     (function, *_) = FUNCTIONS
     _submit(store, "only", 1, function)
-    store.call(requests.delete("only"))
+    store.call(steering.delete("only"))
     assert not store.run("EXISTS", store.key(f"code:{function.hex()}"))
 
 
 def test_a_job_that_is_deleted_after_its_batch_has_ended_leaves_nothing_behind(store: Store) -> None:
     _submit(store, "canceled", 3)
-    store.call(requests.cancel("canceled", "enough"))
-    store.call(requests.delete_job("canceled", 1))
+    store.call(steering.cancel("canceled", "enough"))
+    store.call(steering.delete_job("canceled", 1))
     for key in store.run("KEYS", store.key("batch:canceled*")):
         assert store.run("TTL", key) > 0, key
 
 
 def test_what_a_job_has_printed_goes_when_it_is_deleted(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "printing", 12)
     for number in range(1, 100):
         claimed = store.call(_claim(store, "ann", number))
@@ -1099,20 +1101,20 @@ def test_what_a_job_has_printed_goes_when_it_is_deleted(store: Store) -> None:
             break
         assert isinstance(claimed, Claimed)
         printed = [Entry(index, 1, 0, [("stdout", b"x")]) for index in range(claimed.start, claimed.stop)]
-        store.call(requests.output("ann", number, "printing", number, [], printed))
+        store.call(running.output("ann", number, "printing", number, [], printed))
         _fail(store, "ann", claimed)
-    store.call(requests.delete_job("printing", 1))
+    store.call(steering.delete_job("printing", 1))
     left = [entry.index for entry in store.output("printing", 100)]
     assert left == [0, *range(2, 12)]
 
 
 def test_an_order_is_not_taken_for_one_before_it_when_the_clock_is_set_back(store: Store) -> None:
-    store.call(requests.register("ann", {}))
-    store.call(requests.order("ann", "stop"))
+    store.call(running.register("ann", {}))
+    store.call(running.order("ann", "stop"))
     later = 5 * 10**15  # a number of a time to come, as before the clock was set back
     store.run("HSET", store.key("worker:ann"), "ordered", later)
-    store.call(requests.order("ann", "stop"))
-    orders = store.call(requests.beat("ann", later, {}))
+    store.call(running.order("ann", "stop"))
+    orders = store.call(running.beat("ann", later, {}))
     assert orders is not None
     assert [number > later for number, _ in orders] == [True]
 
@@ -1120,9 +1122,9 @@ def test_an_order_is_not_taken_for_one_before_it_when_the_clock_is_set_back(stor
 @pytest.mark.parametrize("how", ["cancel", "abandon", "delete", "cancel_job"])
 def test_an_order_to_cancel_carries_the_number_of_its_workers_newest_lease(store: Store, how: str) -> None:
     for name in ("ann", "bob", "cid"):
-        store.call(requests.register(name, {}))
+        store.call(running.register(name, {}))
     opening = Opening("first", new_token(), "first", ENVIRONMENT, 1, "{}")
-    store.call(requests.submit(opening, 0, 2, {}, [("b0", b"call"), ("b1", b"call")]))
+    store.call(submitting.submit(opening, 0, 2, {}, [("b0", b"call"), ("b1", b"call")]))
     assert isinstance(store.call(_claim(store, "ann", 3)), Claimed)
     assert isinstance(store.call(_claim(store, "bob", 4)), Claimed)
     _submit(store, "second", 2)
@@ -1130,10 +1132,10 @@ def test_an_order_to_cancel_carries_the_number_of_its_workers_newest_lease(store
         assert isinstance(store.call(_claim(store, name, 5)), Claimed)
     store.call(
         {
-            "cancel": requests.cancel("first", "enough"),
-            "abandon": requests.abandon("first", None, "died after %d"),
-            "delete": requests.delete("first"),
-            "cancel_job": requests.cancel_job("first", 0),
+            "cancel": steering.cancel("first", "enough"),
+            "abandon": submitting.abandon("first", None, "died after %d"),
+            "delete": steering.delete("first"),
+            "cancel_job": steering.cancel_job("first", 0),
         }[how]
     )
     orders = {
@@ -1149,10 +1151,10 @@ def test_an_order_to_cancel_carries_the_number_of_its_workers_newest_lease(store
 
 
 def test_orders_are_read_as_what_they_are(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     for text in ("stop", "cancel k3f9x2 7", "cancel_job k3f9x2 17 7", "cancel k3f9x2"):
-        store.call(requests.order("ann", text))
-    orders = store.call(requests.beat("ann", 0, {}))
+        store.call(running.order("ann", text))
+    orders = store.call(running.beat("ann", 0, {}))
     assert orders is not None
     assert [order for _, order in orders] == [
         Stop(), CancelBatch("k3f9x2", 7), CancelJob("k3f9x2", 17, 7), UnknownOrder("cancel k3f9x2")
@@ -1160,7 +1162,7 @@ def test_orders_are_read_as_what_they_are(store: Store) -> None:
 
 
 def test_a_batch_that_is_made_anew_under_the_id_of_a_deleted_one_is_not_meant_by_its_order(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     cancels = Cancels()
     for number in (1, 2):
         _submit(store, "again", 1)
@@ -1168,34 +1170,34 @@ def test_a_batch_that_is_made_anew_under_the_id_of_a_deleted_one_is_not_meant_by
         assert isinstance(claimed, Claimed)
         assert not cancels.mean("again", number, 0, 1)
         if number == 1:
-            store.call(requests.delete("again"))
-            [(_, order)] = store.call(requests.beat("ann", 0, {})) or []
+            store.call(steering.delete("again"))
+            [(_, order)] = store.call(running.beat("ann", 0, {})) or []
             assert isinstance(order, CancelBatch)
             cancels.add(order)
             assert cancels.mean("again", number, 0, 1)
 
 
 def test_who_was_taken_for_dead_is_told_when_it_connects_again(store: Store) -> None:
-    assert store.call(requests.register("ann", {}))
-    assert store.call(requests.register("ann", {}, again=True))
-    store.call(requests.reap("ann", None, "silence"))
+    assert store.call(running.register("ann", {}))
+    assert store.call(running.register("ann", {}, again=True))
+    store.call(running.reap("ann", None, "silence"))
     for _ in range(2):
-        assert not store.call(requests.register("ann", {}, again=True))
-        assert store.call(requests.workers()) == []
-    assert store.call(requests.register("ann", {}))
+        assert not store.call(running.register("ann", {}, again=True))
+        assert store.call(looking.workers()) == []
+    assert store.call(running.register("ann", {}))
 
 
 def test_a_suspect_that_is_given_back_runs_alone_the_next_time_too(store: Store) -> None:
     for name in ("ann", "bob", "cid"):
-        store.call(requests.register(name, {}))
+        store.call(running.register(name, {}))
     _submit(store, "suspect", 3)
     for name in ("ann", "bob"):
         assert store.call(_claim(store, name, 1)) is not None
-        store.call(requests.reap(name, None, "killed"))
+        store.call(running.reap(name, None, "killed"))
     claimed = store.call(_claim(store, "cid", 1))
     assert isinstance(claimed, Claimed)
     assert claimed.kind == "x"
-    store.call(requests.release("cid", 1, (claimed.start, claimed.stop)))
+    store.call(running.release("cid", 1, (claimed.start, claimed.stop)))
     again = store.call(_claim(store, "cid", 2))
     assert isinstance(again, Claimed)
     assert (again.start, again.kind) == (claimed.start, "x")
@@ -1204,12 +1206,12 @@ def test_a_suspect_that_is_given_back_runs_alone_the_next_time_too(store: Store)
 
 def test_no_worker_empties_itself_for_a_suspect_of_a_paused_batch(store: Store) -> None:
     for name in ("ann", "bob", "cid"):
-        store.call(requests.register(name, {}))
+        store.call(running.register(name, {}))
     _submit(store, "paused", 1)
     for name in ("ann", "bob"):
         assert store.call(_claim(store, name, 1)) is not None
-        store.call(requests.reap(name, None, "killed"))
-    store.call(requests.pause("paused"))
+        store.call(running.reap(name, None, "killed"))
+    store.call(steering.pause("paused"))
     _submit(store, "other", 2)
     for number in (1, 2):
         claimed = store.call(_claim(store, "cid", number))
@@ -1218,7 +1220,7 @@ def test_no_worker_empties_itself_for_a_suspect_of_a_paused_batch(store: Store) 
         _fail(store, "cid", claimed)
     assert store.call(_claim(store, "cid", 3)) is None
     store.run("DEL", store.key(f"queue:first:{ENVIRONMENT}:wake"))
-    store.call(requests.resume("paused"))
+    store.call(steering.resume("paused"))
     assert store.run("EXISTS", store.key(f"queue:first:{ENVIRONMENT}:wake")), "somebody is woken for it"
     claimed = store.call(_claim(store, "cid", 4))
     assert isinstance(claimed, Claimed)
@@ -1226,18 +1228,18 @@ def test_no_worker_empties_itself_for_a_suspect_of_a_paused_batch(store: Store) 
 
 
 def test_what_was_canceled_while_it_ran_is_not_canceled_again_after_its_retry(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "again", 3)
     claimed = store.call(_claim(store, "ann", 1))
     assert isinstance(claimed, Claimed)
-    assert store.call(requests.cancel_job("again", claimed.start)) == "canceling"
+    assert store.call(steering.cancel_job("again", claimed.start)) == "canceling"
     _fail(store, "ann", claimed)  # before the order came
-    assert store.call(requests.retry("again", new_token(), claimed.start)) == (1, False)
+    assert store.call(steering.retry("again", new_token(), claimed.start)) == (1, False)
     for number in range(2, 5):
         again = store.call(_claim(store, "ann", number))
         assert isinstance(again, Claimed)
         if again.start == claimed.start:
-            store.call(requests.release("ann", number, (again.start, again.stop)))
+            store.call(running.release("ann", number, (again.start, again.stop)))
             break
         _fail(store, "ann", again)
     state = store.batch("again")
@@ -1247,39 +1249,39 @@ def test_what_was_canceled_while_it_ran_is_not_canceled_again_after_its_retry(st
 
 def test_a_job_that_is_retried_may_be_started_as_often_as_a_new_one(store: Store) -> None:
     """Its process died twice before it was canceled; another job keeps the batch from ending."""
-    store.call(requests.register("bob", {}))
+    store.call(running.register("bob", {}))
     _submit(store, "again", 2)
     for number in (1, 2):
-        store.call(requests.register("ann", {}))
+        store.call(running.register("ann", {}))
         claimed = store.call(_claim(store, "ann", number))
         assert isinstance(claimed, Claimed)
         assert claimed.start == 0
-        store.call(requests.release("ann", number, (0, 1), "killed"))
-    assert store.call(requests.cancel_job("again", 0)) == "canceled"
-    assert store.call(requests.retry("again", new_token(), 0)) == (1, False)
+        store.call(running.release("ann", number, (0, 1), "killed"))
+    assert store.call(steering.cancel_job("again", 0)) == "canceled"
+    assert store.call(steering.retry("again", new_token(), 0)) == (1, False)
     other = store.call(_claim(store, "bob", 1))
     claimed = store.call(_claim(store, "ann", 3))
     assert isinstance(other, Claimed) and isinstance(claimed, Claimed)
     assert (other.start, claimed.start) == (1, 0)
-    store.call(requests.release("ann", 3, (0, 1), "killed"))
-    state = store.call(requests.job("again", 0))
+    store.call(running.release("ann", 3, (0, 1), "killed"))
+    state = store.call(looking.job("again", 0))
     assert state is not None
     assert state.state == "queued"
 
 
 def test_finishing_a_run_of_a_deleted_batch_leaves_nothing_behind(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "gone", 1)
     assert store.call(_claim(store, "ann", 1)) is not None
-    store.call(requests.delete("gone"))
+    store.call(steering.delete("gone"))
     note = FailureNote(0, "digest", "{}")
-    request = requests.finish("ann", 1, "gone", (0, 1), 0.1, [("0", b"outcome")], [note])
+    request = running.finish("ann", 1, "gone", (0, 1), 0.1, [("0", b"outcome")], [note])
     assert store.call(request) == "gone"
     assert store.run("KEYS", store.key("batch:*")) == [store.key("batch:gone:deleted")]
 
 
 def test_a_claim_that_comes_again_after_its_run_was_finished_takes_nothing(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "late", 2)
     claimed = store.call(_claim(store, "ann", 1))
     assert isinstance(claimed, Claimed)
@@ -1289,14 +1291,14 @@ def test_a_claim_that_comes_again_after_its_run_was_finished_takes_nothing(store
 
 def test_a_worker_takes_a_suspect_that_runs_alone_when_it_has_nothing_else(store: Store) -> None:
     for name in ("ann", "bob", "cid"):
-        store.call(requests.register(name, {}))
+        store.call(running.register(name, {}))
     _submit(store, "busy", 1)
     busy = store.call(_claim(store, "cid", 1))
     assert isinstance(busy, Claimed)
     _submit(store, "suspect", 1)
     for name in ("ann", "bob"):
         assert store.call(_claim(store, name, 1)) is not None
-        store.call(requests.reap(name, None, "killed"))
+        store.call(running.reap(name, None, "killed"))
     assert store.call(_claim(store, "cid", 2)) is None, "it empties itself"
     _fail(store, "cid", busy)
     alone = store.call(_claim(store, "cid", 3))
@@ -1305,13 +1307,13 @@ def test_a_worker_takes_a_suspect_that_runs_alone_when_it_has_nothing_else(store
 
 
 def test_to_retry_one_job_of_a_canceled_batch_lets_those_that_still_run_be_canceled(store: Store) -> None:
-    store.call(requests.register("ann", {}))
+    store.call(running.register("ann", {}))
     _submit(store, "canceled", 3)
     claimed = store.call(_claim(store, "ann", 1))
     assert isinstance(claimed, Claimed)
     assert (claimed.start, claimed.stop) == (0, 1)
-    store.call(requests.cancel("canceled", "enough"))
-    assert store.call(requests.retry("canceled", new_token(), 2)) == (1, False)
-    store.call(requests.release("ann", 1, (0, 1)))
-    states = [store.call(requests.job("canceled", index)) for index in range(3)]
+    store.call(steering.cancel("canceled", "enough"))
+    assert store.call(steering.retry("canceled", new_token(), 2)) == (1, False)
+    store.call(running.release("ann", 1, (0, 1)))
+    states = [store.call(looking.job("canceled", index)) for index in range(3)]
     assert [state.state for state in states if state] == ["canceled", "canceled", "queued"]

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from nbqueue import errors
-from nbqueue.view.seen import BatchSeen, Overview, duration, look, shares, short, show, show_batch, size
+from nbqueue.command.terminal import show, show_batch
+from nbqueue.view.seen import BatchSeen, Overview, look
+from nbqueue.view.words import duration, shares, short, size
 
 
 def written(show, *arguments, width=80, encoding="utf-8"):

@@ -12,7 +12,7 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import errors
-from nbqueue.store import requests
+from nbqueue.store.requests import running
 
 
 def lines(batch, last=20):
@@ -202,11 +202,11 @@ def test_ten_megabytes_of_one_job_are_bounded_and_neither_slow_nor_large(q, work
 
 def test_the_output_of_a_batch_is_bounded_and_the_newest_is_kept(q, worker):
     batch = q.map(lambda x: print("z" * 900, x), range(3000)).wait(60)
-    assert stream_length(q, batch) == requests.MOST_ENTRIES
+    assert stream_length(q, batch) == running.MOST_ENTRIES
     assert q.store.run("MEMORY", "USAGE", q.store.key(f"batch:{batch.id}:output"), "SAMPLES", 0) < 1_300_000
     newest = lines(batch, 2000)
     broken = [(index, text) for index, _, text in newest if text != "z" * 900 + f" {index}"]
-    assert len(newest) > requests.MOST_ENTRIES - 20
+    assert len(newest) > running.MOST_ENTRIES - 20
     assert len(broken) < 20, "of some the beginning was overwritten, or dropped"
     assert all(f"{'z' * 900} {index}".endswith(text) for index, text in broken)
     assert batch[newest[-1][0]].output.endswith(f" {newest[-1][0]}\n")
@@ -383,7 +383,7 @@ def test_a_worker_that_lost_its_lease_cannot_add_output(q, workers, tmp_path):
     wait_until(lambda: job.output)
     first.send_signal(signal.SIGSTOP)
     (state,) = q.workers()
-    assert q.store.call(requests.reap(state.id, state.beat, "it was stopped")) == 1
+    assert q.store.call(running.reap(state.id, state.beat, "it was stopped")) == 1
     second = workers.start(children=1)
     wait_until(lambda: str(second.pid) in job.output)
     go.touch()

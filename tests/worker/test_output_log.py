@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from nbqueue.client.printed import Line, lines_of, text_of
 from nbqueue.protocol.messages import Printed
-from nbqueue.store.requests import MOST_ENTRIES, Entry
-from nbqueue.worker.output_log import Transcript
+from nbqueue.store.requests.running import MOST_ENTRIES, Entry
+from nbqueue.worker.output_log import OutputLog
 
 
 class Stream:
@@ -37,15 +37,15 @@ class Stream:
         return text_of(self.of(index), 1)
 
 
-def tell(stream: Stream, transcript: Transcript, *printed: Printed) -> None:
-    gone, new = transcript.add(printed)
-    transcript.stored(new, stream.add(gone, new))
+def tell(stream: Stream, output_log: OutputLog, *printed: Printed) -> None:
+    gone, new = output_log.add(printed)
+    output_log.stored(new, stream.add(gone, new))
 
 
 def test_the_text_of_a_job_is_that_of_both_streams_in_order():
-    stream, transcript = Stream(), Transcript({})
-    tell(stream, transcript, Printed(1, 3, "stdout", 0, b"out\n"), Printed(1, 3, "stderr", 4, b"err\n"))
-    tell(stream, transcript, Printed(1, 3, "stdout", 8, b"again\n"), Printed(1, 4, "stdout", 0, b"other\n"))
+    stream, output_log = Stream(), OutputLog({})
+    tell(stream, output_log, Printed(1, 3, "stdout", 0, b"out\n"), Printed(1, 3, "stderr", 4, b"err\n"))
+    tell(stream, output_log, Printed(1, 3, "stdout", 8, b"again\n"), Printed(1, 4, "stdout", 0, b"other\n"))
     assert stream.text(3) == "out\nerr\nagain\n"
     assert stream.text(4) == "other\n"
     assert lines_of(list(stream.entries.values())) == [
@@ -57,11 +57,11 @@ def test_the_text_of_a_job_is_that_of_both_streams_in_order():
 
 
 def test_what_a_job_prints_bit_by_bit_is_put_together():
-    stream, transcript = Stream(), Transcript({})
+    stream, output_log = Stream(), OutputLog({})
     text, stored = b"", 0
     for n in range(500):
         line = b"line %d\n" % n
-        tell(stream, transcript, Printed(1, 0, "stdout", len(text), line))
+        tell(stream, output_log, Printed(1, 0, "stdout", len(text), line))
         text += line
     assert stream.text(0) == text.decode()
     assert len(stream.entries) <= len(text) / 900 + 9
@@ -72,10 +72,10 @@ def test_what_a_job_prints_bit_by_bit_is_put_together():
 
 
 def test_of_a_job_that_prints_much_the_beginning_and_the_end_are_kept_and_what_is_cut_is_counted():
-    stream, transcript = Stream(), Transcript({})
+    stream, output_log = Stream(), OutputLog({})
     text = b"".join(b"%07d\n" % n for n in range(100_000))
     for at in range(0, len(text), 5000):
-        tell(stream, transcript, Printed(1, 0, "stdout", at, text[at : at + 5000]))
+        tell(stream, output_log, Printed(1, 0, "stdout", at, text[at : at + 5000]))
         assert sum(entry.size for entry in stream.entries.values()) < 70_000
         assert len(stream.entries) < 100
         assert stream.text(0).endswith(f"{(min(len(text), at + 5000)) // 8 - 1:07}\n"), "the newest is there at once"
@@ -90,25 +90,25 @@ def test_of_a_job_that_prints_much_the_beginning_and_the_end_are_kept_and_what_i
 
 
 def test_entries_of_which_nobody_knows_whether_they_are_stored_are_left_alone():
-    stream, transcript = Stream(), Transcript({})
+    stream, output_log = Stream(), OutputLog({})
     at = 0
     for turn in range(200):
         piece = Printed(1, 0, "stdout", at, b"%04d\n" % turn * 100)
         at += 500
-        gone, new = transcript.add([piece])
+        gone, new = output_log.add([piece])
         if turn % 3 == 0:
-            transcript.stored(new, [])  # refused
+            output_log.stored(new, [])  # refused
         else:
-            transcript.stored(new, stream.add(gone, new))
+            output_log.stored(new, stream.add(gone, new))
     assert sum(entry.size for entry in stream.entries.values()) < 70_000
     assert stream.text(0).endswith("0199\n")
 
 
 def test_what_is_in_flight_is_not_replaced_before_it_was_answered():
-    transcript = Transcript({})
-    first = transcript.add([Printed(1, 0, "stdout", 0, b"a\n")])
+    output_log = OutputLog({})
+    first = output_log.add([Printed(1, 0, "stdout", 0, b"a\n")])
     for n in range(1, 20):
-        gone, _ = transcript.add([Printed(1, 0, "stdout", 2 * n, b"b\n")])
+        gone, _ = output_log.add([Printed(1, 0, "stdout", 2 * n, b"b\n")])
         assert gone == []
     assert first[1][0].parts == [("stdout", b"a\n")]
 
@@ -122,18 +122,18 @@ def test_attempts_are_told_apart():
     # Given back by a worker that left, which does not count as an attempt:
     again = Entry(0, 1, 0, [("stdout", b"once more\n")], "1-3")
     assert text_of([old, again], 1) == "once more\n"
-    assert Transcript({7: 2}).add([Printed(1, 7, "stdout", 0, b"x")])[1] == [Entry(7, 3, 0, [("stdout", b"x")])]
+    assert OutputLog({7: 2}).add([Printed(1, 7, "stdout", 0, b"x")])[1] == [Entry(7, 3, 0, [("stdout", b"x")])]
 
 
 def test_more_jobs_than_entries_are_kept_are_not_even_sent():
-    _, new = Transcript({}).add([Printed(1, index, "stdout", 0, b"x") for index in range(5000)])
+    _, new = OutputLog({}).add([Printed(1, index, "stdout", 0, b"x") for index in range(5000)])
     assert [entry.index for entry in new] == list(range(5000 - MOST_ENTRIES, 5000))
 
 
 def test_characters_and_lines_that_are_cut_by_entries_are_whole_again():
-    stream, transcript = Stream(), Transcript({})
+    stream, output_log = Stream(), OutputLog({})
     text = ("€" * 2000 + "\n" + "ä" * 10 + "\n").encode()
-    tell(stream, transcript, Printed(1, 0, "stdout", 0, text[:3001]), Printed(1, 0, "stdout", 3001, text[3001:]))
+    tell(stream, output_log, Printed(1, 0, "stdout", 0, text[:3001]), Printed(1, 0, "stdout", 3001, text[3001:]))
     for entry in stream.entries.values():
         for _, part in entry.parts:
             part.decode()
@@ -188,7 +188,7 @@ def test_lines_are_not_joined_over_what_is_missing():
     )
 )
 def test_whatever_is_printed_is_kept_in_order_and_bounded(turns):
-    stream, transcript = Stream(), Transcript({})
+    stream, output_log = Stream(), OutputLog({})
     written: dict[int, list[tuple[str, bytes]]] = {}
     late: list[tuple[list[Entry], list[str]]] = []
     index = 0
@@ -201,11 +201,11 @@ def test_whatever_is_printed_is_kept_in_order_and_bounded(turns):
             printed.append(Printed(1, index, name, at, text))
             parts.append((name, text))
             at += len(text)
-        gone, new = transcript.add(printed)
+        gone, new = output_log.add(printed)
         late.append((new, stream.add(gone, new)))
         if is_answered:
             for entries, ids in late:
-                transcript.stored(entries, ids)
+                output_log.stored(entries, ids)
             late.clear()
         assert all(0 < entry.size <= 1000 for entry in stream.entries.values())
     for index, parts in written.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nbqueue.store.requests import CancelBatch, CancelJob
+from nbqueue.store.requests.running import CancelBatch, CancelJob
 from nbqueue.worker.stopping import Cancels
 
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import errors, machine
-from nbqueue.store.reaper import Sweeper
+from nbqueue.store.reaper import Reaper
 
 
 def alive(pid: int) -> bool:
@@ -49,7 +49,7 @@ def test_a_time_limit_ends_python_code_and_runs_its_finally(q, worker, tmp_path)
     assert cleaned.exists()
     (group,) = job.batch.failures()
     assert repr(group).startswith("<1x JobTimeout: it ran longer than its job_timeout of 0.5 seconds, first: job ")
-    assert "in spin" in group.traceback and "child.py" not in group.traceback
+    assert "in spin" in group.traceback and "nbqueue" not in group.traceback
 
 
 @pytest.mark.parametrize("how", ["sleeps in C", "ignores exceptions", "holds the GIL"])
@@ -472,7 +472,7 @@ def test_a_job_that_kills_its_worker_again_and_again_fails_and_its_neighbours_do
 
 def test_a_worker_that_lost_its_lease_cannot_write(q, workers, tmp_path, namespace):
     """Stopped, taken for dead, continued: what it did meanwhile counts for nothing."""
-    from nbqueue.store import requests
+    from nbqueue.store.requests import running
 
     seen = tmp_path / "seen"
 
@@ -487,7 +487,7 @@ def test_a_worker_that_lost_its_lease_cannot_write(q, workers, tmp_path, namespa
     wait_until(lambda: len(pids_in(seen)) == 1)
     first.send_signal(signal.SIGSTOP)
     (state,) = q.workers()
-    assert q.store.call(requests.reap(state.id, state.beat, "it was stopped")) == 1
+    assert q.store.call(running.reap(state.id, state.beat, "it was stopped")) == 1
     workers.start(children=1)
     result = job.result(timeout=20)
     first.send_signal(signal.SIGCONT)
@@ -582,9 +582,9 @@ def test_a_worker_of_a_name_waits_until_the_one_on_another_machine_is_known_to_b
     assert q.enqueue(abs, -1).result(timeout=20) == 1
     (found,) = (worker for worker in q.workers() if worker.id == former.id)
     assert job.get_status() == "started", "it may live"
-    sweeper = Sweeper()
-    assert sweeper.requests([found], {}, 0.0) == []
-    requests = [request for now in (8.0, 16.0, 24.0) for request in sweeper.requests([found], {}, now)]
+    reaper = Reaper()
+    assert reaper.requests([found], {}, 0.0) == []
+    requests = [request for now in (8.0, 16.0, 24.0) for request in reaper.requests([found], {}, now)]
     assert [q.store.call(request) for request in requests] == [1]
     wait_until(lambda: len(pids_in(seen)) == 2)
     go.touch()

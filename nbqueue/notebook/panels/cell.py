@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.cells.capture import Content
+from nbqueue.cells.joiner import Content
 from nbqueue.cells.messages import MOST_READ, Native, decode_message, last_line
 from nbqueue.client.arriving import Promise
 from nbqueue.client.job import Job
+from nbqueue.notebook import markup
 from nbqueue.notebook.panels.batch import Host
 from nbqueue.notebook.panels.job import JobPanel
 from nbqueue.notebook.panels.redraw import REDRAW, Relay
-from nbqueue.view import markup
+from nbqueue.view.shown import BatchShown
 from nbqueue.view.snapshot import Follower
+from nbqueue.view.words import clock
 
 log = logging.getLogger("nbqueue.panel")
 
@@ -50,7 +52,7 @@ class CellPanel(JobPanel):
         self._relay = Relay(f"{self._display_id}-slot")
         self._follower = Follower(self.batch, self._label)
         self._after = ""
-        self._seen: markup.BatchShown | None = None
+        self._seen: BatchShown | None = None
         self._bundle_now: dict[str, Any] = {}
 
     def _name(self) -> str:
@@ -156,15 +158,17 @@ class CellPanel(JobPanel):
             words = seen.words if seen is not None else "waiting"
         else:
             since = next((seconds for _, seconds in seen.now), None)
-            words = "running" if since is None else f"running for {markup.clock(since)}"
+            words = "running" if since is None else f"running for {clock(since)}"
         if self._brings:
             words += f", brings back {_listed(self._brings)}"
         return markup.job_title(self._label, status, words, f"job {self.job.id}")
 
     def _notes(self, status: str) -> str:
-        notice = self._seen.notice if self._seen is not None and not self.problem else ""
         line = last_line(self._relay.area.outputs) if self._is_reloaded else ""
-        found = [super()._notes(status), markup.notice(notice, "running") if notice else ""]
+        found = [
+            super()._notes(status),
+            markup.launched(self._seen) if self._seen is not None and not self.problem else "",
+        ]
         return "".join(found) + (markup.output_lines([line]) if line else "")
 
     def _look_for_problem(self, status: str) -> str:

@@ -12,8 +12,10 @@ from IPython import display as ipython_display
 
 from nbqueue import errors
 from nbqueue.client.job import Job
-from nbqueue.notebook.panels.batch import CANCEL, Box, Button, Host, in_thread, write
-from nbqueue.view import markup
+from nbqueue.notebook import markup
+from nbqueue.notebook.panels.batch import CANCEL, Host
+from nbqueue.notebook.widgets import Box, Button, in_thread, write
+from nbqueue.view.words import clock, time_of_day, took
 
 display: Any = ipython_display.display
 
@@ -183,7 +185,7 @@ class JobPanel:
 
     def _live_html(self, status: str) -> str:
         words = "waiting" if status == "queued" else "running"
-        words += f" for {markup.clock(time.monotonic() - self._seen_at)}"
+        words += f" for {clock(time.monotonic() - self._seen_at)}"
         return markup.job_title(self._label, status, words, f"job {self.job.id}")
 
     def _html(self, status: str, words: str = "") -> str:
@@ -197,11 +199,11 @@ class JobPanel:
         duration, ended_at = self.job.duration, self.job.ended_at
         words = status
         if duration is not None:
-            words += f" {'after' if status == 'failed' else 'in'} {markup.took(duration)}"
+            words += f" {'after' if status == 'failed' else 'in'} {took(duration)}"
         self._words = words + self._more_words(status)
         right = [f"job {self.job.id}"]
         if ended_at is not None:
-            right.append(markup.time_of_day(datetime.timestamp(ended_at)))
+            right.append(time_of_day(datetime.timestamp(ended_at)))
         return markup.job_line(self._label, status, self._words, right, self._below(status), is_framed=is_framed)
 
     def _more_words(self, status: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbqueue.cells.capture import Content
+from nbqueue.cells.joiner import Content
 from nbqueue.cells.messages import Area, Native, visible
 
 REDRAW: Native = ("redraw", {})

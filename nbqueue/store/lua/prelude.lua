@@ -1,4 +1,4 @@
--- What several transitions share; put in front of each of them. Names and types of keys: see store.py.
+-- What several transitions share; put in front of each of them. Names and types of keys: see keys.py.
 local prefix = KEYS[1]
 
 local function batch_key(id) return prefix .. 'batch:' .. id end

@@ -1,0 +1,46 @@
+"""Exceptions of jobs in words, without our own frames."""
+
+from __future__ import annotations
+
+import traceback
+import types
+from pathlib import Path
+
+from nbqueue import errors
+from nbqueue.payload.outcomes import Failure, pack_exception
+
+_OURS = {__file__, *(str(Path(__file__).parents[1] / "cells" / name) for name in ("run.py", "shell.py"))}
+"""Files whose frames stand around those of user code in tracebacks."""
+
+
+def _of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
+    """A traceback without what is ours at its beginning and, after a stop, at its end."""
+    kept: list[types.TracebackType] = []
+    while frames is not None:
+        if kept or frames.tb_frame.f_code.co_filename not in _OURS:
+            kept.append(frames)
+        frames = frames.tb_next
+    while kept and kept[-1].tb_frame.f_code.co_filename in _OURS:
+        kept.pop()
+    found = None
+    for frame in reversed(kept):
+        found = types.TracebackType(found, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return found
+
+
+def describe(error: BaseException) -> Failure:
+    """An exception in words, and pickled where that can be undone."""
+    try:
+        text = "".join(traceback.format_exception(type(error), error, _of_user(error.__traceback__)))
+        message = str(error)
+    except Exception as broken:  # noqa: BLE001 - __str__ and __repr__ are user code too
+        text = message = f"{type(error).__qualname__} (it cannot be shown: {type(broken).__name__} in its __str__)"
+    module = type(error).__module__
+    name = type(error).__qualname__ if module in ("builtins", "__main__") else f"{module}.{type(error).__qualname__}"
+    if isinstance(error, errors.NbqueueError):
+        name = type(error).__qualname__
+    try:
+        pickled: bytes | None = pack_exception(error)
+    except Exception:  # noqa: BLE001 - the text is kept, and says what happened
+        pickled = None
+    return Failure(name, message, text, pickled)

@@ -1,0 +1,185 @@
+"""Calls become blocks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.backend import Backend
+from nbqueue.client.codes import Codes
+from nbqueue.payload.calls import alone, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.memory import Buffers
+from nbqueue.payload.records import Blob, Pieces, size_of
+
+_MOST_CALLS = 256
+"""Calls in a block at most."""
+
+_BLOCK_BYTES = 64 * 1024
+"""Bytes of a block, about."""
+
+_LARGE = 16 * 1024
+"""Bytes of a call that is stored by itself."""
+
+LIGHT = frozenset({int, float, bool, complex, type(None)})
+"""Types of which this is not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of one function; make it with `nbqueue.call`."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] | None = None
+
+
+class Packer:
+    """Packs calls of one form."""
+
+    def __init__(self, backend: Backend, codes: Codes) -> None:
+        self._seal = backend.seal
+        self._codes = codes
+        self._buffers = Buffers()
+
+    def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        raise NotImplementedError
+
+    def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
+        """A record of plain values, where that is possible."""
+        raise NotImplementedError
+
+    def calls_per_block(self, items: list[Any]) -> int:
+        """How many calls make a block, from the size of the first ones."""
+        sizes = []
+        for position, item in enumerate(items):
+            _, args, kwargs = self.call(item)
+            sizes.append(size_of(self._entry(position, 0, args, kwargs)))
+        if not sizes:
+            return _MOST_CALLS
+        return max(1, min(_MOST_CALLS, _BLOCK_BYTES * len(sizes) // sum(sizes)))
+
+    def _entry(self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pieces:
+        try:
+            return pack_arguments(function, args, kwargs)
+        except errors.PayloadError as error:
+            raise type(error)(f"call {index}: {error}") from error.__cause__
+
+    def block(
+        self, batch: str, first: int, block: int, items: list[Any], functions: dict[bytes, bytes]
+    ) -> Iterator[tuple[str, Blob]]:
+        """The field of a block, and those of large calls in it."""
+        record = self.fast(batch, first, items, functions)
+        if record is not None and len(record) < 4 * _BLOCK_BYTES:
+            yield f"b{block}", record
+            return
+        digests: dict[bytes, int] = {}
+        entries = []
+        for index, item in enumerate(items, first):
+            digest, args, kwargs = self.call(item)
+            functions.setdefault(digest, b"")
+            number = digests.setdefault(digest, len(digests))
+            entry = self._entry(index, number, args, kwargs)
+            if len(items) > 1 and size_of(entry) > _LARGE:
+                yield (
+                    str(index),
+                    pack_entries(self._seal, batch, index, [digest], [alone(entry)], self._buffers),
+                )
+                entry = []
+            entries.append(entry)
+        yield f"b{block}", pack_entries(self._seal, batch, first, list(digests), entries, self._buffers)
+
+    def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
+        digest, args, kwargs = self.call(item)
+        functions.setdefault(digest, b"")
+        entry = self._entry(index, 0, args, kwargs)
+        return pack_entries(self._seal, batch, index, [digest], [entry], self._buffers)
+
+
+def weight_of(value: Any, depth: int = 2) -> int:
+    """Bytes of an item, as far as can be seen without pickling it."""
+    kind = type(value)
+    if kind in (bytes, str, bytearray):
+        return len(value)
+    if kind in LIGHT:
+        return 0
+    if kind is Call:
+        return weight_of((*value.args, *(value.kwargs or {}).values()), depth)
+    if kind in (tuple, list, dict):
+        parts = value.values() if kind is dict else value
+        return sum(weight_of(part, depth - 1) for part in itertools.islice(parts, 1000)) if depth else 0
+    if not hasattr(kind, "nbytes"):
+        return 0
+    try:
+        return int(value.nbytes)  # of an array
+    except Exception:  # noqa: BLE001 - of something else: it is the user's code
+        return 0
+
+
+class ItemPacker(Packer):
+    """Calls of one function with one argument each."""
+
+    def __init__(self, backend: Backend, codes: Codes, digest: bytes) -> None:
+        super().__init__(backend, codes)
+        self._digest = digest
+
+    def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        return self._digest, (item,), {}
+
+    def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
+        functions.setdefault(self._digest, b"")
+        return pack_items(self._seal, batch, first, self._digest, items)
+
+
+class TuplePacker(ItemPacker):
+    """Calls of one function with several arguments each."""
+
+    def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        return self._digest, tuple(item), {}
+
+    def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
+        functions.setdefault(self._digest, b"")
+        return pack_tuples(self._seal, batch, first, self._digest, [tuple(item) for item in items])
+
+
+class CallPacker(Packer):
+    """Calls of functions that may differ."""
+
+    def __init__(self, backend: Backend, codes: Codes) -> None:
+        super().__init__(backend, codes)
+        self._digests: dict[int, tuple[Any, bytes]] = {}
+
+    def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        call = as_call(item)
+        known = self._digests.get(id(call.function))
+        if known is None or known[0] is not call.function:
+            known = self._digests[id(call.function)] = (call.function, self._codes.pack(call.function).digest)
+        return known[1], tuple(call.args), call.kwargs or {}
+
+    def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
+        return None
+
+    def calls_per_block(self, items: list[Any]) -> int:
+        return min(100, super().calls_per_block(items))  # a header has room for 127 functions
+
+
+def as_call(item: Any) -> Call:
+    """A call from `(func, args)`, `(func, args, kwargs)` or `nbqueue.call(...)`.
+
+    Raises
+    ------
+    UsageError
+        It is none of these.
+    """
+    if isinstance(item, Call):
+        return item
+    if isinstance(item, tuple) and 1 <= len(item) <= 3 and callable(item[0]):
+        args = item[1] if len(item) > 1 else ()
+        kwargs = item[2] if len(item) > 2 else {}
+        if isinstance(args, tuple | list) and isinstance(kwargs, dict):
+            return Call(item[0], tuple(args), kwargs)
+    raise errors.UsageError(
+        f"{item!r:.80} is not a call: (func, args), (func, args, kwargs) or nbqueue.call(func, *args, **kwargs) is"
+    )

@@ -1,0 +1,135 @@
+"""Records of calls."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+from nbqueue.payload.explain import cannot_pickle
+from nbqueue.payload.memory import Buffers
+from nbqueue.payload.pickling import IMMUTABLE, can_pickle, dumps, loads
+from nbqueue.payload.records import (
+    ATOMS,
+    LARGE_RECORD,
+    SEPARATE,
+    TUPLES,
+    Blob,
+    Pieces,
+    check_size,
+    entry_at,
+    size_of,
+    table_of,
+)
+from nbqueue.payload.seal import Seal
+
+_KWARGS = 0x80
+
+Call = tuple[bytes, tuple[Any, ...], dict[str, Any]]
+"""A call: the digest of its function, positional and keyword arguments."""
+
+
+def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[Any]) -> bytes | None:
+    """Neighbouring calls of one function with one argument each, if these are all immutable values, else None."""
+    if not set(map(type, items)) <= IMMUTABLE:
+        return None
+    pickled = pickle.dumps(items, 5)
+    if len(items) == 1:
+        check_size("the arguments of a call", len(pickled))
+    return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], [pickled])
+
+
+def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[tuple[Any, ...]]) -> bytes | None:
+    """The same for calls with several arguments."""
+    if not all(set(map(type, item)) <= IMMUTABLE for item in items):
+        return None
+    return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickle.dumps(items, 5)])
+
+
+def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pieces:
+    """One call as an entry of its own; `function` is the position of its digest in the record's header.
+
+    Raises
+    ------
+    CannotPickle
+        Names the argument, and what of it cannot be pickled.
+    TooLarge
+        Above 512 MB.
+    """
+    try:
+        flags, both = (_KWARGS, (args, kwargs)) if kwargs else (0, args)
+        entry = [bytes([function | flags]), *dumps(both)]
+    except Exception as error:
+        for name, value in [*enumerate(args), *kwargs.items()]:
+            what = f"argument {name}" if isinstance(name, int) else f"argument {name!r}"
+            if not can_pickle(value):
+                raise cannot_pickle(what, value, error) from error
+        raise cannot_pickle("the arguments", args, error) from error
+    check_size("the arguments of a call", size_of(entry))
+    return entry
+
+
+def alone(entry: Pieces) -> Pieces:
+    """The entry of a call for a record of its own, whose header names its function only."""
+    return [bytes([entry[0][0] & _KWARGS]), *entry[1:]]
+
+
+def pack_entries(
+    seal: Seal,
+    batch: str,
+    first: int,
+    digests: Sequence[bytes],
+    entries: Sequence[Pieces],
+    buffers: Buffers | None = None,
+) -> Blob:
+    """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
+    body = table_of(entries)
+    place = b"calls", batch, first, SEPARATE, len(entries), digests, body
+    return seal.close(*place) if buffers is None or size_of(body) < LARGE_RECORD else seal.close_large(buffers, *place)
+
+
+class Calls:
+    """A verified record of neighbouring calls, unpickled one by one.
+
+    Parameters
+    ----------
+    once : bool
+        Each is asked for once, and nobody else has the record: large buffers need not be copied.
+
+    Raises
+    ------
+    SignatureError, CorruptPayload
+        See `Seal.open`.
+    """
+
+    def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
+        self.first = first
+        self._once = once
+        self._record = record_ = seal.open(b"calls", batch, first, record)
+        self.count = record_.count
+        self._list: list[Any] | None = None
+        if record_.layout in (ATOMS, TUPLES):
+            self._list = pickle.loads(record_.body)
+
+    def atoms(self) -> list[Any] | None:
+        """The single arguments of all calls, where the record is of that layout: the fast way."""
+        return self._list if self._record.layout == ATOMS else None
+
+    def digest(self) -> bytes:
+        return self._record.digests[0]
+
+    def is_elsewhere(self, index: int) -> bool:
+        """Whether the call is large and stored by itself."""
+        if self._list is not None:
+            return False
+        return not entry_at(self._record.body, self.count, index - self.first)
+
+    def __getitem__(self, index: int) -> Call:
+        offset = index - self.first
+        if self._list is not None:
+            value = self._list[offset]
+            return self._record.digests[0], value if self._record.layout == TUPLES else (value,), {}
+        entry = entry_at(self._record.body, self.count, offset)
+        function, loaded = entry[0], loads(entry[1:], once=self._once)
+        args, kwargs = loaded if function & _KWARGS else (loaded, {})
+        return self._record.digests[function & ~_KWARGS], args, kwargs

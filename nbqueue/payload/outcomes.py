@@ -1,0 +1,219 @@
+"""Records of outcomes: what calls returned, or how they failed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.payload.explain import cannot_pickle
+from nbqueue.payload.memory import Buffers
+from nbqueue.payload.pickling import IMMUTABLE, Pickler, dumps, loads
+from nbqueue.payload.records import (
+    ATOMS,
+    FAILURE,
+    LARGE_RECORD,
+    SEPARATE,
+    Blob,
+    Pieces,
+    check_size,
+    entry_at,
+    size_of,
+    table_of,
+)
+from nbqueue.payload.seal import Seal
+
+FINISHED, FAILED = 1, 2
+
+_OUTCOME = struct.Struct("<BBdB")
+
+
+def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, Pieces]:
+    """Layout and body for objects of which none may see another."""
+    if set(widths) <= IMMUTABLE:
+        return ATOMS, [pickle.dumps(objects, 5)]
+    return SEPARATE, table_of([[obj.entry] if type(obj) is PackedValue else dumps(obj) for obj in objects])
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a call failed, in words, and the exception itself where it can be pickled."""
+
+    type: str
+    message: str
+    traceback: str
+    pickled: bytes | None = None
+
+    @property
+    def digest(self) -> str:
+        """Equal for failures of the same type and message."""
+        return hashlib.sha256(f"{self.type}\0{self.message}".encode("utf-8", "replace")).hexdigest()[:12]
+
+    def exception(self) -> BaseException | None:
+        """The exception, rebuilt; None where that is not possible here."""
+        if self.pickled is None:
+            return None
+        try:
+            error = pickle.loads(self.pickled)
+        except Exception:  # noqa: BLE001 - constructors and missing modules raise anything; the text is kept
+            return None
+        return error if isinstance(error, BaseException) else None
+
+
+def pack_exception(error: BaseException) -> bytes:
+    """An exception, without its traceback, as bytes that have been seen to give it back.
+
+    Raises
+    ------
+    Exception
+        It cannot be pickled, or not be rebuilt: constructors with several arguments often cannot.
+    """
+    file = io.BytesIO()
+    Pickler(file).dump(error)
+    pickled = file.getvalue()
+    rebuilt = pickle.loads(pickled)
+    if type(rebuilt).__qualname__ != type(error).__qualname__:
+        raise errors.CannotPickle(f"a {type(error).__qualname__} becomes a {type(rebuilt).__qualname__}")
+    return pickled
+
+
+@dataclass(frozen=True, slots=True)
+class PackedValue:
+    """What a call returned, as it was then: the next call may return the same object, changed."""
+
+    entry: bytes
+
+
+def pack_value(value: Any) -> PackedValue:
+    """Pickle what a call returned; `pack_outcomes` takes it in the place of the value.
+
+    Raises
+    ------
+    CannotPickle
+    TooLarge
+        Above 512 MB.
+    """
+    try:
+        packed = dumps(value)
+    except Exception as error:
+        raise cannot_pickle("the result", value, error) from error
+    check_size("the result", size_of(packed))
+    return PackedValue(b"".join(packed))
+
+
+def pack_outcomes(
+    seal: Seal,
+    batch: str,
+    first: int,
+    values: list[Any],
+    durations: Sequence[float],
+    *,
+    started: float,
+    worker: str,
+    attempt: int = 1,
+    holes: Sequence[int] = (),
+    buffers: Buffers | None = None,
+) -> Blob:
+    """What neighbouring calls returned, as one record; `holes` are offsets of those that did not, recorded elsewhere.
+
+    Raises
+    ------
+    CannotPickle
+        One of the values cannot be pickled; which, a record for each alone tells.
+    TooLarge
+        Above 512 MB.
+    """
+    try:
+        layout, packed = _many(values, map(type, values))
+    except Exception as error:
+        raise cannot_pickle("the result", values[0], error) from error
+    check_size("the result", size_of(packed))
+    body = [_outcome_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
+    place = b"outcomes", batch, first, layout, len(values), (), body
+    return seal.close(*place) if buffers is None or size_of(body) < LARGE_RECORD else seal.close_large(buffers, *place)
+
+
+def pack_failure(
+    seal: Seal, batch: str, index: int, failure: Failure, *, started: float, duration: float, worker: str, attempt: int
+) -> bytes:
+    """How one call failed, as a record."""
+    packed = pickle.dumps((failure.type, failure.message, failure.traceback, failure.pickled), 5)
+    body: Pieces = [_outcome_meta(FAILED, attempt, started, worker, [duration], ()), packed]
+    return seal.close(b"outcomes", batch, index, FAILURE, 1, (), body)
+
+
+def _outcome_meta(
+    status: int, attempt: int, started: float, worker: str, durations: Sequence[float], holes: Sequence[int]
+) -> bytes:
+    name = worker.encode()[:255]
+    head = _OUTCOME.pack(status, min(attempt, 255), started, len(name))
+    return b"".join((head, name, struct.pack(f"<{len(durations)}fH{len(holes)}H", *durations, len(holes), *holes)))
+
+
+class Outcomes:
+    """A verified record of the outcomes of neighbouring calls.
+
+    Parameters
+    ----------
+    once : bool
+        Each value is asked for once, and nobody else has the record: large buffers need not be copied.
+
+    Raises
+    ------
+    SignatureError, CorruptPayload
+        See `Seal.open`.
+    """
+
+    def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
+        self._once = once
+        opened = seal.open(b"outcomes", batch, first, record)
+        self.first, self.count = first, opened.count
+        self._layout = opened.layout
+        body = opened.body
+        status, self.attempt, self.started, length = _OUTCOME.unpack_from(body)
+        position = _OUTCOME.size + length
+        self.is_failed = status == FAILED
+        self.worker = bytes(body[_OUTCOME.size : position]).decode()
+        self._durations = body[position : position + 4 * self.count]
+        position += 4 * self.count
+        (number,) = struct.unpack_from("<H", body, position)
+        self.holes = frozenset(struct.unpack_from(f"<{number}H", body, position + 2)) if number else frozenset()
+        self._body = body[position + 2 + 2 * number :]
+        self._list: list[Any] | None = None
+
+    def __contains__(self, index: int) -> bool:
+        return 0 <= index - self.first < self.count and (index - self.first) not in self.holes
+
+    def duration(self, index: int) -> float:
+        """Seconds that the call took."""
+        (seconds,) = struct.unpack_from("<f", self._durations, 4 * (index - self.first))
+        return float(seconds)
+
+    def started_at(self, index: int) -> float:
+        """When the call started, in seconds since the epoch by the clock of the worker's host."""
+        before = struct.unpack_from(f"<{index - self.first}f", self._durations)
+        return float(self.started + sum(before))
+
+    def atoms(self) -> list[Any] | None:
+        """The values of all calls, where the record is of that layout and none failed: the fast way."""
+        return self._load() if self._layout == ATOMS and not self.holes else None
+
+    def _load(self) -> list[Any]:
+        if self._list is None:
+            self._list = pickle.loads(self._body)
+        return self._list
+
+    def value(self, index: int) -> Any:
+        """What the call returned, unpickled anew at each call unless nobody can change it."""
+        if self._layout == ATOMS:
+            return self._load()[index - self.first]
+        return loads(entry_at(self._body, self.count, index - self.first), once=self._once)
+
+    def failure(self) -> Failure:
+        """How the call failed."""
+        return Failure(*pickle.loads(self._body))

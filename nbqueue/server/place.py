@@ -1,0 +1,173 @@
+"""Where the server's files are, and the lock on them."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from nbqueue import machine, settings
+from nbqueue.errors import ServerError
+from nbqueue.server.binary import OLDEST, Binary
+
+SOCKET_PATH_LIMIT = 103  # bytes; macOS, Linux has four more
+
+NETWORK_DISKS = {"afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "glusterfs", "gpfs"}
+
+NETWORK_DISKS |= {"lustre", "nfs", "nfs4", "panfs", "smb3", "smbfs", "wekafs"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The directory of a server, and a note if it is a temporary one."""
+
+    directory: Path
+    family: str
+    note: str | None
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "server.log"
+
+    @property
+    def configuration(self) -> Path:
+        return self.directory / "server.conf"
+
+
+def open_home(home: Path | None) -> tuple[Path, str | None]:
+    """The home, made if need be, or a temporary one and a note that says so."""
+    if not hasattr(os, "getuid"):
+        raise ServerError("The embedded server needs Linux or macOS. Set NBQUEUE_URL, or work in WSL.")
+    home = (home or settings.home()).absolute()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.access(home, os.W_OK | os.X_OK):
+            return home.resolve(), None
+        reason = "it is read-only for you"
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ServerError(f"{home} cannot be made: {error_in_words(error, home.parent)}") from error
+        reason = str(error.strerror)
+    temporary = private_directory(_temporary() / f"home-{_short_hash(home)}")
+    return temporary, (
+        f"{home} cannot be written ({reason}), so jobs are kept in {temporary} and do not survive a reboot. "
+        f"Set NBQUEUE_HOME to a directory of yours."
+    )
+
+
+def find_place(home: Path | None, binary: Binary | None) -> Place:
+    """Where the server of this binary is, or one of the other family if that is what runs."""
+    base, note = open_home(home)
+    families = [binary.family] if binary else []
+    if settings.server_binary() is None:
+        families += [family for family in OLDEST if family not in families]
+    host = f"-{os.uname().nodename}" if machine.file_system(base) in NETWORK_DISKS else ""
+    places = [Place(base / f"{family}{host}", family, note) for family in families]
+    return next((place for place in places if is_held(place)), places[0])
+
+
+def _temporary() -> Path:
+    """This user's directory below /tmp; always the same, whatever TMPDIR says today."""
+    root = Path("/tmp")
+    if not os.access(root, os.W_OK | os.X_OK):
+        import tempfile
+
+        root = Path(tempfile.gettempdir())
+    return private_directory(root / f"nbqueue-{os.getuid()}")
+
+
+def private_directory(directory: Path) -> Path:
+    """The directory, made if need be, and nobody else's: somebody could have been waiting for us in /tmp."""
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        found = directory.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            if found.st_mode & 0o077:
+                directory.chmod(0o700)
+            return directory
+    except OSError as error:
+        raise ServerError(f"{directory} cannot be used: {error_in_words(error, directory.parent)}") from error
+    raise ServerError(
+        f"{directory} is a symbolic link or belongs to another user, and is not safe to use. "
+        f"Remove it, or set NBQUEUE_HOME and XDG_RUNTIME_DIR to directories of yours."
+    )
+
+
+def is_private(directory: Path) -> bool:
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def recorded_socket(place: Place) -> Path | None:
+    """Where the last server put its socket: whoever started it may have another XDG_RUNTIME_DIR than this process."""
+    try:
+        socket = Path(os.fsdecode((place.directory / "address").read_bytes()))
+    except OSError:
+        return None
+    return socket if socket.name == _socket_name(place) else None  # not that of a home of which this is a copy
+
+
+def choose_socket(place: Place) -> Path:
+    name = _socket_name(place)
+    recorded = recorded_socket(place)
+    if recorded and is_private(recorded.parent) and os.access(recorded.parent, os.W_OK):
+        return recorded  # clients that have lost their server look for it there
+    runtime = Path(os.environ.get("XDG_RUNTIME_DIR", ""))
+    fits = len(os.fsencode(runtime / "nbqueue" / name)) <= SOCKET_PATH_LIMIT
+    if fits and runtime.is_absolute() and os.access(runtime, os.W_OK | os.X_OK):
+        found = runtime.stat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
+            return private_directory(runtime / "nbqueue") / name
+    socket = _temporary() / name
+    if len(os.fsencode(socket)) > SOCKET_PATH_LIMIT:
+        raise ServerError(f"{socket} is too long for a socket. Set XDG_RUNTIME_DIR to a short directory of yours.")
+    return socket
+
+
+def _socket_name(place: Place) -> str:
+    return f"{_short_hash(place.directory)}.sock"
+
+
+def _short_hash(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+
+
+def is_held(place: Place) -> bool:
+    """Whether a server lives or is being started. A shared lock: two that look at once do not see each other."""
+    if not os.path.lexists(place.directory / "lock"):
+        return False
+    lock = take_lock(place, exclusive=False)
+    if lock is not None:
+        os.close(lock)
+    return lock is None
+
+
+def take_lock(place: Place, *, exclusive: bool) -> int | None:
+    """A descriptor that holds the lock, or None if somebody else does."""
+    import fcntl
+
+    descriptor = None
+    try:
+        descriptor = os.open(place.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except OSError as error:
+        if descriptor is not None:
+            os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise ServerError(f"{place.directory} cannot be locked: {error_in_words(error, place.directory)}") from error
+    return descriptor
+
+
+def error_in_words(error: OSError, directory: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk of {directory} is full. Make room, or set NBQUEUE_HOME to a directory on another disk."
+    if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+        return f"its disk does not know locks or links ({error}). Set NBQUEUE_HOME to a directory on a local disk."
+    return f"{error}. Give it back to yourself, or set NBQUEUE_HOME to a directory that you can write."

@@ -1,0 +1,181 @@
+"""Requests that read, and the states that they are answered with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.payload.records import Blob
+from nbqueue.store.requests.request import Request, request_to
+from nbqueue.store.requests.running import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """One job as Redis knows it."""
+
+    state: str
+    """'ended', 'canceled', 'started', 'queued' or 'unknown'."""
+    own: Blob
+    block: Blob
+    attempts: int
+    worker: str
+
+
+def job(batch: str, index: int) -> Request[JobState | None]:
+    def read(reply: list[Any]) -> JobState | None:
+        if not reply:
+            return None
+        return JobState(reply[0].decode(), reply[1], reply[2], int(reply[3]), reply[4].decode())
+
+    return request_to("job", read, batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRecords:
+    """Records of outcomes by field: blocks 'b0', jobs '17'. Jobs below `stop` have been read."""
+
+    stop: int
+    per_block: int
+    records: dict[str, Blob]
+
+
+def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None]:
+    def read(reply: list[Any]) -> OutcomeRecords | None:
+        if not reply:
+            return None
+        names = (name.decode() for name in reply[2::2])
+        return OutcomeRecords(reply[0], reply[1], dict(zip(names, reply[3::2], strict=True)))
+
+    return request_to("outcomes", read, batch, start, stop)
+
+
+def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | None]:
+    """Calls per block, the record of the job's block, its own record, and the token of records in bulk."""
+
+    def read(reply: list[Any]) -> tuple[int, bytes, bytes, str] | None:
+        return (reply[0], reply[1], reply[2], reply[3].decode()) if reply else None
+
+    return request_to("calls", read, batch, index)
+
+
+def printed(batch: str, index: int) -> Request[list[Entry]]:
+    """What a job has printed in all its attempts, the oldest entry first."""
+    return request_to("printed", read_entries, batch, index)
+
+
+def read_entries(reply: Sequence[Sequence[Any]]) -> list[Entry]:
+    """Entries of the output of a batch from what XRANGE answers."""
+    found = []
+    for id, fields in reply:
+        index, attempt, at = map(int, fields[1].split())
+        parts = [(name.decode(), text) for name, text in zip(fields[2::2], fields[3::2], strict=True)]
+        found.append(Entry(index, attempt, at, parts, id.decode()))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class BatchState:
+    """A batch as Redis knows it at one moment."""
+
+    id: str
+    queue: str
+    environment: str
+    per_block: int
+    about: dict[str, Any]
+    total: int
+    started: int
+    finished: int
+    failed: int
+    canceled: int
+    busy: float
+    """Seconds that its jobs took, all together."""
+    submitted_at: float
+    ended_at: float | None
+    is_submitting: bool
+    is_paused: bool
+    is_canceled: bool
+    is_retried: bool
+    reason: str
+    """Why it was canceled."""
+    result_ttl: int = 0
+
+    @property
+    def queued(self) -> int:
+        return self.total - self.started - self.ended
+
+    @property
+    def ended(self) -> int:
+        return self.finished + self.failed + self.canceled
+
+    @property
+    def done(self) -> bool:
+        return not self.is_submitting and self.ended >= self.total
+
+
+def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
+    """A batch from what HGETALL answers for it."""
+    h = dict(zip(fields[::2], fields[1::2], strict=True))
+    if b"total" not in h:
+        return None
+    ended_at = h.get(b"ended_at")
+    try:
+        about = json.loads(h[b"about"])
+    except ValueError as error:
+        raise errors.CorruptPayload(f"batch {id}: its description is not what nbqueue wrote ({error})") from error
+    return BatchState(
+        id, h[b"queue"].decode(), h[b"environment"].decode(), int(h[b"per_block"]), about,
+        int(h[b"total"]), int(h[b"started"]), int(h[b"finished"]), int(h[b"failed"]), int(h[b"canceled"]),
+        int(h[b"busy"]) / 1e6, float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
+        b"is_submitting" in h, b"is_paused" in h, b"is_canceled" in h, b"is_retried" in h,
+        h.get(b"reason", b"").decode(), int(h[b"result_ttl"]),
+    )  # fmt: skip
+
+
+def batches(most: int, queue: str = "") -> Request[list[BatchState]]:
+    def read(reply: list[Any]) -> list[BatchState]:
+        states = (batch_state(id.decode(), h) for id, h in zip(reply[::2], reply[1::2], strict=True))
+        return [state for state in states if state]
+
+    return request_to("batches", read, most, queue)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker as Redis knows it."""
+
+    id: str
+    beat: int
+    leases: int
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What people call it; others may be called the same. The id is of one process only."""
+        return self.fields.get("name") or self.id
+
+    @property
+    def queues(self) -> list[str]:
+        return self.fields.get("queues", "").split()
+
+    @property
+    def environment(self) -> str:
+        return self.fields.get("environment", "")
+
+    @property
+    def children(self) -> int:
+        return int(self.fields.get("children", "0"))
+
+
+def workers() -> Request[list[WorkerState]]:
+    def read(reply: list[Any]) -> list[WorkerState]:
+        found = []
+        for id, leases, h in zip(reply[::3], reply[1::3], reply[2::3], strict=True):
+            fields = {k.decode(): v.decode("utf-8", "replace") for k, v in zip(h[::2], h[1::2], strict=True)}
+            found.append(WorkerState(id.decode(), int(fields.get("beat", "0")), leases, fields))
+        return found
+
+    return request_to("workers", read)

@@ -1,0 +1,279 @@
+"""Requests of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue.payload.records import Blob
+from nbqueue.store.requests.request import BULK, Bulk, Request, Run, as_text, request_to
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A leased run, with the records of the calls that it needs."""
+
+    number: int
+    batch: str
+    start: int
+    stop: int
+    kind: str
+    """'' usual, 's' suspect (a worker died with it), 'x' suspect and alone on this worker."""
+    per_block: int
+    about: bytes
+    has_attempts: bool
+    """Some jobs of the batch ran before: outcomes are recorded job by job."""
+    attempts: dict[int, int]
+    calls: list[tuple[str, bytes]]
+    bulk: list[tuple[str, str]]
+    """Further records, and the fields of `batch:<id>:calls:bulk` that hold them."""
+    is_more: bool
+    """Further jobs of the batch wait."""
+
+
+GONE = "gone"
+
+
+def claim(
+    worker: str,
+    number: int,
+    environment: str,
+    queues: Sequence[str],
+    *,
+    children: int,
+    target: float,
+    most_jobs: int = 4096,
+    most_bytes: int = 4_000_000,
+) -> Request[Claimed | str | None]:
+    """A run, None if there is nothing to do, or GONE if the worker was taken for dead. `target`: seconds of work."""
+
+    def read(reply: list[Any]) -> Claimed | str | None:
+        if not reply:
+            return None
+        if reply[0] == b"gone":
+            return GONE
+        attempts, calls, bulk, is_more = reply[8:]
+        return Claimed(
+            number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
+            dict(zip(attempts[::2], attempts[1::2], strict=True)),
+            [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
+            [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
+            bool(is_more),
+        )  # fmt: skip
+
+    return request_to(
+        "claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes, *queues
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FailureNote:
+    """What is counted of a failure: the digest that identical ones share, and a summary for who looks."""
+
+    index: int
+    digest: str
+    summary: str
+
+
+POINTER = b"@"
+"""Begins the record of an outcome that says which field of `batch:<id>:outcomes:bulk` holds it."""
+
+
+def finish(
+    worker: str,
+    number: int,
+    batch: str,
+    run: Run,
+    busy: float,
+    records: Sequence[tuple[str, Blob]],
+    failures: Sequence[FailureNote] = (),
+    *,
+    bulk_from: int | None = BULK,
+) -> Request[str]:
+    """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone' (no such batch). `busy` is in seconds.
+
+    Without `bulk_from` the script writes everything, which passes when memory is full: it begins with deleting.
+    """
+    bulk = []
+    if bulk_from is not None:
+        failed = {str(note.index) for note in failures}
+        # The names tell the lease: what a worker writes that has lost it is nobody's.
+        bulk = [
+            (f"{worker}:{number}:{name}", record)
+            for name, record in records
+            if len(record) >= bulk_from and name not in failed
+        ]
+        pointers = {field.rpartition(":")[2]: POINTER + field.encode() for field, _ in bulk}
+        records = [(name, pointers.get(name, record)) for name, record in records]
+    arguments: list[Blob | str | float] = [
+        worker, number, batch, run[0], run[1], int(busy * 1e6), len(records), len(failures),
+    ]  # fmt: skip
+    for name, record in records:
+        arguments += (name, record)
+    for note in failures:
+        arguments += (note.index, note.digest, note.summary)
+    keep = Bulk(f"batch:{batch}:outcomes:bulk", bulk) if bulk else None
+    return request_to("finish", as_text, *arguments, bulk=keep)
+
+
+def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]:
+    """'ok' or 'lost'. `death` tells how a process died of the first job."""
+    return request_to("release", as_text, worker, number, run[0], run[1], death)
+
+
+@dataclass(slots=True)
+class Entry:
+    """Text that a job has printed, as one entry of the stream `batch:<id>:output`."""
+
+    index: int
+    attempt: int
+    at: int
+    """How many bytes this attempt had printed before."""
+    parts: list[tuple[str, bytes]]
+    """The streams ('stdout', 'stderr') and what was written to them, in order."""
+    id: str = ""
+    """What the stream calls it; '' before it is stored."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of its text."""
+        return sum(len(text) for _, text in self.parts)
+
+
+MOST_ENTRIES = 1000
+"""Entries of the output of a batch; the oldest go."""
+
+
+def output(
+    worker: str,
+    number: int,
+    batch: str,
+    sequence: int,
+    replaced: Sequence[str],
+    entries: Sequence[Entry],
+    *,
+    most: int = MOST_ENTRIES,
+) -> Request[list[str] | str]:
+    """The ids of the entries, in their order; or 'done' before, 'lost' (the lease is not this worker's) or 'gone'.
+
+    `sequence` is greater than in all requests before. An id is '' where an entry's job is not in the lease (any more).
+    """
+    arguments: list[str | float | bytes] = [
+        worker, number, batch, sequence, most, len(replaced), len(entries), *replaced,
+    ]  # fmt: skip
+    for entry in entries:
+        arguments += (f"{entry.index} {entry.attempt} {entry.at}", len(entry.parts))
+        for part in entry.parts:
+            arguments += part
+
+    def read(reply: list[bytes]) -> list[str] | str:
+        return [id.decode() for id in reply[1:]] if reply[0] == b"ok" else reply[0].decode()
+
+    return request_to("output", read, *arguments)
+
+
+MOST_SHOWN = 10_000
+"""Messages of a cell; the oldest go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A Jupyter message that a job has put out."""
+
+    sequence: int
+    """From 1, in the order in which they were put out; 0 for the start of the job itself."""
+    kind: str
+    """'stream', 'display_data', 'update_display_data', 'execute_result', 'error' or 'clear_output'."""
+    content: Blob
+    """JSON."""
+    drop_before: int = 0
+    """Messages before this number are of no use any more."""
+    replaces: int = 0
+    """The number of one more; 0 if there is none."""
+
+
+START = Shown(0, "clear_output", b'{"wait": false}')
+"""That a cell is started, once more perhaps: what it put out before goes."""
+
+
+def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:
+    """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone'."""
+    return request_to(
+        "show", as_text, worker, number, batch, shown.sequence, shown.drop_before, shown.replaces, MOST_SHOWN,
+        shown.kind, shown.content,
+    )  # fmt: skip
+
+
+def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:
+    """Whether it is registered; not if it was before (`again`) and is not any more: it was taken for dead."""
+    return request_to("register", bool, worker, int(again), *(part for item in description.items() for part in item))
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """An order: take nothing new, finish what runs, leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelBatch:
+    """An order: cancel the jobs of a batch in the leases that the worker had when it was given."""
+
+    batch: str
+    upto: int
+    """Number of the newest of these leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """An order: cancel one job in the leases that the worker had when it was given."""
+
+    batch: str
+    index: int
+    upto: int
+    """Number of the newest of these leases."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOrder:
+    """What a client of another version may order."""
+
+    text: str
+
+
+Order = Stop | CancelBatch | CancelJob | UnknownOrder
+
+
+def _order(text: str) -> Order:
+    match text.split(" "):
+        case ["stop"]:
+            return Stop()
+        case ["cancel", batch, upto]:
+            return CancelBatch(batch, int(upto))
+        case ["cancel_job", batch, index, upto]:
+            return CancelJob(batch, int(index), int(upto))
+    return UnknownOrder(text)
+
+
+def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> Request[list[tuple[int, Order]] | None]:
+    """The orders that wait, numbered; None if the worker was taken for dead."""
+
+    def read(reply: list[bytes]) -> list[tuple[int, Order]] | None:
+        if reply[0] == b"gone":
+            return None
+        orders = (order.decode().partition(" ") for order in reply[1:])
+        return [(int(number), _order(text)) for number, _, text in orders]
+
+    return request_to("beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
+
+
+def reap(worker: str, beat: float | None, death: str) -> Request[int]:
+    return request_to("reap", int, worker, "" if beat is None else beat, death)
+
+
+def order(worker: str, what: str) -> Request[bool]:
+    return request_to("order", bool, worker, what)
+
+
+def wake(environment: str, queues: Iterable[str]) -> Request[int]:
+    return request_to("wake", int, environment, *queues)
