@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from nbqueue import settings
 from nbqueue.payload.seal import Seal
 from nbqueue.server import embedded
 from nbqueue.server.key import signing_key
+from nbqueue.store.connection import Source
 from nbqueue.store.store import Store
-
-if TYPE_CHECKING:
-    import redis
-
 
 NO_KEY = b"nbqueue: no key was given"
 """What payloads are signed with where nobody gave a key: it finds errors, and keeps nobody out."""
@@ -36,7 +32,7 @@ class Backend:
 
 
 def connect(
-    connection: str | redis.Redis | None = None,
+    connection: Source | None = None,
     *,
     namespace: str = "default",
     key: bytes | str | None = None,

@@ -111,3 +111,7 @@ class JobKilled(JobError):
 
 class NoWorkerWarning(UserWarning):
     """Somebody waits for jobs that no worker serves; the message says what to run."""
+
+
+class OptionWarning(UserWarning):
+    """An argument was taken for an option, and the function has a parameter of that name; told once."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -17,7 +16,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Do, Done, Show
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
+from nbqueue.store.description import Description
 
 _LONG = 1_000_000
 """Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
@@ -155,9 +155,9 @@ class Child:
         cells = self._cells
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
-        about = json.loads(run.about)
-        self._directory = about.get("directory") or self._home
-        self._use_path(about.get("path", []))
+        description = Description.from_json(run.description)
+        self._directory = description.directory or self._home
+        self._use_path(description.path)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._keeper = Keeper()
         self._printing.redirect()
@@ -297,7 +297,7 @@ class Child:
                 continue
             return
 
-    def _use_path(self, path: list[str]) -> None:
+    def _use_path(self, path: Sequence[str]) -> None:
         """Find the modules that the submitter finds."""
         for entry in self._path:
             with contextlib.suppress(ValueError):  # a job has removed it
@@ -307,7 +307,7 @@ class Child:
 
     def _failure(self, error: BaseException, run: Do) -> Failure:
         if isinstance(error, _Stopped):
-            limit = json.loads(run.about).get("timeout")
+            limit = Description.from_json(run.description).timeout or 0.0
             error = errors.JobTimeout(f"it ran longer than its job_timeout of {limit:g} seconds").with_traceback(
                 error.__traceback__
             )

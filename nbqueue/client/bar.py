@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbqueue import errors
-
-if TYPE_CHECKING:
-    from nbqueue.store.requests.looking import BatchState
-from nbqueue.client.display import Progress, _Shown
+from nbqueue.client import hooks
+from nbqueue.client.handle import Progress
+from nbqueue.store.requests.looking import BatchState
 
 
 class Lines:
@@ -26,7 +25,7 @@ class Lines:
     """Seconds before the first one, and between two."""
 
     def __init__(self, progress: Progress) -> None:
-        is_wanted = progress == "auto" and _Shown.panels is None and not sys.stderr.isatty()
+        is_wanted = progress == "auto" and hooks.display() is None and not sys.stderr.isatty()
         self._due = time.monotonic() + self.FIRST if is_wanted else float("inf")
         self._said = ""
 
@@ -37,7 +36,7 @@ class Lines:
     def show(self, state: BatchState) -> None:
         """Write the present counts, if they have changed."""
         self._due = time.monotonic() + self.NEXT
-        words = f"{state.about.get('label') or 'batch'} ({state.id}): {state.ended:,} of {state.total:,} done"
+        words = f"{state.description.label or 'batch'} ({state.id}): {state.ended:,} of {state.total:,} done"
         words += f", {state.failed:,} failed" if state.failed else ""
         if words != self._said:
             self._said = words
@@ -69,7 +68,7 @@ class Bar:
             from tqdm import tqdm
 
             self._tqdm = tqdm(
-                total=state.total, initial=state.ended, desc=str(state.about.get("label", "")), unit="job",
+                total=state.total, initial=state.ended, desc=state.description.label, unit="job",
                 dynamic_ncols=True, mininterval=0.1,
             )  # fmt: skip
         self._tqdm.total = state.total

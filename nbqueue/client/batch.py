@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, Literal, overload
 
 from nbqueue import errors
-from nbqueue.client import display as displays
-from nbqueue.client.display import Progress
+from nbqueue.client import hooks, outcome
+from nbqueue.client.cell_job import job_of
+from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
+from nbqueue.client.session import Session
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
-
-if TYPE_CHECKING:
-    from nbqueue.client.queues import Queue
-
 
 Errors = Literal["raise", "skip", "return"]
 
@@ -42,70 +39,22 @@ class FailureGroup:
         return f"<{self.count:,}x {self.type}: {self.message}, first: job {self.job.id}>"
 
 
-class Batch:
+class Batch(Handle):
     """Jobs that were submitted together.
 
     A view: it holds no state of its own, and works the same in another process, later, after a restart.
-
-    Parameters
-    ----------
-    queue : Queue
-        Where it was submitted.
-    id : str
-        Its six characters.
     """
 
-    def __init__(self, queue: Queue, id: str, *, progress: Progress = "auto") -> None:
-        self._queue = queue
-        self._id = id
-        self._progress = progress
+    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Session, str]]:
+        return Batch, (self._session, self._id)
 
-    def __repr__(self) -> str:
-        return f"<Batch {self._id}>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Batch) and other._id == self._id
-
-    def __hash__(self) -> int:
-        return hash(self._id)
-
-    @property
-    def id(self) -> str:
-        return self._id
-
-    @property
-    def shows(self) -> Progress:
-        """How its progress is shown."""
-        return self._progress
-
-    @property
-    def queue(self) -> Queue:
-        return self._queue
-
-    @property
-    def state(self) -> BatchState:
-        """All that is counted, read in one go.
-
-        Raises
-        ------
-        NotFound
-            There is no such batch (any more).
-        """
-        state = self._queue.store.batch(self._id)
-        if state is None:
-            raise errors.NotFound(
-                f"there is no batch {self._id} on {self._queue.store.url}: it was deleted, or its results have "
-                "expired. q.batches() lists those that are there"
-            )
-        return state
-
-    @property
-    def label(self) -> str:
-        return str(self.state.about.get("label", ""))
+    def __bool__(self) -> bool:
+        return True
 
     @property
     def meta(self) -> dict[str, Any]:
-        return dict(self.state.about.get("meta", {}))
+        """What was kept with it."""
+        return dict(self.description.meta)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -130,12 +79,12 @@ class Batch:
     @property
     def rate(self) -> float:
         """Jobs that ended per second, since it was submitted."""
-        return rate_of(self.state, self._queue.now())
+        return rate_of(self.state, self._session.now())
 
     @property
     def eta(self) -> float | None:
         """Seconds until the last job ends, at this rate; None while no job has ended."""
-        return eta_of(self.state, self._queue.now())
+        return eta_of(self.state, self._session.now())
 
     def __len__(self) -> int:
         return self.state.total
@@ -147,13 +96,14 @@ class Batch:
     def __getitem__(self, index: int | slice) -> Job | list[Job]:
         total = len(self)
         if isinstance(index, slice):
-            return [Job(self, i) for i in range(*index.indices(total))]
+            return [job_of(self, i) for i in range(*index.indices(total))]
         if not -total <= index < total:
             raise IndexError(f"batch {self._id} has {total} jobs, there is none with index {index}")
-        return Job(self, index % total)
+        return job_of(self, index % total)
 
     @property
     def jobs(self) -> list[Job]:
+        """All of them, in input order."""
         return self[:]
 
     # Waiting
@@ -174,8 +124,17 @@ class Batch:
         self._wait(timeout, None)
         return self
 
+    def _waiting(self, timeout: float | None, stop: threading.Event | None) -> Waiting:
+        return Waiting(self._session, self._id, timeout, stop, self._progress)
+
+    def _error_of(self, ended: Ended) -> BaseException:
+        job_id = f"{self._id}:{ended.index}"
+        if ended.outcome is None:
+            return outcome.canceled(job_id, self.state.reason)
+        return ended.outcome.exception(job_id)
+
     def _wait(self, timeout: float | None, stop: threading.Event | None) -> None:
-        with Waiting(self, timeout, stop) as waiting:
+        with self._waiting(timeout, stop) as waiting:
             waiting.until(lambda: True if waiting.refresh().done else None)
 
     def results(self, timeout: float | None = None, errors: Errors = "raise") -> list[Any]:
@@ -210,17 +169,17 @@ class Batch:
     def _iterate(self, timeout: float | None, on_error: Errors, stop: threading.Event | None) -> Iterator[Any]:
         if on_error not in ("raise", "skip", "return"):
             raise errors.UsageError(f"errors={on_error!r}: 'raise', 'skip' or 'return' is accepted")
-        reader = Reader(self)
-        with Waiting(self, timeout, stop) as waiting:
+        reader = Reader(self._session, self._id)
+        with self._waiting(timeout, stop) as waiting:
             while True:
-                found = waiting.until(lambda: reader.next_in_order(waiting))
+                found = waiting.until(lambda: reader.next_in_order(waiting.refresh))
                 if not found:
                     return
                 for value in found:
                     if isinstance(value, Ended):
                         if on_error == "skip":
                             continue
-                        error = value.exception()
+                        error = self._error_of(value)
                         if on_error == "raise":
                             raise error
                         yield error
@@ -235,15 +194,20 @@ class Batch:
         timeout : float, optional
             Seconds, for all together.
         """
-        reader = Reader(self)
-        with Waiting(self, timeout, None) as waiting:
+        reader = Reader(self._session, self._id)
+        with self._waiting(timeout, None) as waiting:
             while True:
-                found = waiting.until(lambda: reader.next_ended(waiting))
+                found = waiting.until(lambda: reader.next_ended(waiting.refresh))
                 if not found:
                     return
                 found.reverse()
-                while found:
-                    yield found.pop()  # what is done with is not kept
+                while found:  # what is done with is not kept
+                    index, ended = found.pop()
+                    job = job_of(self, index)
+                    if ended is not None:
+                        job.remember(ended)
+                    del ended
+                    yield job
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         return in_thread(lambda stop: list(self._iterate(None, "raise", stop))).__await__()
@@ -252,20 +216,13 @@ class Batch:
 
     def failures(self) -> list[FailureGroup]:
         """What failed, grouped by identical error, the most frequent first."""
-        fields = self._queue.store.run("HGETALL", self._queue.store.key(f"batch:{self._id}:errors"))
-        h = dict(zip(fields[::2], fields[1::2], strict=True))
-        if not h:
-            self.state  # noqa: B018 - raises if there is no such batch
-        groups = []
-        for digest, text in h.items():
-            if digest.startswith(b"n:"):
-                continue
-            summary = json.loads(text)
-            count = int(h.get(b"n:" + digest, b"0"))
-            job = Job(self, int(summary["example"]))
-            groups.append(
-                FailureGroup(digest.decode(), summary["type"], summary["message"], count, job, summary["traceback"])
-            )
+        found = self._session.store.failures(self._id)
+        if not found:
+            self._session.state(self._id)  # raises if there is no such batch
+        groups = [
+            FailureGroup(one.digest, one.type, one.message, one.count, job_of(self, one.example), one.traceback)
+            for one in found
+        ]
         return sorted(groups, key=lambda group: (-group.count, group.job.index))
 
     def output(self, last: int = 20, after: str = "") -> list[Line]:
@@ -296,42 +253,42 @@ class Batch:
         if last < 1:
             raise errors.UsageError(f"last={last}: how many lines, at least 1")
         most = last
-        while entries := self._queue.store.output(self._id, most, after):
+        while entries := self._session.store.output(self._id, most, after):
             lines = lines_of(entries)
             if len(lines) >= last or len(entries) < most:
                 return lines[-last:]
             most, after = 4 * most, ""
         if not after:
-            self.state  # noqa: B018 - raises if there is no such batch
+            self._session.state(self._id)  # raises if there is no such batch
         return []
 
     def cancel(self) -> int:
         """Cancel all jobs that have not ended; those that run are stopped. Returns how many."""
-        n = self._queue.store.call(steering.cancel(self._id, "it was canceled"))
+        n = self._session.store.call(steering.cancel(self._id, "it was canceled"))
         self._check(n)
         return n
 
     def pause(self) -> None:
         """Let no further job start; those that run end."""
-        self._check(self._queue.store.call(steering.pause(self._id)))
+        self._check(self._session.store.call(steering.pause(self._id)))
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._check(self._queue.store.call(steering.resume(self._id)))
-        self._queue.attend(self.state)
+        self._check(self._session.store.call(steering.resume(self._id)))
+        self._session.attend(self.state)
 
     def retry(self) -> int:
         """Run again what failed or was canceled; what finished never runs again. Returns how many jobs."""
         total, more = 0, True
         while more:
-            n, more = self._queue.store.call(steering.retry(self._id, new_token()))
+            n, more = self._session.store.call(steering.retry(self._id, new_token()))
             self._check(n)
             total += n
         if total:
-            self._queue.attend(self.state)
-            panels = displays.panels()
-            if panels is not None:
-                panels.revive(self)
+            self._session.attend(self.state)
+            display = hooks.display()
+            if display is not None:
+                display.revive(self)
         return total
 
     def show(self) -> None:
@@ -341,28 +298,30 @@ class Batch:
         --------
         >>> q.batch("k3f9x2").show()  # doctest: +SKIP
         """
-        panels = displays.panels()
-        if panels is not None:
-            panels.show(self)
+        display = hooks.display()
+        if display is not None:
+            display.show(self)
         else:
             counts = ", ".join(f"{n:,} {state}" for state, n in self.counts.items() if n)
             print(f"{self.label}: {counts} (batch {self._id})")
 
     def delete(self) -> None:
         """Forget it: its jobs, calls and results. What of it runs ends unrecorded."""
-        self._check(self._queue.store.call(steering.delete(self._id)))
+        self._check(self._session.store.call(steering.delete(self._id)))
 
     def _check(self, answer: int) -> None:
         if answer == -1:
-            self.state  # noqa: B018 - raises NotFound
+            self._session.state(self._id)  # raises NotFound
 
 
 def rate_of(state: BatchState, now: float) -> float:
+    """Jobs that ended per second, since the batch was submitted."""
     elapsed = (state.ended_at or now) - state.submitted_at
     return (state.finished + state.failed) / elapsed if elapsed > 0 else 0.0
 
 
 def eta_of(state: BatchState, now: float) -> float | None:
+    """Seconds until the last job ends, at the present rate; None while no job has ended."""
     if state.done:
         return 0.0
     rate = rate_of(state, now)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from nbqueue import errors
-from nbqueue.cells.messages import MOST_READ, Area, Native, area_of, decode_message, text_shown
-from nbqueue.cells.value import CellValue
-from nbqueue.client import display as displays
-from nbqueue.client import outcome
-from nbqueue.client.arriving import PROMISES
+from nbqueue.client import hooks, outcome
+from nbqueue.client.handle import Handle
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
 from nbqueue.client.waiting import Waiting, in_thread
@@ -20,21 +17,19 @@ from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
 from nbqueue.payload.outcomes import Outcomes
 from nbqueue.payload.records import Blob
-from nbqueue.store.keys import new_token
+from nbqueue.store.keys import IN_WORDS, new_token
 from nbqueue.store.requests import looking, steering
 from nbqueue.store.requests.looking import JobState
-
-if TYPE_CHECKING:
-    from nbqueue.client.batch import Batch
 
 
 class Job:
     """One call of one function: a batch and an index in it."""
 
     def __init__(
-        self, batch: Batch, index: int, record: Outcome | None = None, *, waits_since: float = float("-inf")
+        self, batch: Handle, index: int, record: Outcome | None = None, *, waits_since: float = float("-inf")
     ) -> None:
         self._batch = batch
+        self._session = batch.session
         self.index = index
         self._record = record
         self._waits_since = waits_since
@@ -49,24 +44,30 @@ class Job:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def __reduce__(self) -> tuple[Callable[..., Job], tuple[Handle, int]]:
+        return type(self), (self._batch, self.index)
+
     @property
     def id(self) -> str:
         """Batch and index: 'k3f9x2:17'."""
         return f"{self._batch.id}:{self.index}"
 
     @property
-    def batch(self) -> Batch:
+    def batch(self) -> Handle:
+        """The batch that it belongs to."""
         return self._batch
 
     @property
-    def _store(self) -> Any:
-        return self._batch.queue.store
+    def origin(self) -> str:
+        """The name of its queue."""
+        return self._batch.origin
 
     def _state(self) -> JobState:
-        state: JobState | None = self._store.job(self._batch.id, self.index)
+        state = self._session.store.job(self._batch.id, self.index)
         if state is None or state.state == "unknown":
             raise errors.NotFound(
-                f"there is no job {self.id} on {self._store.url}: its batch was deleted, or its results have expired"
+                f"there is no job {self.id} on {self._session.store.url}: its batch was deleted, or its results have "
+                "expired"
             )
         return state
 
@@ -82,15 +83,16 @@ class Job:
             if self._batch.state.done:
                 raise errors.ResultExpired(f"the outcome of job {self.id} is not there any more")
             return "queued"  # between two places, at this moment
-        self._remember(record)
+        self.remember(record)
         return record
 
-    def _remember(self, record: Outcome) -> None:
+    def remember(self, record: Outcome) -> None:
+        """Its outcome was read with those of others: asking for it costs nothing then."""
         if not record.is_failed:  # what failed may run again
             self._record = record
 
     def _read(self, own: Blob, block: Blob) -> Outcome | None:
-        return outcome.read(self._batch, self.index, own or None, block or None)
+        return outcome.read(self._session, self._batch.id, self.index, own, block)
 
     def get_status(self) -> str:
         """'queued', 'started', 'finished', 'failed' or 'canceled'."""
@@ -101,22 +103,27 @@ class Job:
 
     @property
     def is_queued(self) -> bool:
+        """Whether it waits to be taken by a worker."""
         return self.get_status() == "queued"
 
     @property
     def is_started(self) -> bool:
+        """Whether it runs."""
         return self.get_status() == "started"
 
     @property
     def is_finished(self) -> bool:
+        """Whether it has returned."""
         return self.get_status() == "finished"
 
     @property
     def is_failed(self) -> bool:
+        """Whether it has raised, or was stopped by a limit or a death."""
         return self.get_status() == "failed"
 
     @property
     def is_canceled(self) -> bool:
+        """Whether it was canceled."""
         return self.get_status() == "canceled"
 
     def result(self, timeout: float | None = None) -> Any:
@@ -145,21 +152,21 @@ class Job:
 
     def _result(self, timeout: float | None, stop: threading.Event | None) -> Any:
         record = self._record or self._wait_for_record(timeout, stop)
-        PROMISES.collect(self)
+        hooks.waited_for(self.id)
         if record == "canceled":
             raise self._canceled()
         assert isinstance(record, Outcome)
         return self._value(record)
 
     def _wait_for_record(self, timeout: float | None, stop: threading.Event | None) -> Outcome | Literal["canceled"]:
-        with Waiting(self._batch, timeout, stop, progress=False) as waiting:
+        with Waiting(self._session, self._batch.id, timeout, stop, False) as waiting:
 
             def look() -> Outcome | Literal["canceled"] | None:
                 heard = waiting.watch.outcome(self.index)
                 if heard is not None:
                     record = self._read(heard, b"")
                     if record is not None and not record.is_failed:  # what failed may be running again
-                        self._remember(record)
+                        self.remember(record)
                         return record
                 elif self._waits_since > waiting.watch.complete_since:
                     self._waits_since = float("-inf")  # the next look is one at the state
@@ -178,16 +185,13 @@ class Job:
         return outcome.value_of(record.outcomes, self.index)
 
     def _canceled(self) -> errors.JobCanceled:
-        reason = self._batch.state.reason
-        error = errors.JobCanceled(f"job {self.id} was canceled" + (f": {reason}" if reason else ""))
-        error.job_id = self.id
-        return error
+        return outcome.canceled(self.id, self._session.state(self._batch.id).reason)
 
     def wait(self, timeout: float | None = None) -> Job:
         """Wait until it has ended, however it did."""
         if self._record is None:
             self._wait_for_record(timeout, None)
-        PROMISES.collect(self)
+        hooks.waited_for(self.id)
         return self
 
     def show(self) -> None:
@@ -197,9 +201,9 @@ class Job:
         --------
         >>> q.fetch_job("k3f9x2:0").show()
         """
-        panels = displays.panels()
-        if panels is not None:
-            panels.show_job(self)
+        display = hooks.display()
+        if display is not None:
+            display.show_job(self._batch, self.index)
         else:
             print(f"job {self.id} is {self.get_status()}")
             print(self.output, end="")
@@ -209,7 +213,7 @@ class Job:
             return (yield from in_thread(lambda stop: self._result(None, stop)).__await__())
         finally:
             if self._record is not None:
-                PROMISES.collect(self)
+                hooks.waited_for(self.id)
 
     def return_value(self) -> Any:
         """What the call returned, without waiting.
@@ -260,86 +264,19 @@ class Job:
         NotFound
             There is no such job (any more).
         """
-        if self.is_cell:
-            return text_shown(self.area().outputs)
         state = self._state()
         # A death is counted when it happens, a start by any other cause when the job is queued again.
-        has_started = state.state in ("started", "ended") and state.own[:1] != b"!"
-        entries = self._store.call(looking.printed(self._batch.id, self.index))
+        has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
+        entries = self._session.store.call(looking.printed(self._batch.id, self.index))
         return text_of(entries, state.attempts + 1 if has_started else state.attempts)
 
-    @property
-    def is_cell(self) -> bool:
-        """Whether it is a cell in the background."""
-        return "cell" in self._batch.state.about
-
-    def area(self) -> Area:
-        """What its cell has put out, as a front end shows it."""
-        messages: list[Native] = []
-        after = ""
-        while found := self._store.shown(self._batch.id, after, MOST_READ):
-            after = found[-1][0]
-            messages += (decode_message(kind, content) for _, kind, content in found)
-        return area_of(messages)
-
-    @property
-    def variables(self) -> dict[str, Any]:
-        """The variables that `%%enqueue -o` brings back, by name.
-
-        Raises
-        ------
-        NotFinished
-            It has not ended.
-        CannotPickle
-            One of them could not be sent back.
-        Exception
-            As `result`.
-        """
-        value = self._cell_value()
-        if value is None:
-            return {}
-        if problems := [text for name, text in value.problems.items() if name]:
-            raise errors.CannotPickle(f"job {self.id}: " + "; ".join(problems))
-        return value.variables()
-
-    def brought(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """The variables that its cell brings back, and what is wrong with others; nothing if it did not finish.
-
-        Raises
-        ------
-        NotFinished
-        """
-        ended = self._ended()
-        if ended in ("queued", "started"):
-            raise errors.NotFinished(f"job {self.id} has not ended")
-        if not isinstance(ended, Outcome) or ended.is_failed:
-            return {}, {}
-        value = self._cell_value()
-        if value is None:
-            return {}, {}
-        try:
-            return value.variables(), {name: text for name, text in value.problems.items() if name}
-        except Exception as error:  # noqa: BLE001 - whatever unpickling raises belongs to these variables
-            reason = f"cannot be read here: {type(error).__name__}: {error}"
-            return {}, {name: f"{name!r} {reason}" for name in self._batch.state.about["cell"]["returns"]}
-
-    def _cell_value(self) -> CellValue | None:
-        """What came back of its cell; None if it is no cell."""
-        ended = self._ended()
-        if not isinstance(ended, Outcome) or ended.is_failed:
-            self.return_value()  # raises
-            raise errors.NotFinished(f"job {self.id} has not ended")
-        assert ended.outcomes is not None
-        value = ended.outcomes.value(self.index)
-        return value if isinstance(value, CellValue) else None
-
     def _call(self) -> Call:
-        found = self._store.calls(self._batch.id, self.index)
+        found = self._session.store.calls(self._batch.id, self.index)
         if found is None:
-            self._batch.state  # noqa: B018 - raises NotFound
+            self._session.state(self._batch.id)  # raises NotFound
         else:
             per_block, block, own = found
-            seal = self._batch.queue.seal
+            seal = self._session.seal
             if own:
                 return Calls(seal, self._batch.id, self.index, own)[self.index]
             if block:
@@ -369,22 +306,24 @@ class Job:
     @property
     def func_name(self) -> str:
         """The function's name."""
-        about = self._batch.state.about
-        if not about.get("single"):
-            return str(about["function"])
+        described = self._batch.description
+        if not described.is_single:
+            return described.function
         digest = self._call()[0]
-        record = self._store.run("GET", self._store.key(f"code:{digest.hex()}"))
+        record = self._session.store.function(digest)
         if record is None:
             raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
-        return name_of(unpack_code(self._batch.queue.seal, digest, record))
+        return name_of(unpack_code(self._session.seal, digest, record))
 
     @property
     def description(self) -> str:
-        return str(self._batch.state.about.get("label", ""))
+        """What its batch is called where people read it."""
+        return self._batch.label
 
     @property
     def meta(self) -> dict[str, Any]:
-        return self._batch.meta
+        """What was kept with it."""
+        return dict(self._batch.description.meta)
 
     @property
     def enqueued_at(self) -> datetime:
@@ -429,22 +368,22 @@ class Job:
 
     def cancel(self) -> bool:
         """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended."""
-        answer: str = self._store.call(steering.cancel_job(self._batch.id, self.index))
+        answer = self._session.store.call(steering.cancel_job(self._batch.id, self.index))
         if answer == "gone":
             self._state()
         return answer in ("canceled", "canceling")
 
     def retry(self) -> bool:
         """Run it again if it failed or was canceled; False if there was nothing to run again."""
-        n, _ = self._store.call(steering.retry(self._batch.id, new_token(), self.index))
+        n, _ = self._session.store.call(steering.retry(self._batch.id, new_token(), self.index))
         if n == -1:
             self._state()
         if n:
             self._record = None
-            self._batch.queue.attend(self._batch.state)
-            panels = displays.panels()
-            if panels is not None:
-                panels.revive(self._batch)
+            self._session.attend(self._session.state(self._batch.id))
+            display = hooks.display()
+            if display is not None:
+                display.revive(self._batch)
         return bool(n)
 
     def requeue(self) -> bool:
@@ -456,6 +395,6 @@ class Job:
         if self.cancel():
             self.wait(60)
         self._record = None
-        if self._store.call(steering.delete_job(self._batch.id, self.index)) == -1:
+        if self._session.store.call(steering.delete_job(self._batch.id, self.index)) == -1:
             self._state()
-        self._batch.queue.listener.forget(self._batch.id)
+        self._session.listener.forget(self._batch.id)

@@ -1,14 +1,17 @@
-"""The batch that single calls are appended to."""
+"""The batches that single calls are appended to: one for each queue and kind of call, closed after a while."""
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
+from pathlib import Path
 from typing import Any
 
+from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.codes import Codes
 from nbqueue.client.options import JobOptions
-from nbqueue.client.submission import _place
 from nbqueue.payload.calls import pack_arguments, pack_entries, pack_items
 from nbqueue.payload.functions import Code
 from nbqueue.payload.records import Blob
@@ -17,38 +20,41 @@ from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import BULK
 from nbqueue.store.requests.submitting import Opening
 
+_MOST_JOBS = 1000
+_SECONDS = 60.0
+_MOST_OPEN = 100
+"""Open batches of a client; the one that was used least lately is not appended to any more."""
+_TRIES = 3
+
 
 class OpenBatch:
-    """The batch that single calls of one kind are appended to."""
-
-    _MOST_JOBS = 1000
-    _SECONDS = 60.0
+    """The batch that single calls of one kind are appended to. For one thread at a time."""
 
     def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions) -> None:
+        self.id = new_id()
+        self.lock = threading.Lock()
+        """Held while a call is appended: indices are given in order, and this alone waits for the server."""
         self._store = backend.store
         self._seal = backend.seal
         self._codes = codes
-        self._options = options
         self._count = 0
         self._since = time.monotonic()
         self._made_at = _place()
         self._stored: set[bytes] = set()
-        self.id = new_id()
-        while self._store.run("EXISTS", self._store.key(f"batch:{self.id}")):
-            self.id = new_id()
-        about = options.about("single calls", single=True)
+        description = options.describe("single calls", is_single=True).to_json()
         self._opening = Opening(
-            self.id, new_token(), queue, backend.environment, 1, about, options.weight, options.result_ttl
+            self.id, new_token(), queue, backend.environment, 1, description, options.priority, options.result_ttl
         )
-        self.is_closed = False
+        self._at_front = options.at_front
+        self._is_closed = False
 
     @property
     def is_over(self) -> bool:
-        """Whether another one shall be made: also where calls have another directory, or path to modules, by now."""
-        is_full = self._count >= self._MOST_JOBS or time.monotonic() - self._since > self._SECONDS
-        return self.is_closed or is_full or self._made_at != _place()
+        """Whether the next call goes into another one: also where calls have another directory, or path to modules."""
+        is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
+        return self._is_closed or is_full or self._made_at != _place()
 
-    def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], at_front: bool) -> int | None:
+    def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Submit one call; returns its index, or None if the batch takes no more."""
         index = self._count
         record: Blob | None = None
@@ -59,27 +65,77 @@ class OpenBatch:
             record = pack_entries(self._seal, self.id, index, [code.digest], [entry])
         try:
             is_known = code.digest in self._stored
-            if is_known and not at_front and len(record) < BULK:
+            if is_known and not self._at_front and len(record) < BULK:
                 request = submitting.append(self.id, self._opening.token, index, code.digest, record)
                 if self._store.call(request):
                     self._count += 1
                     return index
             body = b"" if is_known else self._codes.record(code.digest)
-            answer = self._submit(index, code.digest, body, record, at_front)
+            answer = self._submit(index, code.digest, body, record)
             if answer == "code":
-                answer = self._submit(index, code.digest, self._codes.record(code.digest), record, at_front)
+                answer = self._submit(index, code.digest, self._codes.record(code.digest), record)
         except BaseException:
-            self.is_closed = True  # whether it was accepted is not known: this index is not used again
+            self._is_closed = True  # whether it was accepted is not known: this index is not used again
             raise
         if answer != "ok":
-            self.is_closed = True
+            self._is_closed = True
             return None
         self._stored.add(code.digest)
         self._count += 1
         return index
 
-    def _submit(self, index: int, digest: bytes, body: bytes, record: Blob, at_front: bool) -> str:
+    def _submit(self, index: int, digest: bytes, body: bytes, record: Blob) -> str:
         request = submitting.submit(
-            self._opening, index, 1, {digest: body}, [(f"b{index}", record)], is_last=True, at_front=at_front
+            self._opening, index, 1, {digest: body}, [(f"b{index}", record)], is_last=True, at_front=self._at_front
         )
         return self._store.call(request).answer
+
+
+class OpenBatches:
+    """Those of one client. Threads may share it."""
+
+    def __init__(self, backend: Backend, codes: Codes) -> None:
+        self._backend = backend
+        self._codes = codes
+        self._lock = threading.Lock()
+        self._open: dict[tuple[str, JobOptions], OpenBatch] = {}
+
+    def append(
+        self, queue: str, options: JobOptions, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, int]:
+        """Submit one call; returns its batch and its index there.
+
+        Raises
+        ------
+        CannotPickle, TooLarge
+        ServerError
+        SubmitError
+            Batches are canceled or deleted as soon as they are made.
+        """
+        for _ in range(_TRIES):
+            batch = self._of(queue, options)
+            with batch.lock:
+                index = None if batch.is_over else batch.append(code, args, kwargs)
+            if index is not None:
+                return batch.id, index
+        raise errors.SubmitError(
+            "the job was not accepted: its batches are canceled or deleted as soon as they are made"
+        )
+
+    def _of(self, queue: str, options: JobOptions) -> OpenBatch:
+        with self._lock:
+            batch = self._open.pop((queue, options), None)
+            if batch is None or batch.is_over:
+                batch = OpenBatch(self._backend, self._codes, queue, options)
+            self._open[queue, options] = batch
+            while len(self._open) > _MOST_OPEN:
+                self._open.pop(next(iter(self._open)))
+            return batch
+
+
+def _place() -> tuple[str, list[str]]:
+    """What a batch says of where its calls were made."""
+    try:
+        return str(Path.cwd()), sys.path.copy()
+    except OSError:  # it was deleted
+        return "", sys.path.copy()

@@ -1,50 +1,137 @@
-"""What a user may ask for when something is submitted."""
+"""What a user may ask for when something is submitted.
+
+A new option is added here, in the transition that needs it, and in the docs.
+"""
 
 from __future__ import annotations
 
-import json
+import inspect
 import os
-from dataclasses import dataclass
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
+from nbqueue.payload.functions import name_of
+from nbqueue.store.description import CellDescription, Description
+
+_WEEK = 7 * 86400
+
+
+class Options(TypedDict, total=False):
+    """The options of `enqueue`, `map`, `starmap`, `enqueue_many` and `Queue.options`, with RQ's names."""
+
+    job_timeout: float | str | None
+    """Seconds, or "90s", "5m", "2h"; by default there is no limit."""
+    result_ttl: float | str
+    """How long outcomes are kept after the batch has ended; 7 days by default."""
+    label: str | None
+    """What it is called where people read it; by default the function's name."""
+    description: str | None
+    """RQ's name for `label`."""
+    meta: dict[str, Any] | None
+    """Kept with it; what JSON can hold."""
+    at_front: bool
+    """Before all others that wait in the queue."""
+    priority: float
+    """Weight in the fair share; 2 gets twice the time of 1, the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What is the same for all jobs of a batch."""
+    """What is the same for all jobs of a batch, validated."""
 
     label: str | None = None
     timeout: float | None = None
-    result_ttl: int = 7 * 86400
-    weight: float = 1.0
+    """Seconds."""
+    result_ttl: int = _WEEK
+    """Seconds."""
+    priority: float = 1.0
     at_front: bool = False
-    meta: dict[str, Any] | None = None
-    cell: dict[str, Any] | None = None
-    """Of a cell that runs in the background: which one it is, and what comes back."""
+    meta: dict[str, Any] | None = field(default=None, hash=False)
+    cell: CellDescription | None = None
+    """Of a cell that runs in the background."""
 
-    def about(self, name: str, **more: Any) -> str:
-        """The description that workers and those who look read."""
+    @classmethod
+    def of(cls, options: Options) -> JobOptions:
+        """From what a user gave.
+
+        Raises
+        ------
+        UsageError
+            Names the option that makes no sense, or is none.
+        """
+        if unknown := options.keys() - Options.__annotations__.keys():
+            raise errors.UsageError(f"{', '.join(sorted(unknown))}: not an option")
+        timeout, priority = options.get("job_timeout"), options.get("priority", 1.0)
+        if not isinstance(priority, int | float) or not priority > 0:
+            raise errors.UsageError(f"priority={priority!r}: a number above 0 is accepted")
+        return cls(
+            label=options.get("label") or options.get("description"),
+            timeout=None if timeout is None else seconds(timeout, "job_timeout"),
+            result_ttl=max(1, int(seconds(options.get("result_ttl", _WEEK), "result_ttl"))),
+            priority=float(priority),
+            at_front=bool(options.get("at_front", False)),
+            meta=options.get("meta"),
+        )
+
+    def describe(self, function: str, *, is_single: bool = False) -> Description:
+        """What workers and those who look read of a batch that is submitted here and now."""
         try:
             directory = str(Path.cwd())
         except OSError:  # it was deleted
             directory = ""
-        about: dict[str, Any] = {"label": self.label or name, "function": name, "directory": directory,
-                                 "host": machine.name(), "pid": os.getpid(), **more}  # fmt: skip
-        if self.timeout is not None:
-            about["timeout"] = self.timeout
-        if self.meta is not None:
-            about["meta"] = self.meta
-        if self.cell is not None:
-            about["cell"] = self.cell
-        path = machine.added_path()
-        if path:
-            about["path"] = path
-        notebook = settings.notebook()
-        if notebook:
-            about["notebook"] = notebook
-        try:
-            return json.dumps(about)
-        except TypeError as error:
-            raise errors.UsageError(f"meta: only what JSON can hold is accepted ({error})") from None
+        return Description(
+            label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
+            host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
+            timeout=self.timeout, meta=self.meta or {}, cell=self.cell,
+        )  # fmt: skip
+
+
+def take_options(kwargs: dict[str, Any]) -> Options:
+    """Take the options out of keyword arguments."""
+    taken: Options = {name: kwargs.pop(name) for name in Options.__annotations__ if name in kwargs}  # type: ignore[assignment]
+    return taken
+
+
+_told: set[tuple[str, str]] = set()
+"""Functions and arguments of which it was said that they are taken for options."""
+
+
+def tell_of_claimed(function: Callable[..., Any], options: Options) -> None:
+    """Say once that an argument is taken for an option, where the function has a parameter of that name, too."""
+    if not options:
+        return
+    try:
+        parameters = inspect.signature(function).parameters.keys()
+    except (TypeError, ValueError):  # not known, as for some builtins
+        return
+    name = name_of(function)
+    for argument in sorted(options.keys() & parameters):
+        if (name, argument) not in _told:
+            _told.add((name, argument))
+            warnings.warn(
+                f"{name}() has a parameter {argument!r}, and so has enqueue: it is taken for the option. "
+                f"q.options(...).enqueue({name}, {argument}=...) passes everything on to the function",
+                errors.OptionWarning,
+                stacklevel=3,
+            )
+
+
+def seconds(value: float | str, what: str) -> float:
+    """Seconds, from a number or "90s", "5m", "2h", "1d".
+
+    Raises
+    ------
+    UsageError
+    """
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
+        if match and float(match[1]) > 0:
+            return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    raise errors.UsageError(f"{what}={value!r}: seconds above 0 are accepted, or '90s', '5m', '2h', '1d'")

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbqueue import errors
+from nbqueue.cells.value import CellValue
+from nbqueue.client.session import Session
 from nbqueue.payload.outcomes import Failure, Outcomes
 from nbqueue.payload.records import Blob
-
-if TYPE_CHECKING:
-    from nbqueue.client.batch import Batch
-from nbqueue.cells.value import CellValue
+from nbqueue.store.keys import IN_WORDS
 
 
 class RemoteTraceback(Exception):
@@ -30,9 +29,11 @@ class Outcome:
 
     @property
     def is_failed(self) -> bool:
+        """Whether the call did not return."""
         return self.outcomes is None or self.outcomes.is_failed
 
     def failure(self) -> Failure:
+        """How the call failed, in words."""
         if self.outcomes is not None:
             return self.outcomes.failure()
         words = self.words or {}
@@ -66,24 +67,36 @@ _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {
 }  # fmt: skip
 
 
-def read(batch: Batch, index: int, own: Blob | None, block: Blob | None) -> Outcome | None:
-    """How a job ended, from its own record or that of its block; None if neither tells."""
-    seal = batch.queue.seal
-    if own is not None:
-        if own[:1] == b"!":
-            return Outcome(None, words(batch.id, index, own))
-        return Outcome(Outcomes(seal, batch.id, index, own))
-    if block is not None:
-        per_block = batch.queue.per_block(batch.id)
-        outcomes = Outcomes(seal, batch.id, index // per_block * per_block, block)
+def read(session: Session, batch: str, index: int, own: Blob, block: Blob) -> Outcome | None:
+    """How a job ended, from its own record or that of its block; None if neither tells.
+
+    Raises
+    ------
+    SignatureError, CorruptPayload
+    """
+    if own:
+        return read_own(session, batch, index, own)
+    if block:
+        per_block = session.per_block(batch)
+        outcomes = Outcomes(session.seal, batch, index // per_block * per_block, block)
         if index in outcomes:
             return Outcome(outcomes)
     return None
 
 
-def words(batch: str, index: int, record: Blob) -> dict[str, Any]:
+def read_own(session: Session, batch: str, index: int, own: Blob, *, once: bool = False) -> Outcome:
+    """How a job ended, from its own record; `once` as for `Outcomes`."""
+    if own[:1] != IN_WORDS:
+        return Outcome(Outcomes(session.seal, batch, index, own, once=once))
     try:
-        words: dict[str, Any] = json.loads(bytes(record[1:]))
+        words: dict[str, Any] = json.loads(bytes(own[len(IN_WORDS) :]))
     except ValueError as error:
         raise errors.CorruptPayload(f"the outcome of job {batch}:{index} is not what nbqueue wrote") from error
-    return words
+    return Outcome(None, words)
+
+
+def canceled(job_id: str, reason: str) -> errors.JobCanceled:
+    """What the result of a canceled job raises."""
+    error = errors.JobCanceled(f"job {job_id} was canceled" + (f": {reason}" if reason else ""))
+    error.job_id = job_id
+    return error

@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.backend import Backend
 from nbqueue.client.codes import Codes
-from nbqueue.payload.calls import alone, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_items, pack_tuples
 from nbqueue.payload.memory import Buffers
+from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import Blob, Pieces, size_of
+from nbqueue.payload.seal import Seal
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
 
 _BLOCK_BYTES = 64 * 1024
 """Bytes of a block, about."""
+
+_MOST_KEPT = 4_000_000
+"""Bytes of calls that are kept when they were pickled to see how large they are."""
+
+_PLAIN_CALL, _PLAIN_NUMBER = 16, 8
+"""Bytes of a pickled call of plain values beside these; of a number in it, about."""
 
 _LARGE = 16 * 1024
 """Bytes of a call that is stored by itself."""
@@ -39,12 +46,15 @@ class Call:
 class Packer:
     """Packs calls of one form."""
 
-    def __init__(self, backend: Backend, codes: Codes) -> None:
-        self._seal = backend.seal
+    def __init__(self, seal: Seal, codes: Codes) -> None:
+        self._seal = seal
         self._codes = codes
         self._buffers = Buffers()
+        self._weighed: dict[int, Pieces] = {}
+        """Entries of the first calls, which were pickled to see how large they are."""
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
+        """The digest of its function, positional and keyword arguments."""
         raise NotImplementedError
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
@@ -53,10 +63,16 @@ class Packer:
 
     def calls_per_block(self, items: list[Any]) -> int:
         """How many calls make a block, from the size of the first ones."""
-        sizes = []
+        sizes: list[int] = []
         for position, item in enumerate(items):
             _, args, kwargs = self.call(item)
-            sizes.append(size_of(self._entry(position, 0, args, kwargs)))
+            size = None if kwargs else _plain_size(args)
+            if size is None:
+                entry = self._entry(position, 0, args, kwargs)
+                size = size_of(entry)
+                if sum(sizes) + size <= _MOST_KEPT:
+                    self._weighed[position] = entry
+            sizes.append(size)
         if not sizes:
             return _MOST_CALLS
         return max(1, min(_MOST_CALLS, _BLOCK_BYTES * len(sizes) // sum(sizes)))
@@ -81,11 +97,12 @@ class Packer:
             digest, args, kwargs = self.call(item)
             functions.setdefault(digest, b"")
             number = digests.setdefault(digest, len(digests))
-            entry = self._entry(index, number, args, kwargs)
+            weighed = self._weighed.pop(index, None)
+            entry = self._entry(index, number, args, kwargs) if weighed is None else of_function(weighed, number)
             if len(items) > 1 and size_of(entry) > _LARGE:
                 yield (
                     str(index),
-                    pack_entries(self._seal, batch, index, [digest], [alone(entry)], self._buffers),
+                    pack_entries(self._seal, batch, index, [digest], [of_function(entry, 0)], self._buffers),
                 )
                 entry = []
             entries.append(entry)
@@ -94,8 +111,15 @@ class Packer:
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         digest, args, kwargs = self.call(item)
         functions.setdefault(digest, b"")
-        entry = self._entry(index, 0, args, kwargs)
+        entry = self._weighed.pop(index, None) or self._entry(index, 0, args, kwargs)
         return pack_entries(self._seal, batch, index, [digest], [entry], self._buffers)
+
+
+def _plain_size(args: tuple[Any, ...]) -> int | None:
+    """About the bytes of a call whose arguments are plain values, without pickling it; None if they are others."""
+    if not set(map(type, args)) <= IMMUTABLE:
+        return None
+    return _PLAIN_CALL + sum(len(arg) if isinstance(arg, str | bytes) else _PLAIN_NUMBER for arg in args)
 
 
 def weight_of(value: Any, depth: int = 2) -> int:
@@ -121,8 +145,8 @@ def weight_of(value: Any, depth: int = 2) -> int:
 class ItemPacker(Packer):
     """Calls of one function with one argument each."""
 
-    def __init__(self, backend: Backend, codes: Codes, digest: bytes) -> None:
-        super().__init__(backend, codes)
+    def __init__(self, seal: Seal, codes: Codes, digest: bytes) -> None:
+        super().__init__(seal, codes)
         self._digest = digest
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
@@ -147,8 +171,8 @@ class TuplePacker(ItemPacker):
 class CallPacker(Packer):
     """Calls of functions that may differ."""
 
-    def __init__(self, backend: Backend, codes: Codes) -> None:
-        super().__init__(backend, codes)
+    def __init__(self, seal: Seal, codes: Codes) -> None:
+        super().__init__(seal, codes)
         self._digests: dict[int, tuple[Any, bytes]] = {}
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbqueue import errors
 from nbqueue.client import outcome
-from nbqueue.client.job import Job
 from nbqueue.client.outcome import Outcome
-from nbqueue.client.waiting import Waiting
+from nbqueue.client.session import Session
 from nbqueue.payload.outcomes import Outcomes
+from nbqueue.store.keys import CANCELED_RUN, ENDED, UNDONE
 from nbqueue.store.requests.looking import BatchState, OutcomeRecords
-
-if TYPE_CHECKING:
-    from nbqueue.client.batch import Batch
-
 
 _CHUNK = 16384
 """Jobs of which the outcomes are read at once at most."""
@@ -35,22 +31,21 @@ _FIRST = 16
 class Ended:
     """A job that did not finish, in the place of its result."""
 
-    job: Job
-    record: Outcome | None
-
-    def exception(self) -> BaseException:
-        return self.job._canceled() if self.record is None else self.record.exception(self.job.id)
+    index: int
+    outcome: Outcome | None
+    """How it failed; None if it was canceled."""
 
 
 WAITS, RECORDED, CANCELED = range(3)
+_MARKS = {ENDED: RECORDED, UNDONE: WAITS, CANCELED_RUN: CANCELED}
 
 
 class Marks:
     """What became of each job, from the list of what ended; a byte for each."""
 
-    def __init__(self, batch: Batch) -> None:
-        self._store = batch.queue.store
-        self._key = self._store.key(f"batch:{batch.id}:ended")
+    def __init__(self, session: Session, id: str) -> None:
+        self._session = session
+        self._id = id
         self._offset = 0
         self.marks = bytearray()
 
@@ -65,58 +60,58 @@ class Marks:
 
     def read(self, most: int) -> list[tuple[int, int, int]]:
         """Some further entries: start, stop, and what became of these jobs."""
-        entries = self._store.run("LRANGE", self._key, self._offset, self._offset + most - 1)
-        self._offset += len(entries)
-        runs = []
-        for entry in entries:
-            text = entry.decode()
-            mark = {"c": CANCELED, "r": WAITS}.get(text[0], RECORDED)
-            start, _, stop = text.lstrip("cr").partition("-")
-            runs.append((int(start), int(stop) if stop else int(start) + 1, mark))
-        return runs
+        ended = self._session.store.ended(self._id, self._offset, most)
+        self._offset += len(ended)
+        return [(run.start, run.stop, _MARKS[run.what]) for run in ended]
 
     def is_behind(self) -> bool:
         """Whether there are entries that were not read."""
-        return bool(self._store.run("LLEN", self._key) > self._offset)
+        return self._session.store.ended_count(self._id) > self._offset
 
 
 class Reader:
     """Reads outcomes as they come, in input order or in the order of ending, with bounded memory."""
 
-    def __init__(self, batch: Batch) -> None:
-        self._batch = batch
-        self._store = batch.queue.store
-        self._seal = batch.queue.seal
-        self._ended = Marks(batch)
+    def __init__(self, session: Session, id: str) -> None:
+        self._session = session
+        self._id = id
+        self._ended = Marks(session, id)
         self._marks = self._ended.marks
         self._position = 0
         self._ahead: tuple[int, Future[OutcomeRecords | None]] | None = None
         """From which job on what comes next is already being read, and that."""
         self._told: bytearray = bytearray()
-        self._untold: deque[Job] = deque()
+        self._untold: deque[int] = deque()
         """Jobs that have ended and were not given out yet."""
         self._at_once = _FIRST
 
-    def next_in_order(self, waiting: Waiting) -> list[Any] | None:
-        """Further results in input order: empty at the end, None if they are not there yet."""
+    def next_in_order(self, refresh: Callable[[], BatchState]) -> list[Any] | None:
+        """Further results in input order, an `Ended` for each job without one: empty at the end, None if they are not
+        there yet.
+
+        Parameters
+        ----------
+        refresh : callable
+            Reads the state of the batch.
+        """
         while True:
             found = self._recorded()
             if found:
                 return found
             if not self._ended.follow(5000):
                 break
-        state = waiting.refresh()
+        state = refresh()
         if state.done and self._position >= state.total:
             return []
         if state.done and self._is_settled(state):
             raise errors.ResultExpired(
-                f"the outcome of job {self._batch.id}:{self._position} is not there any more (the job has ended)"
+                f"the outcome of job {self._id}:{self._position} is not there any more (the job has ended)"
             )
         return None
 
     def _is_settled(self, state: BatchState) -> bool:
         """Nothing changed while we looked: no entry was added, nothing was queued again."""
-        return not self._ended.is_behind() and self._batch.state.ended == state.ended
+        return not self._ended.is_behind() and self._session.state(self._id).ended == state.ended
 
     def _recorded(self) -> list[Any]:
         position, marks = self._position, self._marks
@@ -124,7 +119,7 @@ class Reader:
             return []
         if marks[position] == CANCELED:
             self._position += 1
-            return [Ended(Job(self._batch, position), None)]
+            return [Ended(position, None)]
         stop = position
         limit = min(len(marks), position + _CHUNK)
         ends = [marks.find(bytes([mark]), position, limit) for mark in (WAITS, CANCELED)]
@@ -142,7 +137,7 @@ class Reader:
         """Index, number and values of neighbouring jobs, of some 4 MB; number 0 where there is no outcome."""
         found = self._fetch(start, stop)
         if found is None:
-            self._batch.state  # noqa: B018 - raises NotFound
+            self._session.state(self._id)  # raises NotFound
             return
         if start < found.stop < stop and sum(map(len, found.records.values())) >= _LARGE:
             self._fetch_ahead(found.stop, stop)
@@ -157,7 +152,7 @@ class Reader:
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead[0] == start:
             return ahead[1].result()
-        return self._store.outcomes(self._batch.id, start, stop)
+        return self._session.store.outcomes(self._id, start, stop)
 
     def _fetch_ahead(self, start: int, stop: int) -> None:
         """Read what comes next, while what is there is verified and used: neither holds the other up."""
@@ -165,7 +160,7 @@ class Reader:
 
         def fetch() -> None:
             try:
-                future.set_result(self._store.outcomes(self._batch.id, start, stop))
+                future.set_result(self._session.store.outcomes(self._id, start, stop))
             except Exception as error:  # noqa: BLE001 - raised where it is asked for
                 future.set_exception(error)
 
@@ -177,8 +172,8 @@ class Reader:
     ) -> Iterator[tuple[int, int, list[Any]]]:
         record = found.records.get(f"b{block}")
         first = block * found.per_block
-        seal, batch = self._seal, self._batch.id
-        outcomes = Outcomes(seal, batch, first, record, once=True) if record is not None else None
+        session, batch = self._session, self._id
+        outcomes = Outcomes(session.seal, batch, first, record, once=True) if record is not None else None
         if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
             has_own = (
                 any(str(index) in found.records for index in range(start, stop)) if len(found.records) > 1 else False
@@ -189,35 +184,38 @@ class Reader:
         for index in range(start, stop):
             own = found.records.get(str(index))
             if own is not None:
-                if own[:1] == b"!":
-                    ended = Outcome(None, outcome.words(batch, index, own))
-                else:
-                    ended = Outcome(Outcomes(seal, batch, index, own, once=True))
+                ended = outcome.read_own(session, batch, index, own, once=True)
             elif outcomes is not None and index in outcomes:
                 ended = Outcome(outcomes)
             else:
                 yield index, 0, []
                 return
             if ended.is_failed:
-                yield index, 1, [Ended(Job(self._batch, index), ended)]
+                yield index, 1, [Ended(index, ended)]
             else:
                 assert ended.outcomes is not None
                 yield index, 1, [outcome.value_of(ended.outcomes, index)]
 
-    def next_ended(self, waiting: Waiting) -> list[Job] | None:
-        """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile."""
+    def next_ended(self, refresh: Callable[[], BatchState]) -> list[tuple[int, Outcome | None]] | None:
+        """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile.
+
+        Returns
+        -------
+        list of (index, Outcome or None)
+            The outcome where it was read with those of others, so that asking the job for it costs nothing.
+        """
         if not self._untold:
             self._untold.extend(self._newly_ended())
         if self._untold:
-            jobs = [self._untold.popleft() for _ in range(min(self._at_once, len(self._untold)))]
-            size = self._attach(jobs)
+            indices = [self._untold.popleft() for _ in range(min(self._at_once, len(self._untold)))]
+            found, size = self._outcomes_of(indices)
             self._at_once = max(1, self._at_once // 2) if size > _LARGE else min(_CHUNK, 2 * self._at_once)
-            return jobs
-        state = waiting.refresh()
+            return [(index, found.get(index)) for index in indices]
+        state = refresh()
         return [] if state.done and not self._ended.is_behind() else None
 
-    def _newly_ended(self) -> Iterable[Job]:
-        ended: dict[int, Job] = {}
+    def _newly_ended(self) -> Iterable[int]:
+        ended: dict[int, None] = {}
         for start, stop, mark in self._ended.read(200):
             if len(self._told) < stop:
                 self._told.extend(bytes(stop - len(self._told)))
@@ -227,13 +225,13 @@ class Reader:
                     ended.pop(index, None)
                 elif not self._told[index]:
                     self._told[index] = 1
-                    ended[index] = Job(self._batch, index)
-        return ended.values()
+                    ended[index] = None
+        return ended
 
-    def _attach(self, jobs: list[Job]) -> int:
-        """Read the outcomes of jobs in few calls, so that asking each for its result costs nothing; their bytes."""
-        by_index = {job.index: job for job in jobs}
-        ordered = sorted(by_index)
+    def _outcomes_of(self, indices: list[int]) -> tuple[dict[int, Outcome], int]:
+        """The outcomes of jobs, read in few calls, and their bytes."""
+        wanted, ordered = set(indices), sorted(indices)
+        outcomes: dict[int, Outcome] = {}
         start = size = 0
         while start < len(ordered):
             end = start
@@ -241,29 +239,27 @@ class Reader:
                 end += 1
             position, stop = ordered[start], ordered[end] + 1
             while position < stop:
-                found = self._store.outcomes(self._batch.id, position, stop)
+                found = self._session.store.outcomes(self._id, position, stop)
                 if found is None or found.stop <= position:
-                    return size
+                    return outcomes, size
                 size += sum(map(len, found.records.values()))
                 opened: dict[int, Outcomes] = {}
-                for index in range(position, found.stop):
-                    if index in by_index:
-                        self._attach_one(by_index[index], found, opened)
+                for index in wanted.intersection(range(position, found.stop)):
+                    ended = self._outcome_of(index, found, opened)
+                    if ended is not None:
+                        outcomes[index] = ended
                 position = found.stop
             start = end + 1
-        return size
+        return outcomes, size
 
-    def _attach_one(self, job: Job, found: OutcomeRecords, opened: dict[int, Outcomes]) -> None:
-        own = found.records.get(str(job.index))
+    def _outcome_of(self, index: int, found: OutcomeRecords, opened: dict[int, Outcomes]) -> Outcome | None:
+        own = found.records.get(str(index))
         if own is not None:
-            record = outcome.read(self._batch, job.index, own, None)
-            if record is not None:
-                job._remember(record)
-            return
-        block = job.index // found.per_block
-        text = found.records.get(f"b{block}")
-        if text is not None:
-            if block not in opened:
-                opened[block] = Outcomes(self._seal, self._batch.id, block * found.per_block, text)
-            if job.index in opened[block]:
-                job._remember(Outcome(opened[block]))
+            return outcome.read_own(self._session, self._id, index, own)
+        block = index // found.per_block
+        record = found.records.get(f"b{block}")
+        if record is None:
+            return None
+        if block not in opened:
+            opened[block] = Outcomes(self._session.seal, self._id, block * found.per_block, record)
+        return Outcome(opened[block]) if index in opened[block] else None

@@ -5,19 +5,16 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.backend import Backend
-from nbqueue.client.codes import Codes
 from nbqueue.client.options import JobOptions
 from nbqueue.client.packing import LIGHT, Packer, weight_of
+from nbqueue.client.session import Session
 from nbqueue.payload.records import Blob
 from nbqueue.store.interrupts import held_interrupt
 from nbqueue.store.keys import new_id, new_token
@@ -28,15 +25,29 @@ from nbqueue.store.store import Posted
 
 _MOST_WEIGHT = 4_000_000
 """Bytes of arguments that are not packed as one block, however small the first ones were."""
-
+_WEIGHED = 16
+"""Calls from whose size it is seen how many make a block."""
 _SEND_BYTES = 1_000_000
-
+"""Bytes that are sent together, about."""
+_SEND_FIELDS = 500
+"""Blocks and large calls that are sent together."""
 _SEND_SECONDS = 0.05
-
+"""Seconds after which what is packed is sent, however little it is."""
 _STALE = 0.25
 """Seconds for which calls of a slow iterable are kept back at most."""
-
 _TOUCH = 5.0
+"""Seconds between two signs of life of a submitter that sends nothing."""
+
+
+class IdTaken(Exception):
+    """Another batch has the id that was made up; nothing was submitted.
+
+    `items` are those that an iterable has given; None where it can be asked once more.
+    """
+
+    def __init__(self, items: list[Any] | None) -> None:
+        super().__init__("the id is taken")
+        self.items = items
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,47 +66,46 @@ class Submission:
 
     Parameters
     ----------
-    backend : Backend
+    session : Session
     queue : str
     options : JobOptions
     name : str
         Of the function, for the label.
+    packer : Packer
     """
 
-    def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions, name: str) -> None:
-        self._store = backend.store
-        self._seal = backend.seal
-        self._codes = codes
-        self._queue = queue
-        self._environment = backend.environment
-        self._options = options
-        self._about = options.about(name)
-        self._opening: Opening | None = None
+    def __init__(self, session: Session, queue: str, options: JobOptions, name: str, packer: Packer) -> None:
         self.batch = new_id()
-        while self._store.run("EXISTS", self._store.key(f"batch:{self.batch}")):
-            self.batch = new_id()
-        self._per_block = 0
-        self._fields: list[tuple[str, Blob]] = []
-        self._bytes = 0
-        self._functions: dict[bytes, bytes] = {}
-        self._packed = 0
         self.sent = 0
         """Jobs that Redis has accepted."""
+        self.packed = 0
+        """Jobs that are sent, or about to be."""
+        self.per_block = 0
+        self._session = session
+        self._opening = Opening(
+            self.batch, new_token(), queue, session.environment, 0, options.describe(name).to_json(), options.priority,
+            options.result_ttl,
+        )  # fmt: skip
+        self._at_front = options.at_front
+        self._packer = packer
+        self._ready = _Ready()
         self._sent_at = time.monotonic()
-        self._pending: list[Any] = []
-        self._pending_since = 0.0
-        self._pending_weight = 0
-        self._lock = threading.RLock()
-        self._problem: BaseException | None = None
-        self._pid = os.getpid()
         self._posted: tuple[_Part, Posted[Submitted]] | None = None
         """What was sent and not answered yet."""
+        self._has_begun = False
+        self._pid = os.getpid()
 
-    def run(self, calls: Iterable[Any], pack: Packer) -> str:
-        """Submit all calls; returns the id of the batch.
+    @property
+    def is_fork(self) -> bool:
+        """This is a fork that the iterable has made: what is submitted is the parent's."""
+        return self._pid != os.getpid()
+
+    def run(self, calls: Iterable[Any]) -> None:
+        """Submit all calls.
 
         Raises
         ------
+        IdTaken
         SubmitError
             The iterable raised. What was submitted is canceled.
         CannotPickle, TooLarge
@@ -103,158 +113,102 @@ class Submission:
         """
         try:
             if isinstance(calls, Sized) and isinstance(calls, Sequence):
-                self._run_fast(iter(calls), pack)
+                self._run_fast(iter(calls), len(calls))
             else:
-                self._run_steadily(iter(calls), pack)
-            self._send(is_last=True)
+                _Steady(self).run(iter(calls))
         except BaseException as error:
-            self._give_up(error)
+            if not isinstance(error, IdTaken):
+                self._give_up(error)
             raise
-        return self.batch
 
-    def _run_fast(self, calls: Iterator[Any], pack: Packer) -> None:
-        first = list(itertools.islice(calls, 16))
-        self._per_block = pack.calls_per_block(first)
+    def _run_fast(self, calls: Iterator[Any], total: int) -> None:
+        first = list(itertools.islice(calls, _WEIGHED))
+        self.weigh(first)
+        self.per_block = max(1, min(self.per_block, total))
         calls = itertools.chain(first, calls)
-        while items := list(itertools.islice(calls, self._per_block)):
-            self._add(items, pack, is_block=True)
-            self._send_if_due()
+        items = list(itertools.islice(calls, self.per_block))
+        while items:
+            following = list(itertools.islice(calls, self.per_block))
+            self.add(items, is_block=True)
+            if following:  # the last part says that it is
+                self.send_if_due()
+            items = following
+        self.send(is_last=True)
 
-    def _run_steadily(self, calls: Iterator[Any], pack: Packer) -> None:
-        """An iterable that may be slow: what it has given is not kept back while it thinks."""
-        over = threading.Event()
-        helper = threading.Thread(target=self._help, args=(over, pack), name="nbqueue-submit", daemon=True)
-        try:
-            with held_interrupt():
-                helper.start()
-            while True:
-                try:
-                    item = next(calls)
-                except StopIteration:
-                    break
-                except Exception as error:
-                    if self._is_fork:
-                        raise
-                    with self._lock:
-                        self._settle()
-                    raise errors.SubmitError(
-                        f"the iterable raised {type(error).__name__}: {error}, after "
-                        f"{self._packed + len(self._pending)} items. What was submitted "
-                        f"as batch {self.batch} ({self.sent} jobs) is canceled"
-                    ) from error
-                with self._lock:
-                    if self._problem is not None:
-                        raise self._problem
-                    if not self._pending:
-                        self._pending_since = time.monotonic()
-                    self._pending.append(item)
-                    if type(item) not in LIGHT:
-                        self._pending_weight += weight_of(item)
-                    if not self._per_block and len(self._pending) >= 16:
-                        self._per_block = pack.calls_per_block(self._pending)
-                    is_whole = self._per_block and len(self._pending) >= self._room()
-                    if is_whole or self._pending_weight > _MOST_WEIGHT:
-                        self._take_pending(pack)
-                        self._send_if_due()
-            with self._lock:
-                self._take_pending(pack, is_end=True)
-        finally:
-            over.set()
-            if helper.ident is not None:
-                helper.join()
+    def weigh(self, items: list[Any]) -> None:
+        """See from the first calls how many make a block."""
+        self.per_block = self._packer.calls_per_block(items)
 
-    def _room(self) -> int:
-        return self._per_block - self._packed % self._per_block
-
-    def _take_pending(self, pack: Packer, *, is_end: bool = False) -> None:
-        while self._pending:
-            self._per_block = self._per_block or pack.calls_per_block(self._pending)
-            room = self._room()
-            items, self._pending = self._pending[:room], self._pending[room:]
-            is_whole = len(items) == self._per_block or (is_end and room == self._per_block)
-            self._add(items, pack, is_block=is_whole)
-        self._pending_weight = 0
-
-    def _help(self, over: threading.Event, pack: Packer) -> None:
-        """Beside the iterable: send what waits for too long, and say that the submitter is alive."""
-        touched_at = time.monotonic()
-        while not over.wait(_STALE / 2):
-            now = time.monotonic()
-            try:
-                with self._lock:
-                    if self._problem is None and self._pending and now - self._pending_since > _STALE:
-                        self._take_pending(pack)
-                    if self._problem is None and self._fields and now - self._sent_at > _SEND_SECONDS:
-                        self._send()
-                if self.sent and now - touched_at > _TOUCH:
-                    self._store.call(submitting.touch(self.batch))
-                    touched_at = now
-            except BaseException as error:  # noqa: BLE001 - raised in the submitting thread, at its next item
-                self._problem = error
-                return
-
-    def _add(self, items: list[Any], pack: Packer, *, is_block: bool) -> None:
+    def add(self, items: list[Any], *, is_block: bool) -> None:
         """Pack neighbouring calls: as a block, or one by one where that would be too much at once."""
         if set(map(type, items)) <= LIGHT or sum(map(weight_of, items)) <= _MOST_WEIGHT:
-            self._add_together(items, pack, is_block=is_block)
+            self._add_together(items, is_block=is_block)
             return
         for item in items:
-            self._add_together([item], pack, is_block=is_block and len(items) == 1)
-            self._send_if_due()
+            self._add_together([item], is_block=is_block and len(items) == 1)
+            self.send_if_due()
 
-    def _add_together(self, items: list[Any], pack: Packer, *, is_block: bool) -> None:
+    def _add_together(self, items: list[Any], *, is_block: bool) -> None:
         """As a block, or one by one where others of the same block come at another time."""
-        first = self._packed
+        first, ready = self.packed, self._ready
         fields: Iterable[tuple[str, Blob]]
         if is_block:
-            fields = pack.block(self.batch, first, first // self._per_block, items, self._functions)
+            fields = self._packer.block(self.batch, first, first // self.per_block, items, ready.functions)
         else:
             fields = (
-                (str(index), pack.single(self.batch, index, item, self._functions))
+                (str(index), self._packer.single(self.batch, index, item, ready.functions))
                 for index, item in enumerate(items, first)
             )
         for name, record in fields:
-            self._fields.append((name, record))
-            self._bytes += len(record)
-        self._packed += len(items)
+            ready.fields.append((name, record))
+            ready.bytes += len(record)
+        self.packed += len(items)
 
-    def _send_if_due(self) -> None:
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is packed and not sent."""
+        return bool(self._ready.fields)
+
+    @property
+    def waits_for(self) -> float:
+        """Seconds since something was sent."""
+        return time.monotonic() - self._sent_at
+
+    def send_if_due(self) -> None:
+        """Send what is packed, if it is enough, or late."""
+        ready = self._ready
         if (
-            self._bytes >= _SEND_BYTES
-            or len(self._fields) >= 500
+            ready.bytes >= _SEND_BYTES
+            or len(ready.fields) >= _SEND_FIELDS
             or self.sent == 0
-            or time.monotonic() - self._sent_at > _SEND_SECONDS
+            or self.waits_for > _SEND_SECONDS
         ):
-            self._send()
+            self.send()
 
-    def _send(self, *, is_last: bool = False) -> None:
+    def send(self, *, is_last: bool = False) -> None:
         """Send what is packed. Its answer is read before the next is sent: meanwhile, that is packed."""
-        if self._is_fork:
+        if self.is_fork:
             raise errors.SubmitError(f"batch {self.batch} is submitted by the process that this one is a fork of")
-        self._settle()
-        count = self._packed - self.sent
-        if self._opening is None:
-            self._opening = Opening(
-                self.batch, new_token(), self._queue, self._environment, max(1, self._per_block), self._about,
-                self._options.weight, self._options.result_ttl,
-            )  # fmt: skip
-        part = _Part(self.sent, count, self._functions, self._fields, is_last)
+        self.settle()
+        ready, self._ready = self._ready, _Ready()
+        part = _Part(self.sent, self.packed - self.sent, ready.functions, ready.fields, is_last)
         request = self._request(part, part.functions)
         if is_last or self.sent == 0:
-            self._accept(part, self._store.call(request))
+            self._accept(part, self._session.store.call(request))
         else:
-            self._posted = part, self._store.post(request)
-        self._fields, self._functions, self._bytes = [], {}, 0
+            self._posted = part, self._session.store.post(request)
         self._sent_at = time.monotonic()
 
     def _request(self, part: _Part, functions: dict[bytes, bytes]) -> Request[Submitted]:
-        assert self._opening is not None
+        if not self._has_begun:
+            self._has_begun = True
+            self._opening = replace(self._opening, per_block=max(1, self.per_block))
         return submitting.submit(
             self._opening, part.first, part.count, functions, part.fields,
-            is_last=part.is_last, at_front=self._options.at_front,
+            is_last=part.is_last, at_front=self._at_front,
         )  # fmt: skip
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Read the answer to what was sent last."""
         if self._posted is not None:
             part, posted = self._posted
@@ -266,8 +220,10 @@ class Submission:
         for _ in range(len(functions)):
             if answer.answer != "code":
                 break
-            functions = {digest: self._codes.record(digest) for digest in functions}
-            answer = self._store.call(self._request(part, functions))
+            functions = {digest: self._session.codes.record(digest) for digest in functions}
+            answer = self._session.store.call(self._request(part, functions))
+        if answer.answer == "taken" and self.sent == 0:
+            raise IdTaken(None)
         if answer.answer == "canceled":
             raise errors.SubmitError(
                 f"batch {self.batch} was canceled while it was being submitted, after {self.sent} jobs: {answer.detail}"
@@ -279,28 +235,154 @@ class Submission:
             )
         self.sent += part.count
 
-    @property
-    def _is_fork(self) -> bool:
-        """This is a fork that the iterable has made: what is submitted is the parent's."""
-        return self._pid != os.getpid()
+    def touch(self) -> None:
+        """Say that the submitter is alive, if anything was sent."""
+        if self.sent:
+            self._session.store.call(submitting.touch(self.batch))
 
     def _give_up(self, error: BaseException) -> None:
-        if self._opening is None or self._is_fork:
+        if not self._has_begun or self.is_fork:
             return
         with contextlib.suppress(errors.NbqueueError):
-            self._settle()
+            self.settle()
         word = "was interrupted" if isinstance(error, KeyboardInterrupt) else f"raised {type(error).__name__}"
         try:
-            self._store.call(submitting.abandon(self.batch, None, f"its submitter {word} after %d jobs were submitted"))
+            self._session.store.call(
+                submitting.abandon(self.batch, None, f"its submitter {word} after %d jobs were submitted")
+            )
         except errors.NbqueueError as second:
             error.add_note(f"batch {self.batch} could not be canceled: {second}")
         else:
             error.add_note(f"nbqueue: batch {self.batch} is canceled; {self.sent} jobs of it had been submitted")
 
 
-def _place() -> tuple[str, list[str]]:
-    """What a batch says of where its calls were made."""
-    try:
-        return str(Path.cwd()), sys.path.copy()
-    except OSError:  # it was deleted
-        return "", sys.path.copy()
+@dataclass(slots=True)
+class _Ready:
+    """What is packed and not sent."""
+
+    fields: list[tuple[str, Blob]] = field(default_factory=list)
+    functions: dict[bytes, bytes] = field(default_factory=dict)
+    bytes: int = 0
+
+
+class _Steady:
+    """Submits what an iterable gives that may be slow: nothing is kept back while it thinks.
+
+    A helper thread, beside the iterable, sends what waits for too long and says that the submitter is alive.
+    """
+
+    def __init__(self, submission: Submission) -> None:
+        self._submission = submission
+        self._lock = threading.RLock()
+        self._pending: list[Any] = []
+        self._since = 0.0
+        self._weight = 0
+        self._unsure: list[Any] = []
+        """Items of the first part, until it is accepted: they may have to go under another id."""
+        self._problem: BaseException | None = None
+
+    def run(self, calls: Iterator[Any]) -> None:
+        """Submit all.
+
+        Raises
+        ------
+        IdTaken
+            With the items that were given.
+        """
+        try:
+            self._run_with_help(calls)
+            self._submission.send(is_last=True)
+        except IdTaken:
+            raise IdTaken(self._unsure + self._pending) from None
+
+    def _run_with_help(self, calls: Iterator[Any]) -> None:
+        over = threading.Event()
+        helper = threading.Thread(target=self._help, args=(over,), name="nbqueue-submit", daemon=True)
+        try:
+            with held_interrupt():
+                helper.start()
+            for item in self._given(calls):
+                with self._lock:
+                    self._take(item)
+            with self._lock:
+                self._pack(is_end=True)
+        finally:
+            over.set()
+            if helper.ident is not None:
+                helper.join()
+
+    def _given(self, calls: Iterator[Any]) -> Iterator[Any]:
+        submission = self._submission
+        while True:
+            try:
+                item = next(calls)
+            except StopIteration:
+                return
+            except Exception as error:
+                if submission.is_fork:
+                    raise
+                with self._lock:
+                    submission.settle()
+                raise errors.SubmitError(
+                    f"the iterable raised {type(error).__name__}: {error}, after "
+                    f"{submission.packed + len(self._pending)} items. What was submitted "
+                    f"as batch {submission.batch} ({submission.sent} jobs) is canceled"
+                ) from error
+            yield item
+
+    def _take(self, item: Any) -> None:
+        submission = self._submission
+        if not self._pending:
+            self._since = time.monotonic()
+        self._pending.append(item)
+        if self._problem is not None:
+            raise self._problem
+        if type(item) not in LIGHT:
+            self._weight += weight_of(item)
+        if not submission.per_block and len(self._pending) >= _WEIGHED:
+            submission.weigh(self._pending)
+        is_whole = submission.per_block and len(self._pending) >= self._room()
+        if is_whole or self._weight > _MOST_WEIGHT:
+            self._pack()
+            submission.send_if_due()
+            self._forget_accepted()
+
+    def _room(self) -> int:
+        """Calls that are missing in the present block."""
+        return self._submission.per_block - self._submission.packed % self._submission.per_block
+
+    def _pack(self, *, is_end: bool = False) -> None:
+        submission = self._submission
+        while self._pending:
+            if not submission.per_block:
+                submission.weigh(self._pending)
+            room = self._room()
+            items, self._pending = self._pending[:room], self._pending[room:]
+            if not submission.sent:
+                self._unsure += items
+            is_whole = len(items) == submission.per_block or (is_end and room == submission.per_block)
+            submission.add(items, is_block=is_whole)
+        self._weight = 0
+
+    def _forget_accepted(self) -> None:
+        if self._submission.sent:
+            self._unsure.clear()
+
+    def _help(self, over: threading.Event) -> None:
+        submission = self._submission
+        touched_at = time.monotonic()
+        while not over.wait(_STALE / 2):
+            now = time.monotonic()
+            try:
+                with self._lock:
+                    if self._problem is None and self._pending and now - self._since > _STALE:
+                        self._pack()
+                    if self._problem is None and submission.has_unsent and submission.waits_for > _SEND_SECONDS:
+                        submission.send()
+                        self._forget_accepted()
+                if now - touched_at > _TOUCH:
+                    submission.touch()
+                    touched_at = now
+            except BaseException as error:  # noqa: BLE001 - raised in the submitting thread, at its next item
+                self._problem = error
+                return

@@ -7,17 +7,14 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from nbqueue import errors
 from nbqueue.client.bar import Bar, Lines
-from nbqueue.client.display import Progress
+from nbqueue.client.handle import Progress
+from nbqueue.client.session import Session
 from nbqueue.store.requests.looking import BatchState
-
-if TYPE_CHECKING:
-    from nbqueue.client.batch import Batch
-    from nbqueue.store.subscription import Watch
-
+from nbqueue.store.subscription import Watch
 
 T = TypeVar("T")
 
@@ -33,20 +30,32 @@ class _Stopped(Exception):
 
 
 class Waiting:
-    """One wait for something about a batch: hears of changes, shows progress, says when nobody serves it."""
+    """One wait for something about a batch: hears of changes, shows progress, says when nobody serves it.
+
+    Parameters
+    ----------
+    session : Session
+    id : str
+        Of the batch.
+    timeout : float, optional
+        Seconds.
+    stop : threading.Event, optional
+        Ends the wait when it is set.
+    progress : {"auto", "bar", False}
+    """
 
     def __init__(
-        self, batch: Batch, timeout: float | None, stop: threading.Event | None, *, progress: Progress | None = None
+        self, session: Session, id: str, timeout: float | None, stop: threading.Event | None, progress: Progress
     ) -> None:
-        self._batch = batch
-        self._queue = batch.queue
+        self._session = session
+        self._id = id
         self._timeout = timeout
         self._stop = stop
-        self._progress = batch._progress if progress is None else progress
+        self._progress = progress
 
     def __enter__(self) -> Waiting:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        self._watching = self._queue.listener.watch(self._batch.id)
+        self._watching = self._session.listener.watch(self._id)
         self.watch: Watch = self._watching.__enter__()
         self._bar = Bar(self._progress)
         self._lines = Lines(self._progress)
@@ -57,20 +66,20 @@ class Waiting:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._bar.close()
         self._watching.__exit__(None, None, None)
+        back = f"q.batch({self._id!r})"
         if isinstance(error, KeyboardInterrupt):
             error.add_note(
-                f"nbqueue: the jobs of batch {self._batch.id} go on. q.batch({self._batch.id!r}) comes back to them, "
-                f"q.batch({self._batch.id!r}).cancel() cancels them"
+                f"nbqueue: the jobs of batch {self._id} go on. {back} comes back to them, {back}.cancel() cancels them"
             )
         elif isinstance(error, errors.ServerUnreachable):
             error.add_note(
-                f"nbqueue: this says nothing about the jobs of batch {self._batch.id}. When the server can be reached, "
-                f"q.batch({self._batch.id!r}) comes back to them"
+                f"nbqueue: this says nothing about the jobs of batch {self._id}. When the server can be reached, "
+                f"{back} comes back to them"
             )
 
     def refresh(self) -> BatchState:
         """Read the counts and show them."""
-        state = self._batch.state
+        state = self._session.state(self._id)
         self._bar.show(state)
         return state
 
@@ -87,7 +96,7 @@ class Waiting:
                 pause = min(pause, self._deadline - now)
                 if pause <= 0:
                     raise errors.WaitTimeout(
-                        f"batch {self._batch.id}: not there within {self._timeout:g} seconds; the jobs go on"
+                        f"batch {self._id}: not there within {self._timeout:g} seconds; the jobs go on"
                     )
             if self._stop is not None:
                 if self._stop.is_set():
@@ -98,7 +107,7 @@ class Waiting:
                 self._attend()
             pause = min(pause, self._attended_at + _LOOK - now)
             if self._lines.is_due:
-                self._lines.show(self._batch.state)
+                self._lines.show(self._session.state(self._id))
             if self._bar.is_wanted:
                 self.refresh()
                 pause = min(pause, 0.1)
@@ -106,13 +115,13 @@ class Waiting:
             self.watch.wait(version, pause)
 
     def _attend(self) -> None:
-        state = self._batch.state
+        state = self._session.state(self._id)
         if state.done:
             return
-        problem = self._queue.attend(state)
-        if problem and not self._has_warned:
+        problem = self._session.attend(state)
+        if problem is not None and not self._has_warned:
             self._has_warned = True
-            warnings.warn(problem, errors.NoWorkerWarning, stacklevel=6)
+            warnings.warn(str(problem), errors.NoWorkerWarning, stacklevel=6)
 
 
 async def in_thread(wait: Callable[[threading.Event], T]) -> T:

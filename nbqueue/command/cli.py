@@ -328,9 +328,7 @@ def info(url: str | None, namespace: str, interval: float | None, as_json: bool)
 
 
 def _batch(url: str | None, namespace: str, id: str) -> Batch:
-    queue = _queue(url, namespace)
-    state = queue.batch(id).state
-    return _queue(url, namespace, state.queue).batch(id)  # in its own queue, whose workers are looked for
+    return _queue(url, namespace).batch(id)
 
 
 @main.command()
@@ -348,25 +346,24 @@ def batch(id: str, url: str | None, namespace: str) -> None:
 @_server_options
 def cancel(id: str, url: str | None, namespace: str) -> None:
     """Cancel a batch, or one job ('k3f9x2:17')."""
-    found = _batch(url, namespace, id.partition(":")[0])
     if ":" in id:
-        done = found.queue.fetch_job(id).cancel()
+        done = _queue(url, namespace).fetch_job(id).cancel()
         click.echo(f"job {id} is canceled" if done else f"job {id} had ended")
     else:
-        click.echo(f"{_jobs(found.cancel())} of batch {id} canceled")
+        click.echo(f"{_jobs(_batch(url, namespace, id).cancel())} of batch {id} canceled")
 
 
 def _retry(id: str, url: str | None, namespace: str) -> None:
     found = _batch(url, namespace, id.partition(":")[0])
     if ":" in id:
-        done = found.queue.fetch_job(id).retry()
+        done = _queue(url, namespace).fetch_job(id).retry()
         click.echo(f"job {id} is queued again" if done else f"job {id} has neither failed nor been canceled")
     else:
         n = found.retry()
         done = n > 0
         click.echo(f"{_jobs(n)} of batch {id} queued again")
-    problem = found.queue.attend(found.state) if done else None
-    if problem:
+    problem = found.session.attend(found.state) if done else None
+    if problem is not None:
         click.echo(f"nbqueue: {problem}", err=True)
 
 

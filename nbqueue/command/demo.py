@@ -171,7 +171,7 @@ def show_failures(console: Console, batch: Batch, folder: Path) -> None:
 def show_rate(console: Console, batch: Batch, results: list[Measures]) -> None:
     """How fast it was, and how much work that took."""
     state = batch.state
-    seconds = max((state.ended_at or batch.queue.now()) - state.submitted_at, 1e-3)
+    seconds = max((state.ended_at or batch.session.now()) - state.submitted_at, 1e-3)
     size = sum(m.size for m in results) / 1e6
     console.print(
         f"\n{state.ended:,} files, {size:,.1f} MB in {seconds:.1f} s: {state.ended / seconds:,.0f} files/s "

@@ -54,13 +54,13 @@ def show_batch(batch: Batch, console: Console | None = None) -> None:
     NotFound
     """
     console = console or _console()
-    state, now = batch.state, batch.queue.now()
+    state, now = batch.state, batch.session.now()
     seen = see(state, now)
     console.print(_heading(console))
     _show_counts(console, seen, now)
-    about = state.about
-    facts = [f"queue {seen.queue}", seen.environment, f"function {about.get('function', '')}"]
-    facts += [f"submitted on {about['host']} in {about['directory']}"] if about.get("directory") else []
+    described = state.description
+    facts = [f"queue {seen.queue}", seen.environment, f"function {described.function}"]
+    facts += [f"submitted on {described.host} in {described.directory}"] if described.directory else []
     _say(console, ", ".join(facts), "dim", indent=8)
     if seen.reason:
         _say(console, f"canceled: {seen.reason}", indent=8)

@@ -19,12 +19,15 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from nbqueue import errors
 from nbqueue.cells.names_read import Names, names_of
 from nbqueue.cells.run import pack_cell, size_in_words
-from nbqueue.client import display as displays
-from nbqueue.client.arriving import PROMISES, Promise
+from nbqueue.client import hooks
 from nbqueue.client.batch import Batch
+from nbqueue.client.cell_job import CellJob
 from nbqueue.client.job import Job
 from nbqueue.client.queues import Queue
+from nbqueue.notebook.arriving import PROMISES, Promise
+from nbqueue.notebook.kernel import installed
 from nbqueue.payload.pickling import can_pickle, size_of_variable
+from nbqueue.store.description import CellDescription
 from nbqueue.store.requests import looking
 
 _MENTIONED = 1_000_000
@@ -114,22 +117,22 @@ class EnqueueMagics(Magics):
             print(f"%%enqueue: the cell does not seem to assign {word!r}", file=sys.stderr)
         label = _unquoted(options.label or "") or name or _first_line(cell)
         job = queue.enqueue_cell(
-            cell, packed, returns, label=label, cell={"key": key, "name": name, "execution": self._execution()},
+            cell, packed, CellDescription(key, name, self._execution(), tuple(returns)), label=label,
             number=self.shell.displayhook.prompt_count, job_timeout=options.timeout,
         )  # fmt: skip
         self._begin(job, name, returns)
         if options.wait:
             job.wait()
-            panels: Any = displays.panels()
-            if panels is not None:
-                panels.finish_cell()
+            notebook = installed()
+            if notebook is not None:
+                notebook.finish_cell()
             if job.is_failed or job.is_canceled:
                 raise errors.JobFailed(f"job {job.id} {job.get_status()}: {_reason(job)}")
 
-    def _begin(self, job: Job, name: str, returns: list[str]) -> None:
+    def _begin(self, job: CellJob, name: str, returns: list[str]) -> None:
         shell = self.shell
-        panels: Any = displays.panels()
-        panel = panels.show_cell(job, tuple(returns)) if panels is not None else None
+        notebook = installed()
+        panel = notebook.show_cell(job, tuple(returns)) if notebook is not None else None
         if panel is None:
             print(f"job {job.id}: " + (f"{name}.show()" if name else f"q.fetch_job({job.id!r}).show()"))
         if returns:
@@ -162,17 +165,19 @@ class EnqueueMagics(Magics):
 
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
         for state in queue.store.call(looking.batches(_RECENT, queue.name)):
-            about = state.about.get("cell", {})
-            if state.done or about.get("key") != key or about.get("execution") == (self._execution() or None):
+            former = state.description.cell
+            if state.done or former is None or former.key != key:
                 continue
-            job = Job(Batch(queue, state.id), 0)
+            if former.execution and former.execution == self._execution():
+                continue
+            job = CellJob(Batch(queue.session, state.id), 0)
             if is_replaced:
                 job.cancel()
                 print(f"The former run of this cell, job {job.id}, was canceled.", file=sys.stderr)
                 continue
-            panels = displays.panels()
-            if panels is not None:
-                panels.show_job(job)
+            notebook = installed()
+            if notebook is not None:
+                notebook.show_cell(job)
             status = job.get_status()
             raise UsageError(
                 f"the former run of this cell, job {job.id}, is {_STATES.get(status, status)}: nothing was queued. "
@@ -243,8 +248,8 @@ def _is_small(value: Any) -> bool:
 
 
 def _job_in_words(job: Job) -> str:
-    about, status = job.batch.state.about, job.get_status()
-    name = about.get("cell", {}).get("name") or about.get("label")
+    described, status = job.batch.description, job.get_status()
+    name = (described.cell and described.cell.name) or described.label
     return f"{name} (job {job.id}), which is {_STATES.get(status, status)}"
 
 
@@ -289,7 +294,8 @@ def _explain(name: str) -> None:
     if job is None:
         return
     try:
-        own = job.batch.state.about.get("cell", {}).get("name") or f"q.fetch_job({job.id!r})"
+        cell = job.batch.description.cell
+        own = (cell and cell.name) or f"q.fetch_job({job.id!r})"
         what = _job_in_words(job)
     except errors.NbqueueError:  # the server is away, and the panel says so
         own, what = f"q.fetch_job({job.id!r})", f"job {job.id}"
@@ -320,4 +326,5 @@ def install(shell: Any) -> None:
     """Bring `%%enqueue`, once."""
     if getattr(shell, "_nbqueue_between", None) is None:
         shell._nbqueue_between = Between(shell)
+    hooks.when_waited_for(PROMISES.collect)
     shell.register_magics(EnqueueMagics)

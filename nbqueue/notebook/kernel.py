@@ -16,10 +16,13 @@ from typing import Any
 from IPython.core.getipython import get_ipython
 
 from nbqueue import errors, machine
-from nbqueue.client import display as displays
+from nbqueue.client import hooks
 from nbqueue.client.batch import Batch
+from nbqueue.client.cell_job import CellJob, job_of
+from nbqueue.client.fleet import Workers
+from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
-from nbqueue.client.queues import Queue, Workers
+from nbqueue.client.queues import Queue
 from nbqueue.notebook import markup
 from nbqueue.notebook.panels.batch import Panel
 from nbqueue.notebook.panels.cell import CellPanel
@@ -55,49 +58,50 @@ class Notebook:
         self._full = ""
         """The cell that has as many panels as it may have."""
 
-    # What nbqueue.progress asks for
+    # What nbqueue.client.hooks ask for
 
-    def begin(self, batch: Batch, label: str, expected: int | None) -> None:
+    def begin(self, batch: Handle, label: str, expected: int | None) -> None:
         cell = _cell()
         shown = sum(panel.cell == cell for panel in self._all[-_MOST:])
         if shown < _MOST:
-            self._open(Panel(self, batch, label, expected, cell=cell, is_headless=not _draws_widgets()))
+            self._open(Panel(self, _whole(batch), label, expected, cell=cell, is_headless=not _draws_widgets()))
         elif self._full != cell:
             self._full = cell
             print(f"nbqueue: {_MOST} panels are enough for a cell; `q` shows all batches, progress=False shows none")
 
-    def accept(self, batch: Batch) -> None:
+    def accept(self, batch: Handle) -> None:
         panel = self._latest.get(batch.id)
         if isinstance(panel, Panel):
             panel.accept()
 
-    def fail(self, batch: Batch) -> None:
+    def fail(self, batch: Handle) -> None:
         panel = self._latest.get(batch.id)
         if isinstance(panel, Panel):
             panel.fail()
 
-    def show(self, batch: Batch) -> None:
+    def show(self, batch: Handle) -> None:
         state = batch.state
-        if "cell" in state.about:
-            self.show_cell(batch[0])
+        if state.description.cell is not None:
+            self.show_cell(CellJob(batch, 0))
             return
-        label = str(state.about.get("label") or "")
+        label = state.description.label
         total = None if state.is_submitting else state.total
-        self._open(Panel(self, batch, label, total, cell=_cell(), is_headless=not _draws_widgets()))
+        self._open(Panel(self, _whole(batch), label, total, cell=_cell(), is_headless=not _draws_widgets()))
 
-    def revive(self, batch: Batch) -> None:
+    def revive(self, batch: Handle) -> None:
         panel = self._latest.get(batch.id)
         if panel is not None:
             panel.revive()
             self._refresh_soon(panel)
 
-    def show_job(self, job: Job) -> None:
-        if job.is_cell:
+    def show_job(self, batch: Handle, index: int) -> None:
+        job = job_of(batch, index)
+        if isinstance(job, CellJob):
             self.show_cell(job)
         else:
             self._add(JobPanel(self, job, cell=_cell(), is_headless=not _draws_widgets()))
 
-    def show_cell(self, job: Job, brings: tuple[str, ...] = ()) -> CellPanel:
+    def show_cell(self, job: CellJob, brings: tuple[str, ...] = ()) -> CellPanel:
         """Show a cell that runs in the background in the cell that runs here."""
         panel = CellPanel(self, job, shell=get_ipython(), cell=_cell(), is_headless=not _draws_widgets(), brings=brings)
         self._latest[job.batch.id] = panel
@@ -109,7 +113,7 @@ class Notebook:
         cell = _cell()
         shown = (panel.job for panel in self._all[-_MOST:] if isinstance(panel, JobPanel) and panel.cell == cell)
         if job not in shown:
-            self.show_job(job)
+            self.show_job(job.batch, job.index)
 
     def _add(self, panel: Panel | JobPanel) -> None:
         self._all.append(panel)
@@ -166,11 +170,11 @@ class Notebook:
         """Look once at each of some panels; the workers of a server are read once."""
         workers: dict[Any, Any] = {}
         for panel in panels:
-            queue = panel.batch.queue
+            session = panel.batch.session
             try:
-                if queue.store not in workers:
-                    workers[queue.store] = workers_of(queue)
-                panel.refresh(workers[queue.store], queue.now())
+                if session.store not in workers:
+                    workers[session.store] = workers_of(session)
+                panel.refresh(workers[session.store], session.now())
             except errors.ServerError as error:
                 panel.unreachable(error)
             except Exception:
@@ -225,12 +229,21 @@ def _draws_widgets() -> bool:
     return not _is_headless() and "google.colab" not in sys.modules
 
 
+def _whole(batch: Handle) -> Batch:
+    return batch if isinstance(batch, Batch) else Batch(batch.session, batch.id, progress=batch.shows)
+
+
+def installed() -> Notebook | None:
+    """The notebook, where batches are shown in this process."""
+    return NOTEBOOK if hooks.display() is NOTEBOOK else None
+
+
 def install() -> None:
     """Show batches, jobs and queues in this kernel's notebook from now on; without a kernel it does nothing."""
     shell: Any = get_ipython()
-    if shell is None or not hasattr(shell, "kernel") or displays.panels() is not None:
+    if shell is None or not hasattr(shell, "kernel") or hooks.display() is not None:
         return
-    displays.use(NOTEBOOK)
+    hooks.use(NOTEBOOK)
     shell.events.register("post_run_cell", NOTEBOOK.wait_for_cell)
     atexit.register(NOTEBOOK.leave)
     shell.display_formatter.ipython_display_formatter.for_type(Batch, NOTEBOOK.display)

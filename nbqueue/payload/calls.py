@@ -69,9 +69,9 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     return entry
 
 
-def alone(entry: Pieces) -> Pieces:
-    """The entry of a call for a record of its own, whose header names its function only."""
-    return [bytes([entry[0][0] & _KWARGS]), *entry[1:]]
+def of_function(entry: Pieces, function: int) -> Pieces:
+    """The entry of a call for a record in whose header its function has another position."""
+    return [bytes([function | entry[0][0] & _KWARGS]), *entry[1:]]
 
 
 def pack_entries(

@@ -22,6 +22,12 @@ IMMUTABLE = frozenset({int, float, str, bytes, bool, complex, type(None)})
 """Types of values that nobody can change."""
 
 
+class StaysHere:
+    """Base of what `pickle` can write, and what means nothing to a worker: it cannot be sent."""
+
+    __slots__ = ()
+
+
 class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, less what goes wrong in notebooks."""
 
@@ -43,6 +49,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if kind is io.TextIOWrapper and obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
             # cloudpickle would send a copy of what it holds, without a word.
             raise pickle.PicklingError("cannot pickle an open file")
+        if issubclass(kind, StaysHere):
+            raise pickle.PicklingError("it is this process's own")
         shell = sys.modules.get("IPython.core.interactiveshell")
         if shell is not None and isinstance(obj, shell.InteractiveShell):
             return _shell, ()

@@ -45,7 +45,8 @@ class Do:
     start: int
     stop: int
     per_block: int
-    about: str
+    description: str
+    """JSON, see `Description`."""
     job_by_job: bool
     """Outcomes are recorded job by job: some jobs of the batch ran before."""
     attempts: dict[int, int]
@@ -104,7 +105,7 @@ def encode(message: Message) -> list[Blob]:
     """The bytes of a message, in pieces."""
     if isinstance(message, Do):
         meta: list[Any] = [
-            "do", message.number, message.batch, message.start, message.stop, message.per_block, message.about,
+            "do", message.number, message.batch, message.start, message.stop, message.per_block, message.description,
             message.job_by_job, list(message.attempts.items()), [name for name, _ in message.calls],
             [digest.hex() for digest, _ in message.functions], message.forget,
         ]  # fmt: skip
@@ -162,8 +163,10 @@ def _decode(text: bytes, body: memoryview) -> Message:
         names, digests = meta[9], meta[10]
         calls = list(zip(names, blobs[: len(names)], strict=True))
         functions = list(zip(map(bytes.fromhex, digests), blobs[len(names) :], strict=True))
-        _, number, batch, start, stop, per_block, about, job_by_job, attempts, _, _, forget = meta
-        return Do(number, batch, start, stop, per_block, about, job_by_job, dict(attempts), calls, functions, forget)
+        _, number, batch, start, stop, per_block, description, job_by_job, attempts, _, _, forget = meta
+        return Do(
+            number, batch, start, stop, per_block, description, job_by_job, dict(attempts), calls, functions, forget
+        )
     if kind == "done":
         records = list(zip(meta[6], blobs, strict=True))
         _, number, start, stop, busy, ended, _, failures, canceled = meta

@@ -19,7 +19,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nbqueue import errors
 
@@ -29,6 +29,9 @@ from nbqueue.store.bulk import Values
 from nbqueue.store.interrupts import held_interrupt
 from nbqueue.store.reply import Foreign, Reply
 
+Client: TypeAlias = "redis.Redis"
+Source: TypeAlias = "str | redis.Redis"
+"""Where a Redis is: a URL, or a client whose settings are used."""
 Part = bytes | bytearray | memoryview
 
 Command = Sequence[Part]

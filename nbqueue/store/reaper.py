@@ -79,11 +79,8 @@ class Reaper:
 
     def sweep(self, store: Store) -> int:
         """Look, and act; returns how many were found dead."""
-        found = store.run("ZRANGE", store.key("submitting"), 0, -1, "WITHSCORES")
-        touches = {id.decode(): float(count) for id, count in zip(found[::2], found[1::2], strict=True)}
-        requests = self.requests(store.call(looking.workers()), touches, time.monotonic())
         found = 0
-        for request in requests:
+        for request in self.requests(store.call(looking.workers()), store.submitting(), time.monotonic()):
             with contextlib.suppress(errors.ServerFull):  # whoever looks when there is room again does it
                 found += store.call(request) >= 0
         return found

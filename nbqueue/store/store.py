@@ -5,7 +5,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | key                              | type   | holds                                                                       |
 |----------------------------------|--------|-----------------------------------------------------------------------------|
 | `batches`                        | zset   | batches by the time they were submitted                                     |
-| `batch:<id>`                     | hash   | what never changes (queue, environment, about, calls per block, ...), the   |
+| `batch:<id>`                     | hash   | what never changes (queue, environment, description, calls per block,...), |
 |                                  |        | counters total, started, finished, failed, canceled and busy (us), flags    |
 | `batch:<id>:calls`               | hash   | `b<block>`: signed calls; `<index>`: a large call. Freed when more than     |
 |                                  |        | 1,000 jobs have all finished                                                |
@@ -50,24 +50,23 @@ that there are orders. They are hints: who waits reads the state.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
 
 from nbqueue import errors
 from nbqueue.payload.records import Blob
-from nbqueue.store.connection import Address, Command, Connection, unreachable
+from nbqueue.store.connection import Address, Command, Connection, Source, unreachable
+from nbqueue.store.keys import POINTER, EndedRun, read_queued
 from nbqueue.store.reply import Reply
 from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, JobState, OutcomeRecords, batch_state, read_entries
 from nbqueue.store.requests.request import Request
-from nbqueue.store.requests.running import POINTER, Entry
-
-if TYPE_CHECKING:
-    import redis
+from nbqueue.store.requests.running import Entry
 from nbqueue.store.script import Script
 
 T = TypeVar("T")
@@ -102,7 +101,7 @@ class Store:
     """
 
     def __init__(
-        self, connection: str | redis.Redis, namespace: str = "default", *, restart: Callable[[], str] | None = None
+        self, connection: Source, namespace: str = "default", *, restart: Callable[[], str] | None = None
     ) -> None:
         self.address = Address(connection)
         self.namespace = namespace
@@ -221,6 +220,57 @@ class Store:
             block, own = block or records[0] or b"", records[1] or b""
         return per_block, block, own
 
+    def now(self) -> float:
+        """The server's time, seconds since the epoch."""
+        seconds, microseconds = self.run("TIME")
+        return int(seconds) + int(microseconds) / 1e6
+
+    def ended(self, batch: str, offset: int, most: int) -> list[EndedRun]:
+        """Entries of the list of what has ended, from a position on."""
+        found = self.run("LRANGE", self.key(f"batch:{batch}:ended"), offset, offset + most - 1)
+        return [EndedRun.read(entry) for entry in found]
+
+    def ended_count(self, batch: str) -> int:
+        """How many entries that list has."""
+        return int(self.run("LLEN", self.key(f"batch:{batch}:ended")))
+
+    def queued(self, batch: str) -> list[tuple[int, int]]:
+        """The runs that wait, in order: first index, and the index after the last one."""
+        return [read_queued(entry) for entry in self.run("LRANGE", self.key(f"batch:{batch}:queued"), 0, -1)]
+
+    def failed(self, batch: str) -> list[int]:
+        """The indices of the jobs that failed, in any order."""
+        return [int(index) for index in self.run("HKEYS", self.key(f"batch:{batch}:failed"))]
+
+    def failures(self, batch: str) -> list[FailureSummary]:
+        """What failed, by identical error, in any order."""
+        fields = self.run("HGETALL", self.key(f"batch:{batch}:errors"))
+        found = dict(zip(fields[::2], fields[1::2], strict=True))
+        return [
+            FailureSummary(digest.decode(), int(found.get(b"n:" + digest, b"0")), **json.loads(text))
+            for digest, text in found.items()
+            if not digest.startswith(b"n:")
+        ]
+
+    def function(self, digest: bytes) -> bytes | None:
+        """The signed record of a function; None if it is not there (any more)."""
+        record: bytes | None = self.run("GET", self.key(f"code:{digest.hex()}"))
+        return record
+
+    def is_paused(self, queue: str) -> bool:
+        """Whether a whole queue is paused."""
+        return bool(self.run("EXISTS", self.key(f"queue:{queue}:paused")))
+
+    def is_first_to_start(self, queue: str, environment: str, seconds: int) -> bool:
+        """Whether the caller is the one that starts the first worker: for so long nobody else is."""
+        key = self.key(f"queue:{queue}:{environment}:starting")
+        return self.run("SET", key, "1", "NX", "EX", seconds) is not None
+
+    def submitting(self) -> dict[str, float]:
+        """The batches that are being submitted, and how often their submitters have touched them."""
+        found = self.run("ZRANGE", self.key("submitting"), 0, -1, "WITHSCORES")
+        return {id.decode(): float(touches) for id, touches in zip(found[::2], found[1::2], strict=True)}
+
     def output(self, batch: str, most: int, after: str = "") -> list[Entry]:
         """The newest entries of what the jobs of a batch have printed, the oldest of these first.
 
@@ -325,6 +375,19 @@ class Store:
                 self._idle.append(connection)
                 return
         connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class FailureSummary:
+    """Failures of the same type and message."""
+
+    digest: str
+    count: int
+    type: str
+    message: str
+    example: int
+    """The index of one of the jobs."""
+    traceback: str
 
 
 class Posted(Generic[T]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbqueue import machine, settings
 from nbqueue.client.batch import eta_of, rate_of
-from nbqueue.client.queues import nobody_serves
+from nbqueue.client.problem import unserved
 from nbqueue.store.reaper import vanished
 from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, WorkerState
@@ -144,7 +144,7 @@ def _queue(name: str, states: list[BatchState], workers: list[WorkerState], is_p
     problem = "it is paused" if is_paused else ""
     for environment in sorted({state.environment for state in mine if state.queued > 0}):
         if not problem and not any(worker.environment == environment for worker in serving):
-            problem = nobody_serves(name, environment, workers)
+            problem = str(unserved(name, environment, workers))
     return QueueSeen(
         name=name,
         waiting=sum(state.queued for state in mine),
@@ -185,7 +185,7 @@ def see(state: BatchState, now: float) -> BatchSeen:
     """A batch at a given time, by the server's clock."""
     return BatchSeen(
         id=state.id,
-        label=str(state.about.get("label") or ""),
+        label=state.description.label,
         queue=state.queue,
         environment=settings.environment_in_words(state.environment),
         state=_state(state),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbqueue import errors, machine
 from nbqueue.client.results import CANCELED, RECORDED, Marks
+from nbqueue.store.description import Description
 from nbqueue.store.reaper import vanished
 from nbqueue.store.requests.looking import BatchState, WorkerState
 from nbqueue.view.seen import see
@@ -17,7 +18,7 @@ from nbqueue.view.shown import ORDER, BatchShown, FailureShown, columns
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
-    from nbqueue.client.queues import Queue
+    from nbqueue.client.session import Session
 
 
 GROUPS = 10
@@ -56,10 +57,10 @@ class Follower:
 
     def __init__(self, batch: Batch, label: str, expected: int | None = None) -> None:
         self._batch = batch
-        self._queue: Queue = batch.queue
+        self._session = batch.session
         self._label = label
         self._expected = expected
-        self._marks = Marks(batch)
+        self._marks = Marks(batch.session, batch.id)
         self._failed_at = 0.0
         self._failed: list[int] = []
         self._failures: dict[str, FailureShown] = {}
@@ -85,7 +86,7 @@ class Follower:
         ------
         ServerError
         """
-        state = self._queue.store.batch(self._batch.id)
+        state = self._session.store.batch(self._batch.id)
         if state is None:
             return None
         mine = [w for w in workers if state.queue in w.queues and w.environment == state.environment]
@@ -113,7 +114,7 @@ class Follower:
     def before(self, now: float) -> BatchShown:
         """What is shown before the first jobs have been accepted."""
         state = BatchState(
-            self._batch.id, self._queue.name, self._queue.environment, 1, {"label": self._label}, 0, 0, 0, 0, 0, 0.0,
+            self._batch.id, "", self._session.environment, 1, Description(label=self._label), 0, 0, 0, 0, 0, 0.0,
             now, None, True, False, False, False, "",
         )  # fmt: skip
         return BatchShown(see(state, now), expected=self._expected)
@@ -121,11 +122,11 @@ class Follower:
     def _attend(self, state: BatchState) -> None:
         if time.monotonic() - self._attended_at >= _ATTEND:
             self._attended_at = time.monotonic()
-            problem = self._queue.attend(state) or ""
-            self._problem = "" if problem.startswith("queue ") else problem
+            problem = self._session.attend(state)
+            self._problem = str(problem) if problem is not None and problem.kind != "paused" else ""
 
     def _launched(self, state: BatchState, mine: Sequence[WorkerState]) -> int | None:
-        at = self._queue.launched_at
+        at = self._session.fleet.launched_at
         if state.done or at is None or time.monotonic() - at > _LAUNCHED:
             return None
         here = machine.identity()
@@ -139,8 +140,8 @@ class Follower:
             return ""
         other = max(set(others), key=others.count)
         if self._behind[0] != other:
-            found = self._queue.store.batch(other)
-            self._behind = (other, f"{found.about.get('label') or other} ({other})" if found else other)
+            found = self._session.store.batch(other)
+            self._behind = (other, f"{found.description.label or other} ({other})" if found else other)
         return self._behind[1]
 
     def _strip(self, state: BatchState, running: Sequence[int]) -> bytes:
@@ -150,8 +151,7 @@ class Follower:
         self._marks.follow(_MARKED)
         if state.failed and (state.done or time.monotonic() - self._failed_at > _STRIP):
             self._failed_at = time.monotonic()
-            fields = self._queue.store.run("HKEYS", self._queue.store.key(f"batch:{state.id}:failed"))
-            self._failed = [int(field) for field in fields]
+            self._failed = self._session.store.failed(state.id)
         place = {name: position for position, name in enumerate(ORDER)}
         states = bytearray(max(state.total, self._expected or 0) if state.is_submitting else state.total)
         known = self._marks.marks[: len(states)]
@@ -194,12 +194,12 @@ class Follower:
         return tuple(self._failures.values())
 
 
-def workers_of(queue: Queue) -> list[WorkerState]:
-    """The workers of a queue's namespace that are alive, as far as can be seen from here."""
+def workers_of(session: Session) -> list[WorkerState]:
+    """The workers of a namespace that are alive, as far as can be seen from here."""
     from nbqueue.store.requests import looking
 
     here = machine.identity()
-    return [worker for worker in queue.store.call(looking.workers()) if not vanished(worker, here)]
+    return [worker for worker in session.store.call(looking.workers()) if not vanished(worker, here)]
 
 
 def _with_count(failure: FailureShown, count: int) -> FailureShown:

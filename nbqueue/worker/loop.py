@@ -29,6 +29,7 @@ from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Done, Printed, Show
 from nbqueue.protocol.page import CANCEL, TIMEOUT
 from nbqueue.server import embedded
+from nbqueue.store.description import Description
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Reaper, vanished
 from nbqueue.store.requests import looking, running
@@ -130,7 +131,7 @@ class Worker:
         self._is_waiting = False
         self._costs: dict[str, float] = {}
         self._functions: dict[bytes, bytes] = {}
-        self._abouts: dict[bytes, dict[str, Any]] = {}
+        self._descriptions: dict[bytes, Description] = {}
         self._cancels = Cancels()
         self._stopping = 0
         self._jobs = 0
@@ -393,7 +394,7 @@ class Worker:
             functions = {digest: self._functions.get(digest, b"") for digest in needed}
             if self._is_cell(claimed):
                 self._show(claimed.number, claimed.batch, running.START)
-            child.hand(claimed, self._about(claimed), functions)
+            child.hand(claimed, self._description(claimed), functions)
             self._idle_since = time.monotonic()
             self._watch(child)
             return
@@ -443,18 +444,18 @@ class Worker:
 
         self._requests.run(*command, callback=on_records)
 
-    def _about(self, claimed: Claimed) -> dict[str, Any]:
-        about = self._abouts.get(claimed.about)
-        if about is None:
-            while len(self._abouts) > 1000:
-                self._abouts.pop(next(iter(self._abouts)))
-            about = self._abouts[claimed.about] = json.loads(claimed.about)
-        return about
+    def _description(self, claimed: Claimed) -> Description:
+        description = self._descriptions.get(claimed.description)
+        if description is None:
+            while len(self._descriptions) > 1000:
+                self._descriptions.pop(next(iter(self._descriptions)))
+            description = self._descriptions[claimed.description] = Description.from_json(claimed.description)
+        return description
 
     # What children say
 
     def _is_cell(self, claimed: Claimed) -> bool:
-        return "cell" in self._about(claimed)
+        return self._description(claimed).cell is not None
 
     def _renew(self, child: ChildProcess) -> ChildProcess:
         """Put a fresh interpreter in the place of an idle one."""
@@ -622,7 +623,7 @@ class Worker:
     def _timed_out(self, run: Run, index: int) -> None:
         """Record the failure of a job whose process had to be killed."""
         self._release_before(run, index)
-        seconds = float(run.timeout or 0)
+        seconds = run.timeout or 0.0
         text = f"it ran longer than its job_timeout of {seconds:g} seconds, and its process was killed"
         failure = Failure("JobTimeout", text, f"JobTimeout: {text}\n")
         record = pack_failure(

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from nbqueue import machine
 from nbqueue.payload.records import functions_of
@@ -25,6 +24,7 @@ from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
+from nbqueue.store.description import Description
 from nbqueue.store.requests.running import Claimed
 from nbqueue.worker.output_log import OutputLog
 
@@ -171,7 +171,7 @@ class ChildProcess:
 
     # Handing over
 
-    def hand(self, claimed: Claimed, about: dict[str, Any], functions: dict[bytes, bytes]) -> None:
+    def hand(self, claimed: Claimed, description: Description, functions: dict[bytes, bytes]) -> None:
         """Give it a run, with the functions that it does not have yet."""
         self.is_fresh = False
         self.runs.append(
@@ -180,9 +180,9 @@ class ChildProcess:
                 claimed.batch,
                 claimed.start,
                 claimed.stop,
-                about.get("timeout"),
+                description.timeout,
                 claimed.kind,
-                "cell" in about,
+                description.cell is not None,
                 claimed.attempts,
             )
         )
@@ -194,7 +194,7 @@ class ChildProcess:
         self._queue(
             Do(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
-                claimed.about.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news, forget,
+                claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news, forget,
             )
         )  # fmt: skip
 

@@ -147,7 +147,7 @@ def test_a_batch_under_the_id_of_a_deleted_one_has_its_own_time_limit(q, worker,
             time.sleep(0.01)
         return "done"
 
-    monkeypatch.setattr("nbqueue.submit.new_id", lambda: "again")
+    monkeypatch.setattr("nbqueue.client.submission.new_id", lambda: "again")
     first = q.enqueue(work, job_timeout=0.2, label="first")
     with pytest.raises(errors.JobTimeout):
         first.result(timeout=20)

@@ -22,7 +22,8 @@ from IPython import display as ipython_display
 
 from nbqueue import errors
 from nbqueue.client.batch import Batch
-from nbqueue.client.queues import Queue
+from nbqueue.client.launch import IDLE_TIME
+from nbqueue.client.session import Session
 from nbqueue.notebook import markup
 from nbqueue.notebook.widgets import Box, Button, Closable, in_thread, write
 from nbqueue.view.shown import BatchShown, FailureShown
@@ -170,19 +171,19 @@ class Panel:
         self._display_id = f"nbqueue-{uuid.uuid4().hex[:12]}"
         self._lock = threading.RLock()
         self._live: Live | None = None
-        self._shown = self._follower.before(batch.queue.now())
+        self._shown = self._follower.before(batch.session.now())
         self._did = ""
         self._did_at = 0.0
         self._is_reloaded = False
         self._drawn = ""
         self._drawn_at = 0.0
         self._was_there = False
-        self._is_restartable = batch.queue.is_embedded
+        self._is_restartable = batch.session.is_embedded
 
     def open(self) -> None:
         """Draw it in the cell that runs."""
         total = f"{_jobs(self._expected)} · " if self._expected is not None else ""
-        caption = markup.caption(self._label, self.batch.id, total, _variable(self.batch.queue))
+        caption = markup.caption(self._label, self.batch.id, total, _variable(self.batch.session))
         text = f"{self._label}: batch {self.batch.id}"
         display({"text/html": caption, "text/plain": text}, raw=True)
         self.refresh(None, None)
@@ -217,11 +218,11 @@ class Panel:
         ------
         ServerError
         """
-        queue = self.batch.queue
-        now = queue.now() if now is None else now
+        session = self.batch.session
+        now = session.now() if now is None else now
         was_there = self._was_there  # now: what is submitted while it looks, it may have missed
         try:
-            shown = self._follower.look(workers_of(queue) if workers is None else workers, now)
+            shown = self._follower.look(workers_of(session) if workers is None else workers, now)
         except errors.NotFound:  # it was deleted between two looks at it
             shown = None
         with self._lock:
@@ -356,7 +357,7 @@ class Panel:
             return "Resumed."
         if name == RETRY:
             return f"Queued {_jobs(self.batch.retry())} again."
-        workers = self.batch.queue.start_workers()
+        workers = self.batch.session.fleet.start(self.batch.origin, None, IDLE_TIME)
         return f"Started {sum(worker.children for worker in workers)} processes on this machine."
 
     def _reloaded(self) -> None:
@@ -367,6 +368,6 @@ def _jobs(n: int) -> str:
     return f"{n:,} job" + ("" if n == 1 else "s")
 
 
-def _variable(queue: Queue) -> str:
+def _variable(session: Session) -> str:
     """How code reaches a queue of this server and namespace."""
-    return "q" if queue.is_default_server else "queue"
+    return "q" if session.is_default else "queue"

@@ -10,9 +10,10 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.cells.joiner import Content
 from nbqueue.cells.messages import MOST_READ, Native, decode_message, last_line
-from nbqueue.client.arriving import Promise
+from nbqueue.client.batch import Batch
 from nbqueue.client.job import Job
 from nbqueue.notebook import markup
+from nbqueue.notebook.arriving import Promise
 from nbqueue.notebook.panels.batch import Host
 from nbqueue.notebook.panels.job import JobPanel
 from nbqueue.notebook.panels.redraw import REDRAW, Relay
@@ -50,13 +51,13 @@ class CellPanel(JobPanel):
         self._promise: Promise | None = None
         self._lock = threading.RLock()
         self._relay = Relay(f"{self._display_id}-slot")
-        self._follower = Follower(self.batch, self._label)
+        self._follower = Follower(Batch(self.batch.session, self.batch.id), self._label)
         self._after = ""
         self._seen: BatchShown | None = None
         self._bundle_now: dict[str, Any] = {}
 
     def _name(self) -> str:
-        return str(self.batch.state.about.get("label") or "cell")
+        return self.batch.description.label or "cell"
 
     def open(self) -> None:
         """Draw it in the cell that runs, with what there is so far."""
@@ -104,7 +105,7 @@ class CellPanel(JobPanel):
 
     def _read(self) -> list[Native]:
         """What has come since the last time; from the beginning if the cell was started again."""
-        found = self.job.batch.queue.store.shown(self.batch.id, self._after, MOST_READ)
+        found = self.batch.session.store.shown(self.batch.id, self._after, MOST_READ)
         messages = [decode_message(kind, content) for _, kind, content in found]
         if not found:
             return []

@@ -177,7 +177,8 @@ class JobPanel:
             self.problem = ""
         elif time.monotonic() - self._attended_at > _ATTEND:
             self._attended_at = time.monotonic()
-            self.problem = self.batch.queue.attend(self.batch.state) or ""
+            problem = self.batch.session.attend(self.batch.state)
+            self.problem = "" if problem is None else str(problem)
         return self.problem
 
     def _reload_note(self) -> str:

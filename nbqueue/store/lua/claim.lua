@@ -10,7 +10,7 @@
 -- ARGV[7]  bytes of calls at most (one job may be larger)
 -- ARGV[8...] queues
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do; or
---          {'run', batch, start, stop, kind, per_block, about, has_attempts, {index, attempts, ...},
+--          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits}
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -19,7 +19,7 @@ local leases = worker_key(worker) .. ':leases'
 
 local function answer(lease)
   local key = batch_key(lease.batch)
-  local h = redis.call('HMGET', key, 'per_block', 'about', 'has_large', 'has_attempts', 'has_bulk', 'token')
+  local h = redis.call('HMGET', key, 'per_block', 'description', 'has_large', 'has_attempts', 'has_bulk', 'token')
   local per_block = tonumber(h[1])
   local fields = {}
   for block = math.floor(lease.start / per_block), math.floor((lease.stop - 1) / per_block) do

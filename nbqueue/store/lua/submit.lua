@@ -53,7 +53,7 @@ end
 
 if not total then
   redis.call('HSET', key, 'token', token, 'queue', ARGV[7], 'environment', ARGV[8], 'per_block', ARGV[9],
-    'weight', ARGV[10], 'result_ttl', ARGV[11], 'about', ARGV[12], 'submitted_at', string.format('%.6f', now()),
+    'weight', ARGV[10], 'result_ttl', ARGV[11], 'description', ARGV[12], 'submitted_at', string.format('%.6f', now()),
     'total', 0, 'started', 0, 'finished', 0, 'failed', 0, 'canceled', 0, 'busy', 0)
   if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
   redis.call('ZADD', prefix .. 'batches', now(), id)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.records import Blob
+from nbqueue.store.description import Description
 from nbqueue.store.requests.request import Request, request_to
 from nbqueue.store.requests.running import Entry
 
@@ -85,7 +85,7 @@ class BatchState:
     queue: str
     environment: str
     per_block: int
-    about: dict[str, Any]
+    description: Description
     total: int
     started: int
     finished: int
@@ -123,11 +123,11 @@ def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
         return None
     ended_at = h.get(b"ended_at")
     try:
-        about = json.loads(h[b"about"])
-    except ValueError as error:
+        description = Description.from_json(h[b"description"])
+    except (KeyError, TypeError, ValueError) as error:
         raise errors.CorruptPayload(f"batch {id}: its description is not what nbqueue wrote ({error})") from error
     return BatchState(
-        id, h[b"queue"].decode(), h[b"environment"].decode(), int(h[b"per_block"]), about,
+        id, h[b"queue"].decode(), h[b"environment"].decode(), int(h[b"per_block"]), description,
         int(h[b"total"]), int(h[b"started"]), int(h[b"finished"]), int(h[b"failed"]), int(h[b"canceled"]),
         int(h[b"busy"]) / 1e6, float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
         b"is_submitting" in h, b"is_paused" in h, b"is_canceled" in h, b"is_retried" in h,

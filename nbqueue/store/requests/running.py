@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbqueue.payload.records import Blob
+from nbqueue.store.keys import POINTER
 from nbqueue.store.requests.request import BULK, Bulk, Request, Run, as_text, request_to
 
 
@@ -21,7 +22,8 @@ class Claimed:
     kind: str
     """'' usual, 's' suspect (a worker died with it), 'x' suspect and alone on this worker."""
     per_block: int
-    about: bytes
+    description: bytes
+    """JSON, see `Description`."""
     has_attempts: bool
     """Some jobs of the batch ran before: outcomes are recorded job by job."""
     attempts: dict[int, int]
@@ -74,10 +76,6 @@ class FailureNote:
     index: int
     digest: str
     summary: str
-
-
-POINTER = b"@"
-"""Begins the record of an outcome that says which field of `batch:<id>:outcomes:bulk` holds it."""
 
 
 def finish(

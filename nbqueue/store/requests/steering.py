@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests.request import Request, as_text, request_to
 
 
@@ -44,5 +45,5 @@ def delete(batch: str) -> Request[int]:
 
 
 def delete_job(batch: str, index: int) -> Request[int]:
-    record = "!" + json.dumps({"type": "ResultExpired", "message": "it was deleted"})
+    record = IN_WORDS.decode() + json.dumps({"type": "ResultExpired", "message": "it was deleted"})
     return request_to("delete_job", int, batch, index, record)

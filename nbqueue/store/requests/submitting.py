@@ -19,8 +19,8 @@ class Opening:
     queue: str
     environment: str
     per_block: int
-    about: str
-    """JSON: label, function, directory, notebook, host, options; for workers and for those who look."""
+    description: str
+    """JSON, see `Description`."""
     weight: float = 1.0
     result_ttl: int = 7 * 86400
 
@@ -49,7 +49,8 @@ def submit(
     large = [(name, record) for name, record in fields if len(record) >= bulk_from]
     arguments: list[Blob | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
-        opening.per_block, opening.weight, opening.result_ttl, opening.about, len(functions), len(small), len(large),
+        opening.per_block, opening.weight, opening.result_ttl, opening.description, len(functions), len(small),
+        len(large),
     ]  # fmt: skip
     for digest, body in functions.items():
         arguments += (digest.hex(), body)

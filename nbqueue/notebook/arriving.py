@@ -5,11 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from nbqueue.client.job import Job
-
+from nbqueue.client.cell_job import CellJob
 
 _ABSENT = object()
 
@@ -18,7 +16,7 @@ _ABSENT = object()
 class Promise:
     """The variables that one job brings."""
 
-    job: Job
+    job: CellJob
     names: tuple[str, ...]
     namespace: dict[str, Any]
     former: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +37,7 @@ class Promises:
 
     def make(
         self,
-        job: Job,
+        job: CellJob,
         names: Sequence[str],
         namespace: dict[str, Any],
         on_kept: Callable[[Promise], None] | None = None,
@@ -58,17 +56,17 @@ class Promises:
             self._pending[job.id] = promise
         return promise
 
-    def job_of(self, name: str) -> Job | None:
+    def job_of(self, name: str) -> CellJob | None:
         """The job that brings a variable."""
         with self._lock:
             return next((one.job for one in self._pending.values() if name in one.former), None)
 
-    def jobs_of(self, names: Iterable[str]) -> list[tuple[str, Job]]:
+    def jobs_of(self, names: Iterable[str]) -> list[tuple[str, CellJob]]:
         """Those of some names that are still to come."""
         found = ((name, self.job_of(name)) for name in sorted(names))
         return [(name, job) for name, job in found if job is not None]
 
-    def settle(self, job: Job) -> None:
+    def settle(self, job: CellJob) -> None:
         """Read what came back of a job that has ended; binds nothing. Any thread.
 
         Raises
@@ -92,15 +90,16 @@ class Promises:
         for promise in settled:
             self._keep(promise)
 
-    def collect(self, job: Job) -> None:
+    def collect(self, job_id: str) -> None:
         """Bind what a job brings now, because the code that runs has waited for it."""
         if not self._pending or threading.current_thread() is not threading.main_thread():
             return
-        self.settle(job)
         with self._lock:
-            promise = self._pending.get(job.id)
-        if promise is not None and promise.values is not None:
-            self._keep(promise)
+            promise = self._pending.get(job_id)
+        if promise is not None:
+            self.settle(promise.job)
+            if promise.values is not None:
+                self._keep(promise)
 
     def _keep(self, promise: Promise) -> None:
         with self._lock:

@@ -1,0 +1,159 @@
+"""Submitting to one queue, with options that are the same for all calls."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.cells.run import run_cell
+from nbqueue.client import hooks
+from nbqueue.client.batch import Batch
+from nbqueue.client.cell_job import CellJob
+from nbqueue.client.handle import Progress
+from nbqueue.client.job import Job
+from nbqueue.client.options import JobOptions
+from nbqueue.client.packing import Call, CallPacker, ItemPacker, Packer, TuplePacker, as_call
+from nbqueue.client.session import Session
+from nbqueue.client.submission import IdTaken, Submission
+from nbqueue.payload.functions import name_of
+from nbqueue.store.description import CellDescription
+
+_TRIES = 10
+"""Ids that are made up for a batch, before it is given up: one is taken once in hundreds of thousands of times."""
+
+
+class Submitter:
+    """Submits calls with options of its own, and passes everything else on to the functions: `Queue.options`.
+
+    Parameters
+    ----------
+    session : Session
+    queue : str
+    options : JobOptions
+    progress : {"auto", "bar", False}
+        How batches show progress.
+
+    Examples
+    --------
+    >>> q.options(job_timeout=60).enqueue(pow, 2, 10).result()
+    1024
+    """
+
+    def __init__(self, session: Session, queue: str, options: JobOptions, progress: Progress) -> None:
+        self._session = session
+        self._queue = queue
+        self._options = options
+        self._progress = progress
+
+    def enqueue(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Submit one call; all arguments are the function's own. See `Queue.enqueue`."""
+        session, options = self._session, self._options
+        code = session.codes.pack(func)
+        if options.label is not None or options.meta is not None:
+            return Job(self._submit([Call(func, args, kwargs)], name_of(func)), 0)
+        submitted = time.monotonic()
+        id, index = session.open_batches.append(self._queue, options, code, args, kwargs)
+        session.knows_per_block(id, 1)
+        session.fleet.attend_now_and_then(self._queue)
+        return Job(Batch(session, id, progress=self._progress), index, waits_since=submitted)
+
+    def map(self, func: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
+        """Submit a call for each item. See `Queue.map`."""
+        if not iterables:
+            raise errors.UsageError("map: give at least one iterable of arguments, as in q.map(func, items)")
+        for items in iterables:
+            _check_iterable(items)
+        session = self._session
+        digest = session.codes.pack(func).digest
+        if len(iterables) == 1:
+            return self._run(iterables[0], ItemPacker(session.seal, session.codes, digest), name_of(func))
+        packer = TuplePacker(session.seal, session.codes, digest)
+        lengths = [len(items) for items in iterables if isinstance(items, Sized)]
+        expected = min(lengths) if len(lengths) == len(iterables) else None
+        return self._run(zip(*iterables, strict=False), packer, name_of(func), expected)
+
+    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], /) -> Batch:
+        """Submit a call for each tuple of arguments. See `Queue.starmap`."""
+        _check_iterable(iterable)
+        session = self._session
+        packer = TuplePacker(session.seal, session.codes, session.codes.pack(func).digest)
+        return self._run(iterable, packer, name_of(func))
+
+    def enqueue_many(self, calls: Iterable[Any], /) -> Batch:
+        """Submit calls of functions that may differ. See `Queue.enqueue_many`."""
+        _check_iterable(calls)
+        first, calls = _peek(calls)
+        return self._submit(calls, name_of(as_call(first).function) if first is not None else "calls")
+
+    def _submit(self, calls: Iterable[Any], name: str) -> Batch:
+        return self._run(calls, CallPacker(self._session.seal, self._session.codes), name)
+
+    def _run(self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None) -> Batch:
+        if isinstance(items, Sized):
+            expected = len(items)
+        if not isinstance(items, Sequence):
+            items = iter(items)
+        for _ in range(_TRIES):
+            submission = Submission(self._session, self._queue, self._options, name, packer)
+            try:
+                return self._show(submission, items, name, expected)
+            except IdTaken as taken:
+                if taken.items is not None:
+                    items = itertools.chain(taken.items, items)
+        raise errors.SubmitError(f"no id was free for a batch, {_TRIES} times in a row: too many batches are kept")
+
+    def _show(self, submission: Submission, items: Iterable[Any], name: str, expected: int | None) -> Batch:
+        """Submit, and show it."""
+        batch = Batch(self._session, submission.batch, progress=self._progress)
+        display = hooks.display(self._progress)
+        if display is not None:
+            display.begin(batch, self._options.label or name, expected)
+        self._session.fleet.attend_now_and_then(self._queue)
+        try:
+            submission.run(items)
+        except BaseException:
+            if display is not None:
+                display.fail(batch)
+            raise
+        self._session.knows_per_block(batch.id, submission.per_block)
+        if display is not None:
+            display.accept(batch)
+        return batch
+
+
+def enqueue_cell(
+    submitter: Submitter, raw_cell: str, packed: bytes, cell: CellDescription, *, number: int = 1
+) -> CellJob:
+    """Submit a cell of a notebook: what `%%enqueue` does, which documents it.
+
+    Parameters
+    ----------
+    submitter : Submitter
+        Whose options name the cell.
+    raw_cell : str
+    packed : bytes
+        The variables that it reads, from `pack_cell`.
+    cell : CellDescription
+    number : int
+        The execution count that is shown.
+    """
+    one = Call(run_cell, (raw_cell, packed, list(cell.returns), number), {})
+    return CellJob(submitter.enqueue_many([one]), 0)
+
+
+def _check_iterable(items: Any) -> None:
+    if not isinstance(items, Iterable):
+        raise errors.UsageError(f"{items!r:.80} is not iterable: a list, a range, a generator of arguments is needed")
+
+
+def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:
+    """The first item, and an iterable that still has it."""
+    if isinstance(items, list | tuple):
+        return (items[0] if items else None), items
+    iterator: Iterator[Any] = iter(items)
+    for first in iterator:
+        return first, itertools.chain([first], iterator)
+    return None, []

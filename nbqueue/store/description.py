@@ -1,0 +1,95 @@
+"""What never changes of a batch, for workers and for those who look: written once, when it is submitted."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nbqueue import errors
+
+
+@dataclass(frozen=True, slots=True)
+class CellDescription:
+    """Which cell of a notebook runs in the background."""
+
+    key: str = ""
+    """Equal for runs of the same cell."""
+    name: str = ""
+    """The variable that is its job."""
+    execution: str = ""
+    """Which execution of a cell of the notebook submitted it."""
+    returns: tuple[str, ...] = ()
+    """Variables that come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A batch as its submitter described it.
+
+    Examples
+    --------
+    >>> Description.from_json(Description(label="score", timeout=2.5).to_json()).timeout
+    2.5
+    """
+
+    label: str = ""
+    function: str = ""
+    """The name of the function, or of what else is called."""
+    directory: str = ""
+    """Where it was submitted; '' if that is not known."""
+    path: tuple[str, ...] = ()
+    """Entries of the submitter's `sys.path` that are not of its installation."""
+    host: str = ""
+    pid: int = 0
+    notebook: str = ""
+    """Path of the notebook that submitted it; '' if none did."""
+    is_single: bool = False
+    """Single calls of several functions, appended one by one."""
+    timeout: float | None = None
+    """Seconds that a job may take."""
+    meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The user's own."""
+    cell: CellDescription | None = None
+
+    def to_json(self) -> str:
+        """Only what is not the default.
+
+        Raises
+        ------
+        UsageError
+            `meta` holds what JSON cannot.
+        """
+        default = Description()
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        said = {name: value for name, value in fields.items() if value != getattr(default, name)}
+        if self.cell is not None:
+            said["cell"] = dataclasses.asdict(self.cell)
+        try:
+            return json.dumps(said)
+        except TypeError as error:
+            raise errors.UsageError(f"meta: only what JSON can hold is accepted ({error})") from None
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Description:
+        """What `to_json` wrote; what a later version said in addition is passed over.
+
+        Raises
+        ------
+        ValueError
+            It is not that.
+        """
+        said = json.loads(text)
+        if not isinstance(said, dict):
+            raise ValueError(f"{said!r:.40} is no description")
+        known = {name: said[name] for name in said.keys() & _NAMES}
+        if "cell" in known:
+            cell = {name: value for name, value in known["cell"].items() if name in _CELL_NAMES}
+            known["cell"] = CellDescription(**{**cell, "returns": tuple(cell.get("returns", ()))})
+        return cls(**{**known, "path": tuple(known.get("path", ()))})
+
+
+_NAMES = {field.name for field in dataclasses.fields(Description)}
+_CELL_NAMES = {field.name for field in dataclasses.fields(CellDescription)}
