@@ -116,10 +116,11 @@ class Packer:
 
 
 def _plain_size(args: tuple[Any, ...]) -> int | None:
-    """About the bytes of a call whose arguments are plain values, without pickling it; None if they are others."""
+    """About the bytes of a call whose arguments are small plain values, without pickling it; None if they are not."""
     if not set(map(type, args)) <= IMMUTABLE:
         return None
-    return _PLAIN_CALL + sum(len(arg) if isinstance(arg, str | bytes) else _PLAIN_NUMBER for arg in args)
+    size = _PLAIN_CALL + sum(len(arg) if isinstance(arg, str | bytes) else _PLAIN_NUMBER for arg in args)
+    return size if size <= _LARGE else None
 
 
 def weight_of(value: Any, depth: int = 2) -> int:

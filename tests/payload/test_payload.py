@@ -12,7 +12,7 @@ import cloudpickle
 import pytest
 
 from nbqueue import errors
-from nbqueue.payload.calls import Calls, alone, pack_arguments, pack_entries, pack_items
+from nbqueue.payload.calls import Calls, of_function, pack_arguments, pack_entries, pack_items
 from nbqueue.payload.functions import pack_code, parts_of, unpack_code
 from nbqueue.payload.outcomes import Outcomes, pack_outcomes
 from nbqueue.payload.pickling import dumps, loads
@@ -54,7 +54,7 @@ def test_a_pair_of_a_tuple_and_a_dict_is_not_taken_for_arguments_and_keywords():
 
 
 def test_a_large_call_with_keyword_arguments_can_stand_alone():
-    entry = alone(pack_arguments(1, (2,), {"k": 3}))
+    entry = of_function(pack_arguments(1, (2,), {"k": 3}), 0)
     calls = Calls(SEAL, "b", 5, pack_entries(SEAL, "b", 5, [b"e" * 16], [entry]))
     assert calls[5] == (b"e" * 16, (2,), {"k": 3})
 

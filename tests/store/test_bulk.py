@@ -213,9 +213,9 @@ def test_large_calls_behind_many_small_ones_are_submitted_a_few_at_a_time(q, wor
     from nbqueue.client.submission import Submission
 
     sizes = []
-    add = Submission._send
+    send = Submission.send
     monkeypatch.setattr(
-        Submission, "_send", lambda self, **how: (sizes.append(self._bytes), add(self, **how))[1]
+        Submission, "send", lambda self, **how: (sizes.append(self._ready.bytes), send(self, **how))[1]
     )  # fmt: skip
     items = [None] * 40 + [np.full(1_000_000, i, "u1") for i in range(50)] + [(1, 2), "x", b"y" * 2_000_000] * 3
     total = lambda item: -1 if item is None else len(item)  # noqa: E731
