@@ -376,13 +376,16 @@ def test_while_redis_takes_nothing_a_worker_keeps_so_much_and_lets_its_children_
     queue = Queue(connection=own.url, key="k", progress=False)
 
     def tell(count):
+        from nbqueue.cells.messages import Keeper
         from nbqueue.child.context import running
 
+        keeper = Keeper()
         began.touch()
         while not go.exists():
             time.sleep(0.01)
         for number in range(count):
-            running().show("display_data", {"data": {"text/plain": f"{number} " * 200_000}, "metadata": {}})
+            content = {"data": {"text/plain": f"{number} " * 200_000}, "metadata": {}}
+            running().show(keeper.add("display_data", content))
             told.write_text(str(number + 1))
         return "all told"
 
@@ -426,13 +429,15 @@ def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is
         return "kept"
 
     def tell():
+        from nbqueue.cells.messages import Keeper
         from nbqueue.child.context import running
 
+        keeper = Keeper()
         begin()
         while not speak.exists():
             time.sleep(0.01)
         for number in range(20):
-            running().show("display_data", {"data": {"text/plain": "x" * 500_000}, "metadata": {}})
+            running().show(keeper.add("display_data", {"data": {"text/plain": "x" * 500_000}, "metadata": {}}))
             told.write_text(str(number))
 
     jobs = queue.enqueue(work), queue.enqueue(tell)

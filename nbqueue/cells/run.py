@@ -7,10 +7,17 @@ from types import ModuleType
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.cells.messages import Keeper
 from nbqueue.cells.value import CellValue
 from nbqueue.child import context
 from nbqueue.payload.pickling import size_of_variable
 from nbqueue.payload.variables import pack_variables, unpack_variables
+
+_stands_around_user_code = True
+"""See `child.tracebacks.AROUND`."""
+
+PRELOAD = f"{__package__}.shell"
+"""The module that a child imports early that may have to run a cell."""
 
 _LARGE = 50_000_000
 """Bytes of variables above which it is said which are large."""
@@ -70,13 +77,16 @@ class _Only:
     """The one cell of this process, which IPython's shell belongs to."""
 
     cell: Any = None
+    keeper = Keeper()
+    """Of the run that there is."""
 
 
 def _cell(child: context.Running) -> Any:
+    _Only.keeper = Keeper()
     if _Only.cell is None:
         from nbqueue.cells.shell import Cell
 
-        _Only.cell = Cell(child.show, stop=child.stop)
+        _Only.cell = Cell(lambda kind, content: child.show(_Only.keeper.add(kind, content)), stop=child.stop)
     return _Only.cell
 
 

@@ -40,6 +40,9 @@ from nbqueue.cells.capture import Emit, Outputs
 from nbqueue.cells.joiner import LIMIT, Content
 from nbqueue.child import forks
 
+_stands_around_user_code = True
+"""See `child.tracebacks.AROUND`."""
+
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 
 _TRACEBACK = 256 * 1024

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+
+from nbqueue.store.requests.running import Shown
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
     """The child of a worker that runs the present job."""
 
-    show: Callable[[str, dict[str, Any]], None]
-    """Has Redis keep a Jupyter message, given its type and content, for those who look at the job. Any thread."""
+    show: Callable[[Shown], None]
+    """Has Redis keep a Jupyter message for those who look at the job. One thread at a time."""
     stop: type[BaseException]
     """Raised inside a job that shall end."""
 

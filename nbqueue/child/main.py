@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from nbqueue import errors, machine
-from nbqueue.cells.messages import Keeper
 from nbqueue.child import context, forks
 from nbqueue.child.context import Running
 from nbqueue.child.report import Report
 from nbqueue.child.streams import Printing
-from nbqueue.child.tracebacks import _of_user, describe
+from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import unpack_code
 from nbqueue.payload.memory import Buffers
@@ -38,6 +37,10 @@ from nbqueue.protocol.messages import Do, Done, Show
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.description import Description
+from nbqueue.store.requests.running import Shown
+
+_stands_around_user_code = True
+"""See `child.tracebacks.AROUND`."""
 
 _LONG = 1_000_000
 """Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
@@ -82,9 +85,9 @@ def main() -> None:
 def _preload(modules: list[str]) -> None:
     for module in modules:
         try:
-            __import__(module)
+            __import__(module.removeprefix(messages.OPTIONAL))
         except ImportError:
-            if module != messages.CELL:  # of that the cell itself will tell
+            if not module.startswith(messages.OPTIONAL):
                 raise
 
 
@@ -108,7 +111,6 @@ class Child:
         self._report: Report | None = None
         self._is_reporting = False
         self._sending = threading.Lock()
-        self._keeper = Keeper()
         self._buffers = Buffers()
 
     def close(self) -> None:
@@ -159,7 +161,6 @@ class Child:
         self._directory = description.directory or self._home
         self._use_path(description.path)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
-        self._keeper = Keeper()
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
         calls = dict(run.calls)
@@ -182,9 +183,9 @@ class Child:
         with self._sending:  # what a cell puts out comes from a thread of its own
             messages.send(self._link, message)
 
-    def show(self, kind: str, content: dict[str, Any]) -> None:
+    def show(self, shown: Shown) -> None:
         """Have Redis keep what the running job puts out; one thread at a time."""
-        self._send(Show(self._cells[Page.NUMBER], self._keeper.add(kind, content)))
+        self._send(Show(self._cells[Page.NUMBER], shown))
 
     def _is_stopped(self, number: int, index: int) -> bool:
         cells = self._cells
@@ -237,7 +238,7 @@ class Child:
                 cells[INDEX] = -1
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
                 if self.is_fork:
-                    forks.leave(error.with_traceback(_of_user(error.__traceback__)))
+                    forks.leave(error.with_traceback(of_user(error.__traceback__)))
                 cells[INDEX] = -1
                 now = clock()
                 if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == CANCEL:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import traceback
 import types
-from pathlib import Path
 
 from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, pack_exception
 
-_OURS = {__file__, *(str(Path(__file__).parents[1] / "cells" / name) for name in ("run.py", "shell.py"))}
-"""Files whose frames stand around those of user code in tracebacks."""
+AROUND = "_stands_around_user_code"
+"""A global of modules whose frames stand around those of user code in tracebacks, and are left out there."""
 
 
-def _of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
+def _is_around(frames: types.TracebackType) -> bool:
+    return AROUND in frames.tb_frame.f_globals
+
+
+def of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
     """A traceback without what is ours at its beginning and, after a stop, at its end."""
     kept: list[types.TracebackType] = []
     while frames is not None:
-        if kept or frames.tb_frame.f_code.co_filename not in _OURS:
+        if kept or not _is_around(frames):
             kept.append(frames)
         frames = frames.tb_next
-    while kept and kept[-1].tb_frame.f_code.co_filename in _OURS:
+    while kept and _is_around(kept[-1]):
         kept.pop()
     found = None
     for frame in reversed(kept):
@@ -31,7 +34,7 @@ def _of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
 def describe(error: BaseException) -> Failure:
     """An exception in words, and pickled where that can be undone."""
     try:
-        text = "".join(traceback.format_exception(type(error), error, _of_user(error.__traceback__)))
+        text = "".join(traceback.format_exception(type(error), error, of_user(error.__traceback__)))
         message = str(error)
     except Exception as broken:  # noqa: BLE001 - __str__ and __repr__ are user code too
         text = message = f"{type(error).__qualname__} (it cannot be shown: {type(broken).__name__} in its __str__)"

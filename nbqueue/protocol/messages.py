@@ -16,8 +16,8 @@ from nbqueue.payload.memory import Buffers
 from nbqueue.payload.records import Blob
 from nbqueue.store.requests.running import FailureNote, Shown
 
-CELL = "nbqueue.cells.shell"
-"""What a child preloads that may have to run a cell."""
+OPTIONAL = "?"
+"""In front of a module that a child shall preload: if it cannot be imported, who needs it will tell."""
 
 _HEAD = struct.Struct("<II")
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.backend import Backend
+from nbqueue.cells.run import PRELOAD
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Done, Printed, Show
@@ -466,7 +467,7 @@ class Worker:
 
     def _add_child(self) -> ChildProcess:
         hello = messages.Hello(self.name, self._store.namespace, self._backend.key)
-        preload = [*self._options.preload, *([messages.CELL] if self._runs_cells else [])]
+        preload = [*self._options.preload, *([messages.OPTIONAL + PRELOAD] if self._runs_cells else [])]
         child = ChildProcess(hello, self._guard, self._options.children, preload)
         self._children.append(child)
         self._watch(child)
