@@ -301,7 +301,7 @@ def demo(folder: str | None, children: int | None) -> None:
         _store(None, "default").close()
     sys.argv[1:] = [str(children or 0), *([folder] if folder else [])]
     # As `python -m nbqueue.command.demo` would: what it defines lives in __main__, like that of a notebook.
-    runpy.run_module("nbqueue.command.demo", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"{__package__}.demo", run_name="__main__", alter_sys=True)
 
 
 @main.command()

@@ -382,7 +382,7 @@ class Worker:
 
     def _is_wanted(self, claimed: Claimed) -> bool:
         """Whether a run that was claimed shall still be done here."""
-        is_canceled = self._cancels.mean(claimed.batch, claimed.number, claimed.start, claimed.stop)
+        is_canceled = self._cancels.apply_to(claimed.batch, claimed.number, claimed.start, claimed.stop)
         return not is_canceled and not self._stopping
 
     def _hand(self, child: ChildProcess, claimed: Claimed, absent: Sequence[bytes] = ()) -> None:
@@ -749,7 +749,7 @@ class Worker:
                 child.insist()
         elif run.timeout is not None and now - since >= run.timeout:
             child.interrupt(run, index, TIMEOUT, now)
-        elif self._cancels.mean(run.batch, run.number, index, index + 1):
+        elif self._cancels.apply_to(run.batch, run.number, index, index + 1):
             self._stop_behind_current(child, now)
             child.interrupt(run, index, CANCEL, now)
         elif now - since >= _LONG and run.start < index and child.asked_for != (run.number, index):
@@ -772,7 +772,7 @@ class Worker:
             child.kill()
 
     def _is_canceling(self, run: Run) -> bool:
-        return self._cancels.mean(run.batch, run.number, run.start, run.stop)
+        return self._cancels.apply_to(run.batch, run.number, run.start, run.stop)
 
     def _cancel_waiting(self, child: ChildProcess, now: float) -> None:
         """Between jobs: a run that is being canceled shall stop where it is."""

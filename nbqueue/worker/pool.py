@@ -16,9 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
 
-from nbqueue import machine
+from nbqueue import child, machine
 from nbqueue.payload.records import functions_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
@@ -26,8 +25,11 @@ from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
 from nbqueue.store.requests.running import Claimed
+from nbqueue.worker import guard as guards
 from nbqueue.worker.output_log import OutputLog
 
+_CHILD = f"from {child.__name__}.main import main; main()"
+"""The program of a child. It finds modules where it is, wherever it goes."""
 _MOST_READS = 64
 """Of its socket in a row: who writes faster than we read must not keep us from everything else."""
 
@@ -87,9 +89,8 @@ class Guard:
         self._start()
 
     def _start(self) -> None:
-        script = Path(__file__).with_name("guard.py")
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script)],
+            [sys.executable, "-I", "-S", guards.__file__],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True, text=True, bufsize=1,
         )  # fmt: skip
         for group in self._groups:
@@ -144,7 +145,7 @@ class ChildProcess:
         with theirs:
             arguments = [str(theirs.fileno()), str(self.page.fd), *preload]
             self.process = subprocess.Popen(
-                [sys.executable, "-c", "from nbqueue.child.main import main; main()", *arguments],
+                [sys.executable, "-c", _CHILD, *arguments],
                 stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), self.page.fd), process_group=0,
                 env={**os.environ, **machine.threads_each(children)},
             )  # fmt: skip

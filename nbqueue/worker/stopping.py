@@ -30,7 +30,7 @@ class Cancels:
             jobs = self._jobs.setdefault(order.batch, {})
             jobs[order.index] = max(order.upto, jobs.get(order.index, 0))
 
-    def mean(self, batch: str, number: int, start: int, stop: int) -> bool:
+    def apply_to(self, batch: str, number: int, start: int, stop: int) -> bool:
         """Whether a job from `start` to `stop` (not included) shall be canceled in the lease of this number."""
         if number <= self._batches.get(batch, 0):
             return True

@@ -1168,13 +1168,13 @@ def test_a_batch_that_is_made_anew_under_the_id_of_a_deleted_one_is_not_meant_by
         _submit(store, "again", 1)
         claimed = store.call(_claim(store, "ann", number))
         assert isinstance(claimed, Claimed)
-        assert not cancels.mean("again", number, 0, 1)
+        assert not cancels.apply_to("again", number, 0, 1)
         if number == 1:
             store.call(steering.delete("again"))
             [(_, order)] = store.call(running.beat("ann", 0, {})) or []
             assert isinstance(order, CancelBatch)
             cancels.add(order)
-            assert cancels.mean("again", number, 0, 1)
+            assert cancels.apply_to("again", number, 0, 1)
 
 
 def test_who_was_taken_for_dead_is_told_when_it_connects_again(store: Store) -> None:

@@ -17,6 +17,7 @@ from nbqueue.notebook.arriving import Promise
 from nbqueue.notebook.panels.batch import Host
 from nbqueue.notebook.panels.job import JobPanel
 from nbqueue.notebook.panels.redraw import REDRAW, Relay
+from nbqueue.notebook.widgets import in_thread
 from nbqueue.view.shown import BatchShown
 from nbqueue.view.snapshot import Follower
 from nbqueue.view.words import clock
@@ -91,9 +92,15 @@ class CellPanel(JobPanel):
                 self._relay_news()
 
     def kept(self, promise: Promise) -> None:
-        """Its variables are bound."""
+        """Its variables are bound. Called between cells, which do not wait for a server that does not answer."""
+        self._promise = promise
+        if self._is_headless:  # the notebook is saved as soon as its last cell has ended
+            self._tell_what_was_kept()
+        else:
+            in_thread(self._tell_what_was_kept)
+
+    def _tell_what_was_kept(self) -> None:
         with self._lock:
-            self._promise = promise
             if not self.is_live:
                 try:
                     status = self.job.get_status()
