@@ -49,7 +49,7 @@ def test_a_time_limit_ends_python_code_and_runs_its_finally(q, worker, tmp_path)
     assert cleaned.exists()
     (group,) = job.batch.failures()
     assert repr(group).startswith("<1x JobTimeout: it ran longer than its job_timeout of 0.5 seconds, first: job ")
-    assert "in spin" in group.traceback and "nbqueue" not in group.traceback
+    assert "in spin" in group.traceback and "main.py" not in group.traceback
 
 
 @pytest.mark.parametrize("how", ["sleeps in C", "ignores exceptions", "holds the GIL"])
