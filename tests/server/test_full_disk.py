@@ -68,7 +68,7 @@ assert "Short write" in run("server", "log").stdout
 refused = run("cancel", job.batch.id, also=2)
 assert refused.stderr.startswith("nbqueue: ") and refused.stderr.count("\\n") == 1 and "make room" in refused.stderr
 os.environ["NBQUEUE_AUTOSTART"] = "1"
-assert "make room" in lonely.attend(waiting.batch.state)
+assert "make room" in str(lonely.session.attend(waiting.batch.state))
 os.environ["NBQUEUE_AUTOSTART"] = "0"
 
 stopped = run("server", "stop")
