@@ -6,6 +6,8 @@ import json
 import uuid
 from typing import Any
 
+from nbqueue.cells.carriage_returns import collapse
+
 LIMIT = 16 * 1024 * 1024
 """Characters of text, and as many of displays, that a cell may leave standing."""
 
@@ -45,7 +47,7 @@ class Joiner:
 
     def _start(self) -> None:
         """The area is empty."""
-        self._lines = self._line = self._displays = self._anonymous = 0
+        self._lines = self._line = self._column = self._displays = self._anonymous = 0
         self._sizes: dict[str, int] = {}
         self._was_cut: set[str] = set()
 
@@ -142,17 +144,18 @@ class Joiner:
 
     def _advance(self, text: str) -> int:
         """Count what will stand after a text; returns that."""
-        if "\r" not in text:
-            end = text.rfind("\n") + 1
-            self._lines += self._line + end if end else 0
-            self._line = len(text) - end if end else self._line + len(text)
-        else:
-            for number, part in enumerate(text.split("\n")):
-                if number:
-                    self._lines += self._line + 1
-                    self._line = 0
-                _, mark, rest = part.rstrip("\r").rpartition("\r")
-                self._line = len(rest) if mark or part.startswith("\r") else self._line + len(rest)
+        if "\r" not in text and "\n" in text:  # whole lines at once
+            first, end = text.find("\n"), text.rfind("\n") + 1
+            self._lines += max(self._line, self._column + first) + end - first
+            self._line = self._column = 0
+            text = text[end:]
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self._lines += self._line + 1
+                self._line = self._column = 0
+            for returns, part in enumerate(line.split("\r")):
+                self._column = len(part) if returns else self._column + len(part)
+                self._line = max(self._line, self._column)
         return self._lines + self._line
 
     def _append(self, name: str, text: str) -> None:
@@ -165,24 +168,6 @@ class Joiner:
         if what not in self._was_cut:
             self._was_cut.add(what)
             self._append("stderr", f"\n[nbqueue: the limit of {_mb(self._limit)} is reached; further {what} was cut]\n")
-
-
-def collapse(text: str) -> str:
-    """The same text without what `\\r` lets later text overwrite."""
-    if "\r" not in text:
-        return text
-    return "\n".join(map(_collapse_line, text.split("\n")))
-
-
-def _collapse_line(line: str) -> str:
-    first, *rest = line.split("\r")
-    if len(rest) < 2 or "\x1b" in line:  # escape sequences take no columns, or move the cursor
-        return line
-    under = ""
-    for text in rest[:-1]:
-        under = text + under[len(text) :]
-    # What stands beyond the last text remains, and the cursor is at the end of that.
-    return "\r".join([first, rest[-1]] if len(under) <= len(rest[-1]) else [first, under, rest[-1]])
 
 
 def message_size(kind: str, content: Content) -> int:

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nbqueue.cells.joiner import Content, collapse
+from nbqueue.cells.carriage_returns import collapse, visible
+from nbqueue.cells.joiner import Content
 from nbqueue.store.requests.running import Shown
 
 MOST_READ = 500
@@ -132,18 +133,6 @@ def last_line(outputs: Sequence[Native]) -> str:
                 if line.strip():
                     return line
     return ""
-
-
-def visible(text: str) -> str:
-    """A text without what `\\r` lets later text overwrite, as a terminal shows it."""
-    return "\n".join(_overwritten(line) for line in text.split("\n"))
-
-
-def _overwritten(line: str) -> str:
-    shown = ""
-    for text in line.split("\r"):
-        shown = text + shown[len(text) :]
-    return shown
 
 
 def decode_message(kind: str, content: bytes) -> Native:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nbqueue.cells.carriage_returns import visible
 from nbqueue.protocol.messages import STREAMS
 from nbqueue.store.requests.running import Entry
 
@@ -87,4 +88,4 @@ class _Line:
     id: str = ""
 
     def shown(self) -> str:
-        return self.text.rstrip(b"\r\n").rpartition(b"\r")[2].decode("utf-8", "replace")
+        return visible(self.text.rstrip(b"\n").decode("utf-8", "replace"))

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbqueue.cells.capture import Outputs
-from nbqueue.cells.joiner import Joiner, collapse, message_size
+from nbqueue.cells.carriage_returns import collapse
+from nbqueue.cells.joiner import Joiner, message_size
 
 Message = tuple[str, dict[str, Any]]
 
@@ -164,6 +165,13 @@ def test_a_progress_bar_of_any_length_is_never_cut() -> None:
     bar: list[Message | None] = [stream(f"\r{i:60}", "stderr") for i in range(1000)]
     spaced = [part for message in bar for part in (message, None)]
     assert texts(joined(spaced, 1000))[-1] == f"\r{999:60}"
+
+
+def test_what_a_short_text_leaves_of_a_long_one_under_it_counts() -> None:
+    lines: list[Message | None] = [stream("x" * 90 + "\rshort\n") for _ in range(20)]
+    out = texts(joined(lines, 1000))
+    assert "further text was cut" in out[-1]
+    assert len(render("".join(out[:-1]))) <= 1000
 
 
 def test_who_puts_out_faster_than_it_is_taken_waits() -> None:

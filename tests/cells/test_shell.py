@@ -14,7 +14,7 @@ import pytest
 from cell_interpreter import Interpreter, fold
 from conftest import wait_until
 
-from nbqueue.cells.joiner import collapse
+from nbqueue.cells.carriage_returns import collapse
 
 INLINE = "module://matplotlib_inline.backend_inline"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from nbqueue.cells.carriage_returns import visible
 from nbqueue.cells.joiner import Content
-from nbqueue.cells.messages import Area, Native, visible
+from nbqueue.cells.messages import Area, Native
 
 REDRAW: Native = ("redraw", {})
 """Stands for the panel, which a real `clear_output` takes away with the rest."""
