@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from nbqueue import __version__, errors
+from nbqueue.view.words import many
 
 if TYPE_CHECKING:
     from nbqueue.backend import Backend
@@ -350,7 +351,7 @@ def cancel(id: str, url: str | None, namespace: str) -> None:
         done = _queue(url, namespace).fetch_job(id).cancel()
         click.echo(f"job {id} is canceled" if done else f"job {id} had ended")
     else:
-        click.echo(f"{_jobs(_batch(url, namespace, id).cancel())} of batch {id} canceled")
+        click.echo(f"{many(_batch(url, namespace, id).cancel(), 'job')} of batch {id} canceled")
 
 
 def _retry(id: str, url: str | None, namespace: str) -> None:
@@ -361,14 +362,10 @@ def _retry(id: str, url: str | None, namespace: str) -> None:
     else:
         n = found.retry()
         done = n > 0
-        click.echo(f"{_jobs(n)} of batch {id} queued again")
+        click.echo(f"{many(n, 'job')} of batch {id} queued again")
     problem = found.session.attend(found.state) if done else None
     if problem is not None:
         click.echo(f"nbqueue: {problem}", err=True)
-
-
-def _jobs(n: int) -> str:
-    return "1 job" if n == 1 else f"{n:,} jobs"
 
 
 @main.command()
@@ -398,4 +395,4 @@ def empty(queue: str, url: str | None, namespace: str) -> None:
     if queue not in names:
         there = f"there are: {', '.join(names)}" if names else "there is none at all"
         raise errors.NotFound(f"there is no queue {queue} with a batch or a worker; {there}")
-    click.echo(f"{_jobs(_queue(url, namespace, queue).empty())} of queue {queue} canceled")
+    click.echo(f"{many(_queue(url, namespace, queue).empty(), 'job')} of queue {queue} canceled")

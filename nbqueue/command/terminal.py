@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen
+from nbqueue.view.words import duration, number, short, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -10,8 +14,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nbqueue.client.batch import Batch
-from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen, see
-from nbqueue.view.words import duration, pace, shares, short, size
+
 
 GROUPS = 20
 """Errors of a batch that are listed."""
@@ -43,7 +46,7 @@ def show(overview: Overview, console: Console | None = None) -> None:
         console.print()
         console.print(_heading(console))
         for batch in overview.batches:
-            _show_counts(console, batch, overview.at)
+            _show_counts(console, batch)
 
 
 def show_batch(batch: Batch, console: Console | None = None) -> None:
@@ -54,30 +57,31 @@ def show_batch(batch: Batch, console: Console | None = None) -> None:
     NotFound
     """
     console = console or _console()
-    state, now = batch.state, batch.session.now()
-    seen = see(state, now)
+    state = batch.state
+    seen = BatchSeen(state, batch.session.now())
     console.print(_heading(console))
-    _show_counts(console, seen, now)
+    _show_counts(console, seen)
     described = state.description
-    facts = [f"queue {seen.queue}", seen.environment, f"function {described.function}"]
+    facts = [f"queue {state.queue}", seen.environment, f"function {described.function}"]
     facts += [f"submitted on {described.host} in {described.directory}"] if described.directory else []
     _say(console, ", ".join(facts), "dim", indent=8)
-    if seen.reason:
-        _say(console, f"canceled: {seen.reason}", indent=8)
-    if seen.failed:
+    if state.reason:
+        _say(console, f"canceled: {state.reason}", indent=8)
+    if state.failed:
         groups = batch.failures()
         for group in groups[:GROUPS]:
             console.print()
-            _say(console, f"{group.count:,} x {group.type}: {group.message}", "bold")
+            _say(console, f"{number(group.count)} x {group.type}: {group.message}", "bold")
             _say(console, f"such as job {group.job.id}", indent=4)
             for line in group.traceback.rstrip().splitlines():
                 _say(console, line, "dim", indent=4)
         if len(groups) > GROUPS:
-            _say(console, f"\nand {len(groups) - GROUPS:,} other errors: q.batch({seen.id!r}).failures() has them all")
-    if seen.failed or seen.canceled:
+            more = number(len(groups) - GROUPS)
+            _say(console, f"\nand {more} other errors: q.batch({state.id!r}).failures() has them all")
+    if state.failed or state.canceled:
         console.print()
-        what = " or ".join(word for word, n in (("failed", seen.failed), ("was canceled", seen.canceled)) if n)
-        _say(console, f"Run again what {what}: nbqueue retry {seen.id}")
+        what = " or ".join(word for word, n in (("failed", state.failed), ("was canceled", state.canceled)) if n)
+        _say(console, f"Run again what {what}: nbqueue retry {state.id}")
 
 
 def _console() -> Console:
@@ -136,22 +140,36 @@ def _heading(console: Console) -> Text:
     return line
 
 
-def _show_counts(console: Console, batch: BatchSeen, now: float) -> None:
+def _show_counts(console: Console, batch: BatchSeen) -> None:
     """Two lines: what it is and how it goes, then the bar and the counts."""
     from rich.table import Table
 
-    counts = [(name, getattr(batch, name)) for name, *_ in MARKS]
-    words = ", ".join(f"{short(n)} {name}" for name, n in counts if n) or "no jobs"
-    if sum(n > 0 for _, n in counts) > 1:
-        words += f" of {short(batch.total)}"
+    counts = batch.counts
+    words = ", ".join(f"{short(n)} {state}" for state, n in counts.items() if n) or "no jobs"
+    if sum(n > 0 for n in counts.values()) > 1:
+        words += f" of {short(batch.known.total)}"
     grid = Table.grid(padding=(0, 2, 0, 0), expand=True)
     grid.add_column(width=6, no_wrap=True)
     grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     grid.add_column(no_wrap=True, justify="right")
-    grid.add_row(_text(batch.id, "bold"), _line(batch.label.replace("\n", " ")), _text(pace(batch, now), "dim"))
+    grid.add_row(_text(batch.known.id, "bold"), _line(batch.label.replace("\n", " ")), _text(_pace(batch), "dim"))
     console.print(grid, width=min(console.width, 80))
     bar = _bar(console, batch, 24)
     console.print(_text(" " * 8) + bar + _text(f"  {words}"), soft_wrap=True)
+
+
+def _pace(batch: BatchSeen) -> str:
+    """How it goes: '577 jobs/s, done in 3.1 s, 2 min ago'."""
+    known = batch.known
+    rate = f"{short(round(batch.rate)) if batch.rate >= 10 else f'{batch.rate:.2g}'} jobs/s"
+    if known.ended_at is not None and batch.state in ("done", "canceled"):
+        words = [f"{batch.state} in {duration(batch.elapsed)}", f"{duration(batch.at - known.ended_at)} ago"]
+        return ", ".join(([rate] if known.finished + known.failed > 0 else []) + words)
+    words = [f"{batch.state} for {duration(batch.elapsed)}"]
+    if batch.rate:
+        words.insert(0, rate)
+        words += [f"{duration(batch.eta)} left"] if batch.eta is not None and batch.state == "running" else []
+    return ", ".join(words)
 
 
 def _line(text: str) -> Text:
@@ -162,11 +180,29 @@ def _line(text: str) -> Text:
 
 def _bar(console: Console, batch: BatchSeen, width: int) -> Text:
     line = _text("")
-    cells = shares([getattr(batch, name) for name, *_ in MARKS], width)
+    counts = batch.counts
+    cells = shares([counts[state] for state, *_ in MARKS], width)
     for (_, mark, plain, style), n in zip(MARKS, cells, strict=True):
         line.append(_mark(console, mark, plain) * n, style)
     line.append(" " * (width - sum(cells)))
     return line
+
+
+def shares(counts: list[int], width: int) -> list[int]:
+    """Cells of a bar for each count: `width` in all, at least one for each that is not 0.
+
+    Examples
+    --------
+    >>> shares([998, 1, 0, 0, 1], 10)
+    [8, 1, 0, 0, 1]
+    """
+    total = sum(counts)
+    if total == 0:
+        return [0] * len(counts)
+    cells = [max(1, math.floor(n * width / total)) if n else 0 for n in counts]
+    most = counts.index(max(counts))
+    cells[most] += width - sum(cells)
+    return cells
 
 
 def _mark(console: Console, mark: str, plain: str) -> str:

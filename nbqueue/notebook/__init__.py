@@ -3,5 +3,6 @@
 Owns `ipywidgets`, and IPython on the kernel's side. Imported when nbqueue is first used in a kernel, and by nothing
 below. A magic parses, calls and shows; a panel reads a batch, never Redis.
 
-Read `kernel.py` first: it has all panels and the thread that refreshes them. `markup.py` makes HTML from plain data.
+Read `kernel.py` first: what is shown where, and all that a kernel keeps. `panels/` reads and draws what is live, of the
+widgets in `widgets.py`; `markup/` makes HTML from plain data.
 """

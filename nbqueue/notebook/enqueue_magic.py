@@ -1,4 +1,4 @@
-"""`%%enqueue`: a cell runs in the background, and the variables that it brings arrive between cells."""
+"""`%%enqueue`: a cell runs in the background."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import hashlib
 import keyword
 import re
 import sys
-import threading
-import time
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,13 +17,13 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 from nbqueue import errors
 from nbqueue.cells.names_read import Names, names_of
 from nbqueue.cells.run import pack_cell, size_in_words
-from nbqueue.client import hooks
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob
 from nbqueue.client.job import Job
 from nbqueue.client.queues import Queue
-from nbqueue.notebook.arriving import PROMISES, Promise
-from nbqueue.notebook.kernel import installed
+from nbqueue.notebook import front_end, kernel
+from nbqueue.notebook.between import Between, job_in_words, state_of
+from nbqueue.notebook.kernel import NOTEBOOK
 from nbqueue.payload.pickling import can_pickle, size_of_variable
 from nbqueue.store.description import CellDescription
 from nbqueue.store.requests import looking
@@ -41,15 +39,23 @@ _WORD = re.compile(r"[^\W\d]\w*")
 _LAST = re.compile(r"_{1,3}|_\d+")
 """The names of what the last cells returned."""
 
-_LOOK = 1.0
-"""Seconds between two tries to reach a server that is away."""
-
 
 @magics_class
 class EnqueueMagics(Magics):
-    """`%%enqueue`."""
+    """`%%enqueue`.
+
+    Parameters
+    ----------
+    shell : InteractiveShell
+    between : Between
+        What binds the variables that come back.
+    """
 
     shell: Any
+
+    def __init__(self, shell: Any, between: Between) -> None:
+        super().__init__(shell)
+        self._between = between
 
     @magic_arguments()
     @argument("name", nargs="?", help="the variable that becomes the job, at once")
@@ -117,29 +123,27 @@ class EnqueueMagics(Magics):
             print(f"%%enqueue: the cell does not seem to assign {word!r}", file=sys.stderr)
         label = _unquoted(options.label or "") or name or _first_line(cell)
         job = queue.enqueue_cell(
-            cell, packed, CellDescription(key, name, self._execution(), tuple(returns)), label=label,
+            cell, packed, CellDescription(key, name, front_end.execution(), tuple(returns)), label=label,
             number=self.shell.displayhook.prompt_count, job_timeout=options.timeout,
         )  # fmt: skip
         self._begin(job, name, returns)
         if options.wait:
             job.wait()
-            notebook = installed()
+            notebook = kernel.current()
             if notebook is not None:
                 notebook.finish_cell()
             if job.is_failed or job.is_canceled:
                 raise errors.JobFailed(f"job {job.id} {job.get_status()}: {_reason(job)}")
 
     def _begin(self, job: CellJob, name: str, returns: list[str]) -> None:
-        shell = self.shell
-        notebook = installed()
-        panel = notebook.show_cell(job, tuple(returns)) if notebook is not None else None
-        if panel is None:
+        notebook = kernel.current()
+        arrived = notebook.show_cell(job, tuple(returns)) if notebook is not None else None
+        if arrived is None:
             print(f"job {job.id}: " + (f"{name}.show()" if name else f"q.fetch_job({job.id!r}).show()"))
         if returns:
-            promise = PROMISES.make(job, returns, shell.user_ns, panel.kept if panel is not None else None)
-            threading.Thread(target=_wait_for, args=(promise, shell), name="nbqueue-promise", daemon=True).start()
+            self._between.expect(job, returns, arrived)
         if name:
-            shell.user_ns[name] = job
+            self.shell.user_ns[name] = job
 
     def _queue(self, word: str) -> Queue:
         held = self.shell.user_ns.get(word)
@@ -154,33 +158,24 @@ class EnqueueMagics(Magics):
 
     def _key(self, cell: str) -> str:
         """Which cell of the notebook it is."""
-        parent = self.shell.get_parent() if hasattr(self.shell, "get_parent") else {}
-        id = (parent or {}).get("metadata", {}).get("cellId")
-        return str(id) if id else hashlib.sha256(cell.encode()).hexdigest()[:16]
-
-    def _execution(self) -> str:
-        """Which execution of a cell of the notebook this is; one that queues several is not its own former run."""
-        parent = self.shell.get_parent() if hasattr(self.shell, "get_parent") else {}
-        return str((parent or {}).get("header", {}).get("msg_id", ""))
+        return front_end.cell_id() or hashlib.sha256(cell.encode()).hexdigest()[:16]
 
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
+        execution = front_end.execution()  # one that queues several is not its own former run
         for state in queue.store.call(looking.batches(_RECENT, queue.name)):
             former = state.description.cell
-            if state.done or former is None or former.key != key:
-                continue
-            if former.execution and former.execution == self._execution():
+            if state.done or former is None or former.key != key or (execution and former.execution == execution):
                 continue
             job = CellJob(Batch(queue.session, state.id), 0)
             if is_replaced:
                 job.cancel()
                 print(f"The former run of this cell, job {job.id}, was canceled.", file=sys.stderr)
                 continue
-            notebook = installed()
+            notebook = kernel.current()
             if notebook is not None:
                 notebook.show_cell(job)
-            status = job.get_status()
             raise UsageError(
-                f"the former run of this cell, job {job.id}, is {_STATES.get(status, status)}: nothing was queued. "
+                f"the former run of this cell, job {job.id}, is {state_of(job)}: nothing was queued. "
                 "Cancel it above, or run the cell with %%enqueue --replace"
             )
 
@@ -195,11 +190,11 @@ class EnqueueMagics(Magics):
             wanted = frozenset(name for name in namespace if not name.startswith("_"))
         else:
             wanted = frozenset(_names_in(inputs))
-            if unknown := sorted(wanted - namespace.keys() - {name for name, _ in PROMISES.jobs_of(wanted)}):
+            if unknown := sorted(wanted - namespace.keys() - {name for name, _ in NOTEBOOK.promises.jobs_of(wanted)}):
                 raise UsageError(f"%%enqueue -i: there is no variable {', '.join(unknown)}")
         needed = found.reads if inputs == "all" else wanted
-        if late := PROMISES.jobs_of(needed):
-            words = "; ".join(f"{name!r} comes from {_job_in_words(job)}" for name, job in late)
+        if late := NOTEBOOK.promises.jobs_of(needed):
+            words = "; ".join(f"{name!r} comes from {job_in_words(job)}" for name, job in late)
             raise errors.UsageError(f"the cell reads what is not there yet: {words}. Nothing was queued")
         variables = {name: namespace[name] for name in sorted(wanted - own) if name in namespace}
         if inputs == "all":
@@ -247,84 +242,8 @@ def _is_small(value: Any) -> bool:
     return can_pickle(value) and size_of_variable(value) <= _MENTIONED
 
 
-def _job_in_words(job: Job) -> str:
-    described, status = job.batch.description, job.get_status()
-    name = (described.cell and described.cell.name) or described.label
-    return f"{name} (job {job.id}), which is {_STATES.get(status, status)}"
-
-
-_STATES = {"queued": "waiting", "started": "running"}
-
-
-class Between:
-    """Knows when no cell runs, and binds then what has come."""
-
-    def __init__(self, shell: Any) -> None:
-        self._shell = shell
-        self._running = 0
-        shell.events.register("pre_run_cell", self._begin)
-        shell.events.register("post_run_cell", self._end)
-
-    def _begin(self, *_: Any) -> None:
-        if self._running == 0:
-            PROMISES.keep()
-        self._running += 1
-
-    def _end(self, result: Any = None) -> None:
-        self._running = max(0, self._running - 1)  # the cell that loads this ends without having begun
-        error = getattr(result, "error_in_exec", None)
-        if isinstance(error, NameError):
-            _explain(str(getattr(error, "name", "")))
-        if self._running == 0:
-            PROMISES.keep()
-
-    def keep_when_idle(self) -> None:
-        """Any thread: bind what has come as soon as no cell runs."""
-        loop = getattr(getattr(self._shell, "kernel", None), "io_loop", None)
-        if loop is not None:
-            loop.add_callback(self._keep_if_idle)
-
-    def _keep_if_idle(self) -> None:
-        if self._running == 0:
-            PROMISES.keep()
-
-
-def _explain(name: str) -> None:
-    job = PROMISES.job_of(name)
-    if job is None:
-        return
-    try:
-        cell = job.batch.description.cell
-        own = (cell and cell.name) or f"q.fetch_job({job.id!r})"
-        what = _job_in_words(job)
-    except errors.NbqueueError:  # the server is away, and the panel says so
-        own, what = f"q.fetch_job({job.id!r})", f"job {job.id}"
-    print(
-        f"nbqueue: {name!r} comes from {what}. It is bound when that has finished; {own}.wait() waits for it",
-        file=sys.stderr,
-    )
-
-
-def _wait_for(promise: Promise, shell: Any) -> None:
-    """In a thread: read what a job brings when it has ended."""
-    while promise.former:
-        try:
-            promise.job.wait()
-            PROMISES.settle(promise.job)
-        except errors.NotFound:
-            promise.values = {}
-        except errors.NbqueueError:  # the server is away; the panel says so
-            time.sleep(_LOOK)
-            continue
-        between: Between | None = getattr(shell, "_nbqueue_between", None)
-        if between is not None:
-            between.keep_when_idle()
-        return
-
-
 def install(shell: Any) -> None:
-    """Bring `%%enqueue`, once."""
-    if getattr(shell, "_nbqueue_between", None) is None:
-        shell._nbqueue_between = Between(shell)
-    hooks.when_waited_for(PROMISES.collect)
-    shell.register_magics(EnqueueMagics)
+    """Bring `%%enqueue`."""
+    if NOTEBOOK.between is None:
+        NOTEBOOK.between = Between(shell, NOTEBOOK.promises)
+    shell.register_magics(EnqueueMagics(shell, NOTEBOOK.between))

@@ -15,6 +15,7 @@ from nbqueue.client import launch
 from nbqueue.client.queues import Queue
 from nbqueue.command import cli
 from nbqueue.notebook import enqueue_magic
+from nbqueue.view.words import many
 
 display: Any = ipython_display.display
 
@@ -24,7 +25,7 @@ _LINES = 40
 
 @magics_class
 class NbqueueMagics(Magics):
-    """What `%load_ext nbqueue` brings."""
+    """`%nbqueue`."""
 
     @line_magic
     def nbqueue(self, line: str) -> None:
@@ -94,7 +95,7 @@ def _parse_worker(words: list[str]) -> tuple[list[str], int | None]:
 
 def _stop(words: list[str]) -> None:
     n = Queue(words[0] if words else "default").stop_workers()
-    print("no workers" if n == 0 else "1 worker left" if n == 1 else f"{n} workers left")
+    print(f"{many(n, 'worker')} left" if n else "no workers")
 
 
 def _batches(words: list[str]) -> None:

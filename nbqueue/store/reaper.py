@@ -56,6 +56,12 @@ def vanished(worker: WorkerState, here: str) -> bool:
     return not machine.is_alive(int(fields["pid"]), fields.get("started", ""))
 
 
+def alive_and_dead(workers: list[WorkerState], here: str) -> tuple[list[WorkerState], list[WorkerState]]:
+    """Workers that are there, as far as can be seen from this host, and those that have no process any more."""
+    dead = {worker.id for worker in workers if vanished(worker, here)}
+    return [one for one in workers if one.id not in dead], [one for one in workers if one.id in dead]
+
+
 class Reaper:
     """Looks for the dead now and then, and takes back what they held."""
 

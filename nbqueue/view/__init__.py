@@ -1,6 +1,7 @@
 """What can be seen, as plain data, for all faces: the terminal, the notebook, programs.
 
-Reads and changes nothing. Holds no HTML and draws nothing: `command/terminal.py` and `notebook/markup.py` do.
+Holds no HTML and draws nothing: `command/terminal.py` and `notebook/markup/` do. It only reads, but for one thing: who
+follows a batch sees to it that somebody serves it.
 
-Read `seen.py` first.
+Read `seen.py` first: a namespace at one moment. `shown.py` is what a panel shows, `snapshot.py` reads that.
 """

@@ -1,26 +1,23 @@
-"""What is going on, for people and programs: queues, workers and recent batches of one namespace.
+"""What is going on in a namespace, for people and programs: its queues, workers and recent batches at one moment.
 
-`look` reads, and changes nothing. `show` and `show_batch` write for any terminal: states are told apart by character
-too, not by colour alone.
+`look` reads all of it, and changes nothing.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbqueue import machine, settings
 from nbqueue.client.batch import eta_of, rate_of
 from nbqueue.client.problem import unserved
-from nbqueue.store.reaper import vanished
+from nbqueue.store.reaper import alive_and_dead
 from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, WorkerState
 from nbqueue.store.store import Store
-
-if TYPE_CHECKING:
-    pass
-
 
 RECENT = 10
 """Batches that are listed."""
@@ -68,31 +65,69 @@ class WorkerSeen:
 
 @dataclass(frozen=True, slots=True)
 class BatchSeen:
-    """A batch at one moment."""
+    """A batch at one moment: what Redis knew of it, and what follows from that."""
 
-    id: str
-    label: str
-    queue: str
-    environment: str
-    state: str
-    """'submitting', 'waiting', 'running', 'paused', 'done' or 'canceled'."""
-    total: int
-    finished: int
-    failed: int
-    canceled: int
-    running: int
-    waiting: int
-    submitted_at: float
-    ended_at: float | None
-    elapsed: float
-    """Seconds from the submission to the end, or to now."""
-    rate: float
-    """Jobs per second."""
-    eta: float | None
-    busy: float
-    """Seconds that its jobs took, all together."""
-    reason: str
-    """Why it was canceled."""
+    known: BatchState
+    at: float
+    """When it was read: seconds since the epoch, by the server's clock."""
+
+    @property
+    def label(self) -> str:
+        """What it is called where people read it; '' if it has no name."""
+        return self.known.description.label
+
+    @property
+    def environment(self) -> str:
+        """What its jobs need to find where they run, in words."""
+        return settings.environment_in_words(self.known.environment)
+
+    @property
+    def state(self) -> str:
+        """'submitting', 'waiting', 'running', 'paused', 'done' or 'canceled'."""
+        known = self.known
+        if known.is_canceled and not known.is_retried and known.done:
+            return "canceled"
+        if known.is_submitting:
+            return "submitting"
+        if known.done:
+            return "done"
+        if known.is_paused:
+            return "paused"
+        return "running" if known.started or known.ended else "waiting"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Jobs by state, as a bar draws them from left to right; all together they are its jobs."""
+        known = self.known
+        return {
+            "finished": known.finished, "failed": known.failed, "canceled": known.canceled,
+            "running": known.started, "waiting": known.queued,
+        }  # fmt: skip
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds from the submission to the end, or to now."""
+        return max(0.0, (self.known.ended_at or self.at) - self.known.submitted_at)
+
+    @property
+    def rate(self) -> float:
+        """Jobs per second."""
+        return rate_of(self.known, self.at)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until its last job ends, at this rate; None while none has ended."""
+        return eta_of(self.known, self.at)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        known = self.known
+        return {
+            "id": known.id, "label": self.label, "queue": known.queue, "environment": self.environment,
+            "state": self.state, "total": known.total, **self.counts, "submitted_at": known.submitted_at,
+            "ended_at": known.ended_at, "elapsed": self.elapsed, "rate": self.rate, "eta": self.eta,
+            "busy": known.busy, "reason": known.reason,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +144,12 @@ class Overview:
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON has it."""
-        return dataclasses.asdict(self)
+        return {
+            "url": self.url, "namespace": self.namespace, "at": self.at,
+            "queues": [dataclasses.asdict(queue) for queue in self.queues],
+            "workers": [dataclasses.asdict(worker) for worker in self.workers],
+            "batches": [batch.as_json() for batch in self.batches],
+        }  # fmt: skip
 
 
 def look(store: Store) -> Overview:
@@ -123,28 +163,26 @@ def look(store: Store) -> Overview:
     now = int(seconds) + int(microseconds) / 1e6
     states = store.call(looking.batches(10**6))
     workers = store.call(looking.workers())
-    here = machine.identity()
-    dead = {worker.id for worker in workers if vanished(worker, here)}
-    alive = [worker for worker in workers if worker.id not in dead]
+    alive, dead = alive_and_dead(workers, machine.identity())
     names = sorted({state.queue for state in states} | {queue for worker in alive for queue in worker.queues})
     paused = {name for name in names if store.run("EXISTS", store.key(f"queue:{name}:paused"))}
     return Overview(
         url=store.url,
         namespace=store.namespace,
         at=now,
-        queues=[_queue(name, states, alive, name in paused) for name in names],
-        workers=[see_worker(worker, is_dead=worker.id in dead) for worker in workers],
-        batches=[see(state, now) for state in states[:RECENT]],
+        queues=[see_queue(name, states, alive, is_paused=name in paused) for name in names],
+        workers=[see_worker(worker, is_dead=worker in dead) for worker in workers],
+        batches=[BatchSeen(state, now) for state in states[:RECENT]],
     )
 
 
-def _queue(name: str, states: list[BatchState], workers: list[WorkerState], is_paused: bool) -> QueueSeen:
+def see_queue(name: str, states: Sequence[BatchState], workers: Sequence[WorkerState], *, is_paused: bool) -> QueueSeen:
+    """A queue, from all batches and the workers that are alive."""
     mine = [state for state in states if state.queue == name]
     serving = [worker for worker in workers if name in worker.queues]
-    problem = "it is paused" if is_paused else ""
-    for environment in sorted({state.environment for state in mine if state.queued > 0}):
-        if not problem and not any(worker.environment == environment for worker in serving):
-            problem = str(unserved(name, environment, workers))
+    served = {worker.environment for worker in serving}
+    lacking = sorted({state.environment for state in mine if state.queued > 0} - served)
+    problem = "it is paused" if is_paused else str(unserved(name, lacking[0], workers)) if lacking else ""
     return QueueSeen(
         name=name,
         waiting=sum(state.queued for state in mine),
@@ -161,8 +199,6 @@ def _queue(name: str, states: list[BatchState], workers: list[WorkerState], is_p
 
 def see_worker(worker: WorkerState, *, is_dead: bool = False) -> WorkerSeen:
     """A worker as it described itself."""
-    import json
-
     fields = worker.fields
     return WorkerSeen(
         name=worker.name,
@@ -176,42 +212,14 @@ def see_worker(worker: WorkerState, *, is_dead: bool = False) -> WorkerSeen:
         failed=int(fields.get("failed", 0)),
         memory=int(fields.get("memory", 0)),
         since=float(fields.get("since", 0)),
-        running=[str(id) for id, _ in json.loads(fields.get("running") or "[]")],
+        running=[id for id, _ in running_on(worker)],
         is_dead=is_dead,
     )
 
 
-def see(state: BatchState, now: float) -> BatchSeen:
-    """A batch at a given time, by the server's clock."""
-    return BatchSeen(
-        id=state.id,
-        label=state.description.label,
-        queue=state.queue,
-        environment=settings.environment_in_words(state.environment),
-        state=_state(state),
-        total=state.total,
-        finished=state.finished,
-        failed=state.failed,
-        canceled=state.canceled,
-        running=state.started,
-        waiting=state.queued,
-        submitted_at=state.submitted_at,
-        ended_at=state.ended_at,
-        elapsed=max(0.0, (state.ended_at or now) - state.submitted_at),
-        rate=rate_of(state, now),
-        eta=eta_of(state, now),
-        busy=state.busy,
-        reason=state.reason,
-    )
-
-
-def _state(state: BatchState) -> str:
-    if state.is_canceled and not state.is_retried and state.done:
-        return "canceled"
-    if state.is_submitting:
-        return "submitting"
-    if state.done:
-        return "done"
-    if state.is_paused:
-        return "paused"
-    return "running" if state.started or state.ended else "waiting"
+def running_on(worker: WorkerState) -> list[tuple[str, float]]:
+    """The ids of the jobs that a worker runs, and since when."""
+    try:
+        return [(str(id), float(since)) for id, since in json.loads(worker.fields.get("running") or "[]")]
+    except ValueError:  # not what a worker wrote
+        return []

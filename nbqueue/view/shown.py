@@ -1,11 +1,14 @@
-"""What a panel shows of a batch, as plain data."""
+"""What a panel shows of a batch or a job at one moment, as plain data."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nbqueue.client.problem import Problem
+from nbqueue.client.results import CANCELED, RECORDED
 from nbqueue.view.seen import BatchSeen
-from nbqueue.view.words import number
+from nbqueue.view.words import number, took
 
 _COLUMNS = 240
 """Columns of a strip at most."""
@@ -27,7 +30,7 @@ class FailureShown:
 
 @dataclass(frozen=True, slots=True)
 class BatchShown:
-    """What a panel shows of a batch at one moment."""
+    """What a panel shows of a batch."""
 
     batch: BatchSeen
     expected: int | None = None
@@ -40,8 +43,10 @@ class BatchShown:
     """What keeps the workers busy while this waits."""
     launched: int | None = None
     """Children of the worker that was started for it just now; 0 while that starts, None if none was."""
-    problem: str = ""
-    """Why nobody serves it, in words."""
+    problem: Problem | None = None
+    """Why nobody serves it."""
+    unreachable: str = ""
+    """Why the server cannot be asked for the moment, in words."""
     did: str = ""
     """What a click did, in words."""
     strip: bytes = b""
@@ -52,39 +57,119 @@ class BatchShown:
     """The page was loaded anew: what is written when it ends will not be in the notebook."""
 
     @property
+    def total(self) -> int:
+        """How many jobs it has, or will have."""
+        return max(self.batch.known.total, self.expected or 0)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Nothing goes on, as far as is known."""
+        return self.problem is not None or bool(self.unreachable)
+
+    @property
     def state(self) -> str:
         """'submitting', 'waiting', 'running', 'paused', 'finished', 'failed' or 'canceled'."""
         if self.batch.state != "done":
             return self.batch.state
-        return "canceled" if self.batch.canceled else "failed" if self.batch.failed else "finished"
+        counts = self.batch.counts
+        return "canceled" if counts["canceled"] else "failed" if counts["failed"] else "finished"
 
     @property
     def words(self) -> str:
         """Its state, in words."""
-        batch = self.batch
-        if batch.state == "submitting":
+        state, counts, known = self.batch.state, self.batch.counts, self.batch.known
+        running, waiting, failed = counts["running"], counts["waiting"], counts["failed"]
+        if state == "submitting":
             of = f" of {number(self.expected)}" if self.expected is not None else ""
-            return f"submitting, {number(batch.total)}{of}"
-        if batch.reason and batch.ended_at is None and not batch.waiting:
-            return f"canceling, {number(batch.running)} still run"
-        if batch.state == "waiting":
-            if self.problem:
+            return f"submitting, {number(known.total)}{of}"
+        if known.reason and known.ended_at is None and not waiting:
+            return f"canceling, {number(running)} still run"
+        if state == "waiting":
+            if self.is_stuck:
                 return "waiting, nobody serves it"
-            return f"waiting behind {self.behind}" if self.behind else "starting" if not batch.waiting else "waiting"
-        if batch.state == "paused":
-            return "paused, nothing runs" if not batch.running else f"paused, {number(batch.running)} still run"
-        if batch.ended_at is not None and batch.failed:
-            return f"{'canceled' if self.state == 'canceled' else 'finished'}, {number(batch.failed)} failed"
-        if batch.state == "running" and self.problem and not batch.running:
+            return f"waiting behind {self.behind}" if self.behind else "starting" if not waiting else "waiting"
+        if state == "paused":
+            return "paused, nothing runs" if not running else f"paused, {number(running)} still run"
+        if known.ended_at is not None and failed:
+            return f"{'canceled' if self.state == 'canceled' else 'finished'}, {number(failed)} failed"
+        if state == "running" and self.is_stuck and not running:
             return "waiting, nobody serves it"
         return self.state
+
+
+@dataclass(frozen=True, slots=True)
+class JobShown:
+    """What a panel shows of a job."""
+
+    id: str
+    label: str
+    status: str
+    """'queued', 'started', 'finished', 'failed', 'canceled', or 'gone' if it is not there any more."""
+    does: str = ""
+    """What it does while it has not ended, in words; '' for its state."""
+    duration: float | None = None
+    """Seconds that it took, where that is known."""
+    ended_at: float | None = None
+    outcome: str = ""
+    """What came of it, in words."""
+    traceback: str = ""
+    problems: tuple[str, ...] = ()
+    """What of it did not come back, in words."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has not ended."""
+        return self.status in ("queued", "started")
+
+    @property
+    def state(self) -> str:
+        """'waiting', 'running', 'finished', 'failed', 'canceled' or 'gone'."""
+        return {"queued": "waiting", "started": "running"}.get(self.status, self.status)
+
+    @property
+    def words(self) -> str:
+        """What it does, or how it ended."""
+        if self.is_live:
+            return self.does or self.state
+        if self.status == "gone":
+            return "is not there any more"
+        words = self.state
+        if self.duration is not None:
+            words += f" {'after' if self.status == 'failed' else 'in'} {took(self.duration)}"
+        return words + (f", {self.outcome}" if self.outcome else "")
 
 
 ORDER = ("waiting", "finished", "running", "canceled", "failed")
 """States of jobs, the worst one last: it is the one that a column of several shows."""
 
 
-def columns(states: bytes | bytearray) -> bytes:
+def strip_of(total: int, marks: bytes | bytearray, failed: Iterable[int], running: Iterable[int]) -> bytes:
+    """The state of each job in order, as columns.
+
+    Parameters
+    ----------
+    total : int
+        How many jobs there are.
+    marks : bytes
+        What became of the first ones: see `client.results.Marks`.
+    failed, running : iterables of int
+        Indices; what is marked as anything but recorded has not failed.
+    """
+    place = {name: position for position, name in enumerate(ORDER)}
+    states, known = bytearray(total), marks[:total]
+    table = bytearray(256)
+    table[RECORDED], table[CANCELED] = place["finished"], place["canceled"]
+    states[: len(known)] = known.translate(table)
+    for index in running:
+        if index < total:
+            states[index] = place["running"]
+    for index in failed:
+        if index < len(known) and known[index] == RECORDED:
+            states[index] = place["failed"]
+    return columns(states)
+
+
+def columns(states: Sequence[int]) -> bytes:
     """The states of jobs in order, as those of at most 240 columns: each the worst of its jobs."""
     width = min(len(states), _COLUMNS)
     return bytes(max(states[i * len(states) // width : (i + 1) * len(states) // width]) for i in range(width))

@@ -1,23 +1,28 @@
-"""What a panel shows of a batch, read again and again: only what may have changed since the last time."""
+"""What a panel shows, read again and again: only what may have changed since the last time."""
 
 from __future__ import annotations
 
-import json
 import reprlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from nbqueue import errors, machine
-from nbqueue.client.results import CANCELED, RECORDED, Marks
+from nbqueue.client.problem import Problem
+from nbqueue.client.results import Marks
 from nbqueue.store.description import Description
-from nbqueue.store.reaper import vanished
+from nbqueue.store.reaper import alive_and_dead
+from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, WorkerState
-from nbqueue.view.seen import see
-from nbqueue.view.shown import ORDER, BatchShown, FailureShown, columns
+from nbqueue.store.store import Store
+from nbqueue.view.seen import BatchSeen, running_on
+from nbqueue.view.shown import BatchShown, FailureShown, JobShown, strip_of
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
+    from nbqueue.client.job import Job
     from nbqueue.client.session import Session
 
 
@@ -25,9 +30,10 @@ GROUPS = 10
 """Groups of failures that a panel shows."""
 
 _ATTEND = 2.0
+"""Seconds between two looks at whether anybody serves a batch."""
 
 _PATIENCE = 0.3
-"""Seconds after which it is first looked whether anybody serves the batch."""
+"""Seconds after which it is first looked whether anybody does."""
 
 _LAUNCHED = 20.0
 """Seconds for which a panel says that a worker was started."""
@@ -45,12 +51,43 @@ _STRIP = 1.0
 """Seconds between two readings of which jobs failed."""
 
 
+def workers_of(store: Store) -> list[WorkerState]:
+    """The workers of a namespace that are alive, as far as can be seen from here."""
+    alive, _ = alive_and_dead(store.call(looking.workers()), machine.identity())
+    return alive
+
+
+class Attendant:
+    """Sees to it now and then that somebody serves a batch, and remembers what is wrong.
+
+    Parameters
+    ----------
+    session : Session
+    patience : float
+        Seconds until the first look.
+    """
+
+    def __init__(self, session: Session, patience: float = 0.0) -> None:
+        self._session = session
+        self._next = time.monotonic() + patience
+        self._problem: Problem | None = None
+
+    def problem(self, read: Callable[[], BatchState]) -> Problem | None:
+        """What keeps a batch from being served, which is read if it is time to look."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _ATTEND
+            self._problem = self._session.attend(read())
+        return self._problem
+
+
 class Follower:
     """Follows one batch.
 
     Parameters
     ----------
     batch : Batch
+    label : str
     expected : int, optional
         How many jobs it will have, where that is known before all are submitted.
     """
@@ -60,13 +97,12 @@ class Follower:
         self._session = batch.session
         self._label = label
         self._expected = expected
+        self._attendant = Attendant(batch.session, _PATIENCE)
         self._marks = Marks(batch.session, batch.id)
-        self._failed_at = 0.0
         self._failed: list[int] = []
+        self._failed_at = 0.0
         self._failures: dict[str, FailureShown] = {}
         self._failed_count = -1
-        self._attended_at = time.monotonic() - _ATTEND + _PATIENCE
-        self._problem = ""
         self._behind: tuple[str, str] = ("", "")
         self._output: tuple[str, ...] = ()
         self._output_id = ""
@@ -90,21 +126,16 @@ class Follower:
         if state is None:
             return None
         mine = [w for w in workers if state.queue in w.queues and w.environment == state.environment]
-        if not state.done:
-            self._attend(state)
-        running = [] if state.done else [entry for worker in mine for entry in _running(worker)]
-        own = sorted(
-            (int(id.partition(":")[2]), max(0.0, now - since)) for id, since in running if id.split(":")[0] == state.id
-        )
-        seen = see(state, now)
+        running = [] if state.done else [job for worker in mine for job in running_on(worker)]
+        own = running_of(state.id, running, now)
         return BatchShown(
-            seen,
+            BatchSeen(state, now),
             expected=self._expected if state.is_submitting else None,
             workers=len(mine),
             children=sum(worker.children for worker in mine),
-            now=tuple(own),
+            now=own,
             behind=self._waits_behind(state, running),
-            problem="" if state.done else self._problem,
+            problem=None if state.done else self._attend(state),
             launched=self._launched(state, mine),
             strip=self._strip(state, [index for index, _ in own]),
             failures=self._read_failures(state),
@@ -117,13 +148,12 @@ class Follower:
             self._batch.id, "", self._session.environment, 1, Description(label=self._label), 0, 0, 0, 0, 0, 0.0,
             now, None, True, False, False, False, "",
         )  # fmt: skip
-        return BatchShown(see(state, now), expected=self._expected)
+        return BatchShown(BatchSeen(state, now), expected=self._expected)
 
-    def _attend(self, state: BatchState) -> None:
-        if time.monotonic() - self._attended_at >= _ATTEND:
-            self._attended_at = time.monotonic()
-            problem = self._session.attend(state)
-            self._problem = str(problem) if problem is not None and problem.kind != "paused" else ""
+    def _attend(self, state: BatchState) -> Problem | None:
+        """What is wrong; that the whole queue is paused is somebody's wish."""
+        problem = self._attendant.problem(lambda: state)
+        return None if problem is not None and problem.kind == "paused" else problem
 
     def _launched(self, state: BatchState, mine: Sequence[WorkerState]) -> int | None:
         at = self._session.fleet.launched_at
@@ -135,14 +165,11 @@ class Follower:
     def _waits_behind(self, state: BatchState, running: Sequence[tuple[str, float]]) -> str:
         if state.started or state.ended or not state.queued or state.is_submitting:
             return ""
-        others = [id.split(":")[0] for id, _ in running if not id.startswith(f"{state.id}:")]
-        if not others:
-            return ""
-        other = max(set(others), key=others.count)
-        if self._behind[0] != other:
+        other = busiest_other(state.id, running)
+        if other and self._behind[0] != other:
             found = self._session.store.batch(other)
             self._behind = (other, f"{found.description.label or other} ({other})" if found else other)
-        return self._behind[1]
+        return self._behind[1] if other else ""
 
     def _strip(self, state: BatchState, running: Sequence[int]) -> bytes:
         """Where failures and what was canceled lie among the others; without any it would only repeat the bar."""
@@ -152,19 +179,8 @@ class Follower:
         if state.failed and (state.done or time.monotonic() - self._failed_at > _STRIP):
             self._failed_at = time.monotonic()
             self._failed = self._session.store.failed(state.id)
-        place = {name: position for position, name in enumerate(ORDER)}
-        states = bytearray(max(state.total, self._expected or 0) if state.is_submitting else state.total)
-        known = self._marks.marks[: len(states)]
-        table = bytearray(256)
-        table[RECORDED], table[CANCELED] = place["finished"], place["canceled"]
-        states[: len(known)] = known.translate(table)
-        for index in running:
-            if index < len(states):
-                states[index] = place["running"]
-        for index in self._failed if state.failed else ():
-            if index < len(states) and index < len(known) and known[index] == RECORDED:
-                states[index] = place["failed"]
-        return columns(states)
+        total = max(state.total, self._expected or 0) if state.is_submitting else state.total
+        return strip_of(total, self._marks.marks, self._failed if state.failed else (), running)
 
     def _read_output(self, state: BatchState) -> tuple[str, ...]:
         """The last lines that jobs printed; which job did is only worth knowing where there are several."""
@@ -184,35 +200,50 @@ class Follower:
             former, self._failures = self._failures, {}
             for digest, old in former.items():
                 if digest in groups:
-                    self._failures[digest] = _with_count(old, groups[digest].count)
+                    self._failures[digest] = replace(old, count=groups[digest].count)
             for digest, group in groups.items():
                 if digest not in self._failures and len(self._failures) < GROUPS:
                     self._failures[digest] = FailureShown(
-                        digest, group.type, group.message, group.count, group.job.index, _call(group.job),
+                        digest, group.type, group.message, group.count, group.job.index, call_of(group.job),
                         group.traceback,
                     )  # fmt: skip
         return tuple(self._failures.values())
 
 
-def workers_of(session: Session) -> list[WorkerState]:
-    """The workers of a namespace that are alive, as far as can be seen from here."""
-    from nbqueue.store.requests import looking
-
-    here = machine.identity()
-    return [worker for worker in session.store.call(looking.workers()) if not vanished(worker, here)]
+def running_of(batch: str, running: Sequence[tuple[str, float]], now: float) -> tuple[tuple[int, float], ...]:
+    """Those of the jobs that run which are of a batch: their indices, in order, and for how many seconds."""
+    mine = [(id.partition(":")[2], since) for id, since in running if id.partition(":")[0] == batch]
+    return tuple(sorted((int(index), max(0.0, now - since)) for index, since in mine))
 
 
-def _with_count(failure: FailureShown, count: int) -> FailureShown:
-    return FailureShown(
-        failure.digest, failure.type, failure.message, count, failure.index, failure.call, failure.traceback
-    )
+def busiest_other(batch: str, running: Sequence[tuple[str, float]]) -> str:
+    """The batch that most of the jobs that run belong to, a given one aside; '' if there is none."""
+    others = [other for id, _ in running if (other := id.partition(":")[0]) != batch]
+    return max(set(others), key=others.count) if others else ""
 
 
-def _running(worker: WorkerState) -> list[tuple[str, float]]:
+def see_job(job: Job, label: str) -> JobShown:
+    """A job at this moment.
+
+    Raises
+    ------
+    ServerError
+    """
     try:
-        return [(str(id), float(since)) for id, since in json.loads(worker.fields.get("running") or "[]")]
-    except ValueError:  # not what a worker wrote
-        return []
+        status = job.get_status()
+        if status in ("queued", "started"):
+            return JobShown(job.id, label, status)
+        ended_at = job.ended_at
+        return JobShown(
+            job.id,
+            label,
+            status,
+            duration=job.duration,
+            ended_at=None if ended_at is None else datetime.timestamp(ended_at),
+            traceback=(job.exc_info or "") if status == "failed" else "",
+        )
+    except errors.NotFound:
+        return JobShown(job.id, label, "gone")
 
 
 class _Short(reprlib.Repr):
@@ -223,7 +254,7 @@ class _Short(reprlib.Repr):
         self.maxlevel = 2
 
 
-def _call(job: Any) -> str:
+def call_of(job: Any) -> str:
     """A job's call as code, shortened; '' where its arguments cannot be shown here."""
     short = _Short()
     try:

@@ -1,4 +1,4 @@
-"""What a terminal shows of a text with carriage returns: of what is kept, of what is shown, of lines that jobs printed."""
+"""What a terminal shows of a text with carriage returns, of what is kept of it, and of lines that jobs printed."""
 
 from __future__ import annotations
 

@@ -81,10 +81,10 @@ def test_a_look_that_began_before_the_batch_was_there_does_not_take_it_for_delet
         "q = Queue('late')\nbatch = q.map(abs, range(3))"
     )
     newest.run(
-        "panel = next(panel for panel in notebook.NOTEBOOK._all if panel.batch == batch)\n"
-        "panel._was_there, look = False, panel._follower.look\n"
-        "def late(*_):\n    panel.accept()\n    panel._follower.look = look\n"
-        "panel._follower.look = late\npanel.refresh(None, None)"
+        "panel = next(panel for panel in notebook.NOTEBOOK._panels if panel.content.batch == batch)\n"
+        "content = panel.content\ncontent._was_there, look = False, content._follower.look\n"
+        "def late(*_):\n    content.accept()\n    content._follower.look = look\n"
+        "content._follower.look = late\npanel.refresh(None, None)"
     )
     assert newest.run("panel.is_live") == "True"
     newest.run("batch.cancel(); batch.delete()")

@@ -1,207 +1,133 @@
-"""What `%%enqueue` shows: a line about the job, and below it what its cell puts out, as if it had run here."""
+"""What a panel shows of a cell in the background; below it appears what that puts out (outputs.py)."""
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
 from nbqueue import errors
-from nbqueue.cells.joiner import Content
-from nbqueue.cells.messages import MOST_READ, Native, decode_message, last_line
+from nbqueue.cells.messages import last_line
 from nbqueue.client.batch import Batch
-from nbqueue.client.job import Job
-from nbqueue.notebook import markup
+from nbqueue.client.cell_job import CellJob
+from nbqueue.client.problem import Problem
 from nbqueue.notebook.arriving import Promise
-from nbqueue.notebook.panels.batch import Host
-from nbqueue.notebook.panels.job import JobPanel
-from nbqueue.notebook.panels.redraw import REDRAW, Relay
-from nbqueue.notebook.widgets import in_thread
-from nbqueue.view.shown import BatchShown
-from nbqueue.view.snapshot import Follower
-from nbqueue.view.words import clock
+from nbqueue.notebook.markup import batch as batch_markup
+from nbqueue.notebook.markup import job as markup
+from nbqueue.notebook.markup import parts as pieces
+from nbqueue.notebook.panels.display import Bundle, outcome_of
+from nbqueue.notebook.panels.job import CANCEL, LEFT, TIPS
+from nbqueue.notebook.panels.outputs import Outputs
+from nbqueue.notebook.widgets import Parts
+from nbqueue.store.requests.looking import WorkerState
+from nbqueue.view.shown import BatchShown, JobShown
+from nbqueue.view.snapshot import Follower, see_job
+from nbqueue.view.words import clock, listed
 
-log = logging.getLogger("nbqueue.panel")
+_ERROR = 118
+"""Characters of an error that are shown beside the state."""
 
 
-class CellPanel(JobPanel):
-    """A cell that runs in the background, until it has ended.
+class CellContent:
+    """A cell in the background, as a panel's content.
 
     Parameters
     ----------
-    host : Host
-    job : Job
-    shell : InteractiveShell
-        Of the kernel.
-    is_headless : bool
-        Nothing draws widgets.
-    cell : str
-        The cell that shows it.
+    job : CellJob
+    outputs : Outputs
     brings : sequence of str
         The variables that come into the notebook at the end.
     """
 
-    def __init__(
-        self, host: Host, job: Job, *, shell: Any, cell: str, is_headless: bool, brings: tuple[str, ...] = ()
-    ) -> None:
-        super().__init__(host, job, cell=cell, is_headless=is_headless)
-        self._kernel = shell.kernel
-        self._parent = shell.get_parent()
+    tips = TIPS
+
+    def __init__(self, job: CellJob, label: str, outputs: Outputs, brings: Sequence[str]) -> None:
+        self.job = job
+        self.batch = job.batch
+        self._outputs = outputs
         self._brings = brings
-        self._promise: Promise | None = None
-        self._lock = threading.RLock()
-        self._relay = Relay(f"{self._display_id}-slot")
-        self._follower = Follower(Batch(self.batch.session, self.batch.id), self._label)
-        self._after = ""
+        self._follower = Follower(Batch(job.batch.session, job.batch.id), label)
         self._seen: BatchShown | None = None
-        self._bundle_now: dict[str, Any] = {}
+        self._shown = JobShown(job.id, label, "queued")
+        self._promise: Promise | None = None
+        self._said = ""
 
-    def _name(self) -> str:
-        return self.batch.description.label or "cell"
+    @property
+    def id(self) -> str:
+        return self.job.id
 
-    def open(self) -> None:
-        """Draw it in the cell that runs, with what there is so far."""
-        self._send("display_data", self._caption())
-        status = self.job.get_status()
-        before = []
-        while messages := self._read():
-            before += messages
-        if status in ("queued", "started"):
-            if self._is_headless:
-                self._drawn = status
-                self._draw(self._bundle(self._html(status)))
-            else:
-                self._draw(self._live_bundle(status))
-        else:
-            self.is_live = False
-            self._draw(self._bundle(self._ended_html(status)))
-        for kind, content in self._relay.begin_with(before):
-            self._send(kind, content)
+    @property
+    def problem(self) -> Problem | None:
+        return self._seen.problem if self._seen is not None else None
 
-    def refresh(self, workers: Any, now: float | None) -> None:
-        with self._lock:
-            if self.is_live and workers is not None and now is not None:
-                try:
-                    self._seen = self._follower.look(workers, now)
-                except errors.NotFound:
-                    self._seen = None
-                self.problem = self._seen.problem if self._seen is not None else ""
-            super().refresh(workers, now)
-            if self.is_live:
-                self._relay_news()
-
-    def kept(self, promise: Promise) -> None:
-        """Its variables are bound. Called between cells, which do not wait for a server that does not answer."""
-        self._promise = promise
-        if self._is_headless:  # the notebook is saved as soon as its last cell has ended
-            self._tell_what_was_kept()
-        else:
-            in_thread(self._tell_what_was_kept)
-
-    def _tell_what_was_kept(self) -> None:
-        with self._lock:
-            if not self.is_live:
-                try:
-                    status = self.job.get_status()
-                    self._rewrite(self._ended_html(status), self._ended_html(status, is_framed=False))
-                except errors.NbqueueError as error:  # no reason to disturb the cell that begins
-                    log.warning("job %s cannot be shown: %s", self.job.id, error)
-
-    # What the cell puts out
-
-    def _read(self) -> list[Native]:
-        """What has come since the last time; from the beginning if the cell was started again."""
-        found = self.batch.session.store.shown(self.batch.id, self._after, MOST_READ)
-        messages = [decode_message(kind, content) for _, kind, content in found]
-        if not found:
-            return []
-        last = found[-1][0]
-        if self._after and last.partition("-")[0] != self._after.partition("-")[0]:
-            messages.insert(0, ("clear_output", {"wait": False}))
-        self._after = last
-        return messages
-
-    def _relay_news(self) -> None:
-        while True:
-            messages = self._read()
-            for kind, content in self._relay.take(messages):
-                self._send(kind, content)
-            if len(messages) < MOST_READ:
-                return
-
-    def _send(self, kind: str, content: Content) -> None:
-        """Pinned to the cell that shows it, whichever runs now."""
-        if (kind, content) == REDRAW:
-            self._send("display_data", self._caption())
-            content = {"data": self._bundle_now, "metadata": {}, "transient": {"display_id": self._display_id}}
-            kind = "display_data"
-        self._kernel.session.send(self._kernel.iopub_socket, kind, content, parent=self._parent, ident=kind.encode())
-
-    def _draw(self, bundle: dict[str, Any]) -> None:
-        self._bundle_now = bundle
-        super()._draw(bundle)
-
-    def _update_to(self, bundle: dict[str, Any]) -> None:
-        self._bundle_now = bundle
-        super()._update_to(bundle)
-
-    def _finish(self, status: str) -> None:
-        self._relay_news()
-        self._end(self._ended_html(status), self._ended_html(status, is_framed=False))
-        for kind, content in self._relay.finish():
-            self._send(kind, content)
-        self.is_live = False
-
-    # Markup
-
-    def _caption(self) -> Content:
-        later = f"q.fetch_job({self.job.id!r}).show()"
-        data = {"text/html": markup.job_caption(self._label, later), "text/plain": f"{self._label}: {later}"}
-        return {"data": data, "metadata": {}, "transient": {}}
-
-    def _live_html(self, status: str) -> str:
-        seen = self._seen
-        if seen is None or status == "queued":
-            words = seen.words if seen is not None else "waiting"
-        else:
-            since = next((seconds for _, seconds in seen.now), None)
-            words = "running" if since is None else f"running for {clock(since)}"
-        if self._brings:
-            words += f", brings back {_listed(self._brings)}"
-        return markup.job_title(self._label, status, words, f"job {self.job.id}")
-
-    def _notes(self, status: str) -> str:
-        line = last_line(self._relay.area.outputs) if self._is_reloaded else ""
-        found = [
-            super()._notes(status),
-            markup.launched(self._seen) if self._seen is not None and not self.problem else "",
-        ]
-        return "".join(found) + (markup.output_lines([line]) if line else "")
-
-    def _look_for_problem(self, status: str) -> str:
-        return self.problem
-
-    def _reload_note(self) -> str:
-        return markup.reloaded(
-            f"q.fetch_job({self.job.id!r}).show()", "what the cell puts out from now on is not shown below"
-        )
-
-    def _more_words(self, status: str) -> str:
-        if status == "failed":
+    def look(self, workers: Sequence[WorkerState] | None, now: float | None) -> bool:
+        if workers is not None and now is not None:
+            try:
+                self._seen = self._follower.look(workers, now)
+            except errors.NotFound:
+                self._seen = None
+        shown = see_job(self.job, self._shown.label)
+        if shown.status == "failed":
             error = self.job.exception()
             message = " ".join(str(error).split())
-            return f", {type(error).__name__}: {message}"[:120]
-        brought = self._promise.brought if self._promise is not None else []
-        return f", {_listed(brought)} {'is' if len(brought) == 1 else 'are'} here" if brought else ""
+            shown = replace(shown, outcome=f"{type(error).__name__}: {message}"[:_ERROR])
+        self._shown = replace(shown, does=self._does(shown)) if shown.is_live else shown
+        return shown.is_live
 
-    def _below(self, status: str) -> str:
-        text = ""
-        if status == "failed" and not any(kind == "error" for kind, _ in self._relay.area.outputs):
-            text = markup.traceback(self.job.exc_info or "")  # it did not end by itself
-        problems = self._promise.problems.values() if self._promise is not None else ()
-        return "".join(markup.notice(markup.esc(problem), "failed") for problem in problems) + text
+    def parts(self, *, is_reloaded: bool, unreachable: str = "") -> Parts:
+        buttons = (CANCEL,) if self._shown.is_live else ()
+        return Parts(markup.line(self._ended()), below=(self._notes(is_reloaded, unreachable),), buttons=buttons)
 
+    def bundle(self, *, is_left: bool = False) -> Bundle:
+        shown = replace(self._ended(), does=LEFT if is_left else "")
+        return {"text/html": markup.framed(shown), "text/plain": markup.plain(shown)}
 
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    def revive(self) -> None:
+        self._said, self._seen = "", None
+        self._shown = JobShown(self.id, self._shown.label, "queued")
+        self._shown = replace(self._shown, does=self._does(self._shown))
+
+    def act(self, button: str) -> None:
+        self._said = outcome_of(button, lambda: "" if self.job.cancel() else "It had ended.")
+
+    def arrive(self, promise: Promise) -> None:
+        """Its variables are bound."""
+        self._promise = promise
+
+    def _does(self, shown: JobShown) -> str:
+        words, seen = shown.state, self._seen
+        if seen is not None and shown.status == "queued":
+            words = seen.words
+        elif seen is not None:
+            since = next((seconds for _, seconds in seen.now), None)
+            words = "running" if since is None else f"running for {clock(since)}"
+        return words + (f", brings back {listed(self._brings)}" if self._brings else "")
+
+    def _ended(self) -> JobShown:
+        """With what is known of its outputs and variables."""
+        shown, promise = self._shown, self._promise
+        if shown.is_live or shown.status == "gone":
+            return shown
+        if any(kind == "error" for kind, _ in self._outputs.shown):  # else it did not end by itself
+            shown = replace(shown, traceback="")
+        if promise is None:
+            return shown
+        if promise.brought and shown.status != "failed":
+            are = "is" if len(promise.brought) == 1 else "are"
+            shown = replace(shown, outcome=f"{listed(promise.brought)} {are} here")
+        return replace(shown, problems=tuple(promise.problems.values()))
+
+    def _notes(self, is_reloaded: bool, unreachable: str) -> str:
+        if unreachable:
+            return pieces.wrong(unreachable)
+        notes = []
+        if self._shown.is_live:
+            notes += [pieces.problem(self.problem)] if self.problem is not None else []
+            notes += [pieces.notice(pieces.esc(self._said))] if self._said else []
+        if is_reloaded:
+            again = f"q.fetch_job({self.id!r}).show()"
+            notes.append(pieces.reloaded(again, "what the cell puts out from now on is not shown below"))
+        if self._shown.is_live:
+            notes.append(batch_markup.launched(self._seen) if self._seen is not None else "")
+            line = last_line(self._outputs.shown) if is_reloaded else ""
+            notes.append(pieces.output_lines([line] if line else []))
+        return "".join(notes)

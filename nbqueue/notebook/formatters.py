@@ -1,0 +1,54 @@
+"""What a queue and its workers show of themselves where they are the last expression of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nbqueue import machine
+from nbqueue.client.fleet import Workers
+from nbqueue.client.queues import Queue
+from nbqueue.notebook.markup.parts import esc, wrong
+from nbqueue.notebook.markup.tables import batches_table, workers_table
+from nbqueue.view.seen import RECENT, BatchSeen, WorkerSeen, look, see_worker
+from nbqueue.view.words import many, number
+
+
+def install(shell: Any) -> None:
+    """Have them shown so from now on."""
+    html = shell.display_formatter.formatters["text/html"]
+    html.for_type(Queue, queue_html)
+    html.for_type(Workers, workers_html)
+    plain = shell.display_formatter.formatters["text/plain"]
+    plain.for_type(Workers, lambda workers, printer, _: printer.text(serving([see_worker(w) for w in workers])))
+
+
+def queue_html(queue: Queue) -> str:
+    """Who serves it, what waits and runs, and its recent batches as a table."""
+    seen = look(queue.store)
+    mine = next((found for found in seen.queues if found.name == queue.name), None)
+    words = [
+        f"<b>{esc(queue.name)}</b>",
+        serving([worker for worker in seen.workers if queue.name in worker.queues and not worker.is_dead]),
+    ]
+    if mine is not None:
+        words.append(f"{number(mine.running)} jobs run, {number(mine.waiting)} wait")
+    batches = [BatchSeen(batch.state, seen.at) for batch in queue.batches(RECENT)]
+    if len(batches) > 1:
+        words.append("this notebook's batches first")
+    problem = wrong(mine.problem) if mine is not None and mine.problem else ""
+    return batches_table(batches, " · ".join(words)) + problem
+
+
+def workers_html(workers: Workers) -> str:
+    """Workers as a table."""
+    seen = [see_worker(worker) for worker in workers]
+    return workers_table(seen, serving(seen), machine.name())
+
+
+def serving(workers: Sequence[WorkerSeen]) -> str:
+    """How many there are, in words."""
+    if not workers:
+        return "no workers"
+    children = sum(worker.children for worker in workers)
+    return f"{many(len(workers), 'worker')}, {many(children, 'child', 'children')}"

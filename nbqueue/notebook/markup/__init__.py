@@ -1,0 +1,11 @@
+"""What panels and tables look like: plain data in, HTML out. No widgets, no Redis.
+
+Two kinds of HTML are made here:
+
+- live parts, for `ipywidgets.HTML`, which keeps everything;
+- what stays when a batch has ended, and is saved. A notebook that is not trusted drops `<style>`, `var()`, `<svg>`,
+  `role` and `aria-*`; GitHub drops all styles. So it has inline styles only, inherits the colour of the text, its greys
+  are transparent (light and dark), and its facts are words with real separators between them.
+
+Read `parts.py` first: colours, glyphs and what all the others are made of.
+"""

@@ -1,0 +1,29 @@
+"""Batches and workers as Redis knows them, made up."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nbqueue.store.requests.looking import BatchState, WorkerState
+
+
+def batch_state(label: str = "score", **changes: Any) -> BatchState:
+    """A batch of 100 jobs that runs since 1,000 s after the epoch."""
+    values: dict[str, Any] = {
+        "id": "k3f9x2", "queue": "default", "environment": "python-3.11", "per_block": 1, "about": {"label": label},
+        "total": 100, "started": 2, "finished": 40, "failed": 1, "canceled": 2, "busy": 20.0, "submitted_at": 1000.0,
+        "ended_at": None, "is_submitting": False, "is_paused": False, "is_canceled": False, "is_retried": False,
+        "reason": "",
+    }  # fmt: skip
+    return BatchState(**{**values, **changes})
+
+
+def worker_state(id: str = "w1", running: list[tuple[str, float]] | None = None, **fields: str) -> WorkerState:
+    """A worker with two children that serves the queue 'default'."""
+    values = {
+        "name": f"worker-{id}", "queues": "default", "environment": "python-3.11", "children": "2", "host": "here",
+        "pid": "12", "busy": "1", "jobs": "345", "memory": str(5 * 2**20), "since": "990",
+        "running": json.dumps(running or []),
+    }  # fmt: skip
+    return WorkerState(id, 1, 0, {**values, **fields})
