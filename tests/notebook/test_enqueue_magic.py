@@ -169,6 +169,10 @@ def test_an_error_is_shown_with_the_lines_of_the_cell_and_raised_by_result(kerne
     assert "----> 2     raise KeyError('no such row')" in text and "----> 3 inner()" in text
     panel = area_of(kernel.outputs_of(id)).outputs[1][1]["data"]["text/html"]
     assert "failed after" in panel and "Traceback" not in panel, "it is told once"
+    again = kernel.execute_to_end("job.show()")
+    assert [kind for kind, _ in natives(kernel, again)] == ["error"]
+    panel = area_of(kernel.outputs_of(again)).outputs[1][1]["data"]["text/html"]
+    assert "failed after" in panel and "Traceback" not in panel, "also when it is shown again"
     assert kernel.run_wrong("job.result()").startswith("KeyError: 'no such row'")
 
 
