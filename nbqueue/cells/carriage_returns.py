@@ -1,4 +1,4 @@
-"""Carriage returns: what a terminal shows of a text in which later words stand over earlier ones, as bars do."""
+"""Carriage returns: texts in which later words stand over earlier ones, as those of bars do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _PLAIN = "\x1b[0m"
 
 
 def visible(text: str) -> str:
-    """What a terminal shows of a text: without what was overwritten or erased, in the colours that it has.
+    """A text as a terminal shows it: without what was overwritten or erased, in the colours that it has.
 
     Examples
     --------

@@ -11,16 +11,14 @@ import sys
 import sysconfig
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from nbqueue import Queue, settings
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nbqueue import Batch, Queue, settings
 from nbqueue.server import embedded
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from nbqueue import Batch
-
 
 BLOCKS = (
     ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.If, ast.For, ast.AsyncFor, ast.While, ast.With,
@@ -30,7 +28,7 @@ BLOCKS = (
 
 
 class Measures(NamedTuple):
-    """What is measured of a source file."""
+    """The measures of one source file."""
 
     path: str
     size: int
@@ -79,8 +77,6 @@ def run(children: int | None = None, folder: Path | None = None) -> None:
         Processes that shall run jobs; by default as many as there are CPUs, or what already serves the queue.
     folder : path, optional
     """
-    from rich.console import Console
-
     console = Console(highlight=False)
     folder = folder or Path(sysconfig.get_path("stdlib"))
     paths = sources(folder)
@@ -121,9 +117,6 @@ def prepare(q: Queue, children: int | None) -> str:
 
 def show_measures(console: Console, results: list[Measures], folder: Path) -> None:
     """The largest files, the most deeply nested ones, and the totals."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("", max_width=44, overflow="ellipsis", no_wrap=True)
     for name in ("lines", "functions", "nesting"):
@@ -149,9 +142,6 @@ def show_measures(console: Console, results: list[Measures], folder: Path) -> No
 
 def show_failures(console: Console, batch: Batch, folder: Path) -> None:
     """The files that could not be measured, grouped by what was wrong."""
-    from rich.table import Table
-    from rich.text import Text
-
     groups = batch.failures()
     if not groups:
         return
@@ -169,7 +159,7 @@ def show_failures(console: Console, batch: Batch, folder: Path) -> None:
 
 
 def show_rate(console: Console, batch: Batch, results: list[Measures]) -> None:
-    """How fast it was, and how much work that took."""
+    """The pace, and how much work it took."""
     state = batch.state
     seconds = max((state.ended_at or batch.session.now()) - state.submitted_at, 1e-3)
     size = sum(m.size for m in results) / 1e6

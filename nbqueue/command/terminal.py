@@ -1,20 +1,16 @@
-"""What is seen, written for any terminal: states are told apart by character too, not by colour alone."""
+"""Overviews and batches, written for any terminal: states are told apart by character too, not by colour alone."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nbqueue.client.batch import Batch
 from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen
 from nbqueue.view.words import duration, number, short, size
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from nbqueue.client.batch import Batch
-
 
 GROUPS = 20
 """Errors of a batch that are listed."""
@@ -85,8 +81,6 @@ def show_batch(batch: Batch, console: Console | None = None) -> None:
 
 
 def _console() -> Console:
-    from rich.console import Console
-
     return Console(highlight=False, markup=False, emoji=False)
 
 
@@ -97,14 +91,10 @@ def _say(console: Console, text: str, style: str = "", *, indent: int = 0) -> No
 
 def _text(text: str, style: str = "") -> Text:
     """What users and their code wrote, without what would steer the terminal."""
-    from rich.text import Text
-
     return Text("".join(c if c.isprintable() or c == "\n" else " " for c in text), style=style, overflow="fold")
 
 
 def _table(*columns: tuple[str, bool]) -> Table:
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name, is_number in columns:
         table.add_column(name, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold")
@@ -142,8 +132,6 @@ def _heading(console: Console) -> Text:
 
 def _show_counts(console: Console, batch: BatchSeen) -> None:
     """Two lines: what it is and how it goes, then the bar and the counts."""
-    from rich.table import Table
-
     counts = batch.counts
     words = ", ".join(f"{short(n)} {state}" for state, n in counts.items() if n) or "no jobs"
     if sum(n > 0 for n in counts.values()) > 1:

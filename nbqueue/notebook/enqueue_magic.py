@@ -14,6 +14,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments, parse_argstring
 
+import nbqueue
 from nbqueue import errors
 from nbqueue.cells.names_read import Names, names_of
 from nbqueue.cells.run import pack_cell, size_in_words
@@ -151,8 +152,6 @@ class EnqueueMagics(Magics):
             return held
         if word:
             return Queue(word)
-        import nbqueue
-
         queue: Queue = nbqueue.q
         return queue
 

@@ -1,4 +1,4 @@
-"""What a queue and its workers show of themselves where they are the last expression of a cell."""
+"""Display formatters of queues and workers: what they look like as the last expression of a cell."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def install(shell: Any) -> None:
 
 
 def queue_html(queue: Queue) -> str:
-    """Who serves it, what waits and runs, and its recent batches as a table."""
+    """A queue: its workers and counts in a line, its recent batches as a table."""
     seen = look(queue.store)
     mine = next((found for found in seen.queues if found.name == queue.name), None)
     words = [
@@ -47,7 +47,7 @@ def workers_html(workers: Workers) -> str:
 
 
 def serving(workers: Sequence[WorkerSeen]) -> str:
-    """How many there are, in words."""
+    """The number of workers and of their children, in words."""
     if not workers:
         return "no workers"
     children = sum(worker.children for worker in workers)

@@ -1,4 +1,4 @@
-"""What is known of the front end of this kernel: which cell runs, and whether anybody looks."""
+"""The front end of this kernel: which cell it runs, and whether anybody looks."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def _parent() -> dict[str, Any]:
 
 
 def is_headless() -> bool:
-    """Whether nobody is at the keyboard, and nothing draws widgets: nbclient, papermill, nbconvert."""
+    """True where nobody is at the keyboard, and nothing draws widgets: nbclient, papermill, nbconvert."""
     kernel = getattr(get_ipython(), "kernel", None)
     return not getattr(kernel, "_allow_stdin", True)
 
 
 def draws_widgets() -> bool:
-    """Whether the front end draws widgets that change by themselves. Colab does not: googlecolab/colabtools#3373."""
+    """True where widgets that change by themselves are drawn. Colab does not: googlecolab/colabtools#3373."""
     return not is_headless() and "google.colab" not in sys.modules

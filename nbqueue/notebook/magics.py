@@ -29,7 +29,7 @@ class NbqueueMagics(Magics):
 
     @line_magic
     def nbqueue(self, line: str) -> None:
-        """What the command line does, from a cell.
+        """The command line, from a cell.
 
         %nbqueue worker [QUEUE...] [-n N]   see to it that N processes on this machine run jobs (default: the CPUs)
         %nbqueue stop [QUEUE]               have its workers finish what they do, and leave

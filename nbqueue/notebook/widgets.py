@@ -28,7 +28,7 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the widgets of a panel show, from top to bottom, as HTML."""
+    """The HTML that the widgets of a panel show, from top to bottom."""
 
     head: str
     """Beside the buttons."""
@@ -148,7 +148,7 @@ class _Box(ipywidgets.VBox):  # type: ignore[misc]
         return super().get_state(key=key, drop_defaults=drop_defaults)
 
     def is_behind(self) -> bool:
-        """Whether everything is to be sent once more now."""
+        """True when everything is to be sent once more."""
         now = time.monotonic()
         if now >= self._behind_until or now - self._sent_at < _AGAIN:
             return False

@@ -1,4 +1,4 @@
-"""What is going on in a namespace, for people and programs: its queues, workers and recent batches at one moment.
+"""A namespace at one moment, for people and programs: its queues, workers and recent batches.
 
 `look` reads all of it, and changes nothing.
 """
@@ -73,12 +73,12 @@ class BatchSeen:
 
     @property
     def label(self) -> str:
-        """What it is called where people read it; '' if it has no name."""
+        """Its name where people read it; '' if it has none."""
         return self.known.description.label
 
     @property
     def environment(self) -> str:
-        """What its jobs need to find where they run, in words."""
+        """Its environment, in words."""
         return settings.environment_in_words(self.known.environment)
 
     @property

@@ -1,4 +1,4 @@
-"""What a panel shows of a batch or a job at one moment, as plain data."""
+"""A batch or a job as a panel shows it at one moment: plain data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FailureShown:
 
 @dataclass(frozen=True, slots=True)
 class BatchShown:
-    """What a panel shows of a batch."""
+    """A batch as a panel shows it."""
 
     batch: BatchSeen
     expected: int | None = None
@@ -58,7 +58,7 @@ class BatchShown:
 
     @property
     def total(self) -> int:
-        """How many jobs it has, or will have."""
+        """The number of jobs that it has, or will have."""
         return max(self.batch.known.total, self.expected or 0)
 
     @property
@@ -99,7 +99,7 @@ class BatchShown:
 
 @dataclass(frozen=True, slots=True)
 class JobShown:
-    """What a panel shows of a job."""
+    """A job as a panel shows it."""
 
     id: str
     label: str
@@ -118,7 +118,7 @@ class JobShown:
 
     @property
     def is_live(self) -> bool:
-        """Whether it has not ended."""
+        """True until it has ended."""
         return self.status in ("queued", "started")
 
     @property
@@ -128,7 +128,7 @@ class JobShown:
 
     @property
     def words(self) -> str:
-        """What it does, or how it ended."""
+        """Its state in words: what it does, or how it ended."""
         if self.is_live:
             return self.does or self.state
         if self.status == "gone":

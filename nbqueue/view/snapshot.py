@@ -1,4 +1,4 @@
-"""What a panel shows, read again and again: only what may have changed since the last time."""
+"""Reading what panels show, again and again: only what may have changed since the last time."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Attendant:
         self._problem: Problem | None = None
 
     def problem(self, read: Callable[[], BatchState]) -> Problem | None:
-        """What keeps a batch from being served, which is read if it is time to look."""
+        """The problem of a batch, which is read if it is time to look; None if there is none."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _ATTEND
@@ -143,7 +143,7 @@ class Follower:
         )
 
     def before(self, now: float) -> BatchShown:
-        """What is shown before the first jobs have been accepted."""
+        """The batch before its first jobs have been accepted."""
         state = BatchState(
             self._batch.id, "", self._session.environment, 1, Description(label=self._label), 0, 0, 0, 0, 0, 0.0,
             now, None, True, False, False, False, "",
@@ -223,7 +223,7 @@ def busiest_other(batch: str, running: Sequence[tuple[str, float]]) -> str:
 
 
 def see_job(job: Job, label: str) -> JobShown:
-    """A job at this moment.
+    """A job at this moment, and how it ended.
 
     Raises
     ------

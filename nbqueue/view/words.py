@@ -32,7 +32,7 @@ def size(bytes: int) -> str:
 
 
 def rate(per_second: float) -> str:
-    """How fast something goes: '1,200/s', '4.1/s', '6.0/min'."""
+    """Something per second, or per minute: '1,200/s', '4.1/s', '6.0/min'."""
     if per_second >= 100:
         return f"{number(round(per_second))}/s"
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{60 * per_second:.1f}/min"

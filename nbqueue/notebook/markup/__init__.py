@@ -1,4 +1,4 @@
-"""What panels and tables look like: plain data in, HTML out. No widgets, no Redis.
+"""The HTML of panels and tables, from plain data. No widgets, no Redis.
 
 Two kinds of HTML are made here:
 

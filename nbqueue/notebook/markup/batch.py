@@ -78,7 +78,7 @@ def _png(row: bytes) -> bytes:
 
 
 def numbers(shown: BatchShown) -> str:
-    """How many jobs did what, how fast, how long."""
+    """Its counts, its pace, its time."""
     finished = f"<b>{number(shown.batch.counts['finished'])}</b> of {number(shown.total)} finished"
     others = [f"{glyph(state)} {number(n)} {state}" for state, n in _other_counts(shown)]
     return ends(" · ".join([finished, *others]), _pace(shown))
@@ -100,7 +100,7 @@ def _pace(shown: BatchShown) -> str:
 
 
 def now_line(shown: BatchShown) -> str:
-    """Who serves it, and what runs."""
+    """Its workers, and the jobs that run now."""
     words = [f"<b>{esc(shown.did)}</b>"] if shown.did else []
     if shown.workers:
         words.append(f"{many(shown.workers, 'worker')}, {many(shown.children, 'child', 'children')}")
@@ -115,7 +115,7 @@ def now_line(shown: BatchShown) -> str:
 
 
 def failure_count(failure: FailureShown) -> str:
-    """What changes of a group of failures."""
+    """The count of a group of failures, which changes."""
     return f'<div style="{NORMAL};margin:3px 6px 1px 0px;white-space:nowrap">{_times(failure)}</div>'
 
 
@@ -124,7 +124,7 @@ def _times(failure: FailureShown) -> str:
 
 
 def failure_details(failure: FailureShown, count: str = "") -> str:
-    """What stays the same of it, so that an opened traceback stays open."""
+    """The rest of the group, which stays the same, so that an opened traceback stays open."""
     example = f"first: job {failure.index}" + (f", {code(failure.call)}" if failure.call else "")
     traceback = pre(failure.traceback, "4px 0px 4px 16px")
     message = failure.message if len(failure.message) <= _MESSAGE else failure.message[: _MESSAGE - 1] + "…"
@@ -136,7 +136,7 @@ def failure_details(failure: FailureShown, count: str = "") -> str:
 
 
 def notices(shown: BatchShown) -> str:
-    """What is to be known about it while it is live."""
+    """All notices about a live batch."""
     found = [wrong(sentence(shown.unreachable))] if shown.unreachable else []
     if shown.problem is not None and not shown.unreachable:
         found.append(problem(shown.problem))

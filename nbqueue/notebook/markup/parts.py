@@ -1,4 +1,4 @@
-"""What all markup is made of: colours, glyphs, text sizes, bars, notices, frames.
+"""Parts of all markup: colours, glyphs, text sizes, bars, notices, frames.
 
 Colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which all kinds of colour vision can tell apart;
 each state has a glyph and a word as well.
@@ -76,7 +76,7 @@ def small(markup: str) -> str:
 
 
 def frame(inside: str, padding: str = "7px 12px 6px 12px") -> str:
-    """What stands for itself, as panels do."""
+    """A border around the whole of a panel."""
     style = f"border:1px solid rgba(128,128,128,.28);border-radius:6px;padding:{padding};box-sizing:border-box"
     return f'<div style="{style};max-width:860px">{inside}</div>'
 
@@ -148,5 +148,5 @@ def sentence(words: str) -> str:
 
 
 def reloaded(again: str, what: str = "what it shows at the end is not saved with the notebook") -> str:
-    """What somebody has to know who loaded the page anew; `again` is the code that draws it once more."""
+    """A notice for who loaded the page anew; `again` is the code that draws the panel once more."""
     return notice(f"The page was loaded anew: this panel goes on, but {what}. {code(again)} draws all of it again.")

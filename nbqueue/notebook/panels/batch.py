@@ -1,4 +1,4 @@
-"""What a panel shows of a batch."""
+"""A batch, as what a panel shows: its counts, its failures, what its jobs print, the buttons that steer it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TIPS = {
 
 
 class BatchContent:
-    """A batch, as a panel's content.
+    """The content of a panel that shows a batch.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a panel shows of a cell in the background; below it appears what that puts out (outputs.py)."""
+"""A cell in the background, as what a panel shows; its outputs appear below (outputs.py)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ _ERROR = 118
 
 
 class CellContent:
-    """A cell in the background, as a panel's content.
+    """The content of a panel that shows a cell in the background.
 
     Parameters
     ----------
     job : CellJob
+    label : str
     outputs : Outputs
     brings : sequence of str
         The variables that come into the notebook at the end.

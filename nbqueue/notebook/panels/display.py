@@ -31,11 +31,11 @@ _REDRAW = 1.0
 
 
 class Content(Protocol):
-    """What a panel shows: reads it, says in plain data what is to be seen of it, and does what its buttons say."""
+    """The subject of a panel: reads it, says in plain data what is to be seen of it, does what its buttons say."""
 
     @property
     def id(self) -> str:
-        """Of the batch or the job that it is about."""
+        """The id of the batch or the job that it is about."""
 
     @property
     def batch(self) -> Handle:
@@ -65,10 +65,10 @@ class Content(Protocol):
         """
 
     def parts(self, *, is_reloaded: bool, unreachable: str = "") -> Parts:
-        """What widgets show of the last look; `unreachable` is why there was none after it."""
+        """The last look, for widgets; `unreachable` is why there was none after it."""
 
     def bundle(self, *, is_left: bool = False) -> Bundle:
-        """The same without widgets; `is_left` if nobody looks any more."""
+        """The last look without widgets; `is_left` if nobody looks any more."""
 
     def act(self, button: str) -> None:
         """Do what a button says."""
@@ -78,7 +78,7 @@ class Content(Protocol):
 
 
 class Below(Protocol):
-    """What appears under a panel while its content is live."""
+    """Outputs that appear under a panel while its content is live."""
 
     def begin(self, panel: Display[Any]) -> None:
         """Read what there is, before the panel is drawn."""
@@ -91,7 +91,7 @@ class Below(Protocol):
 
 
 class Host(Protocol):
-    """What refreshes panels."""
+    """The refresher, as panels need it."""
 
     def wake(self) -> None:
         """Look again now."""
@@ -246,7 +246,7 @@ class Display(Generic[C]):
 
 
 def outcome_of(button: str, act: Callable[[], str]) -> str:
-    """What came of a click, in words: what it returns, or what was wrong."""
+    """A click's outcome, in words: what it returns, or what was wrong."""
     try:
         return act()
     except errors.NbqueueError as error:

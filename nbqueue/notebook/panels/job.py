@@ -1,4 +1,4 @@
-"""What a panel shows of one job: a line while it waits and runs, then how it ended."""
+"""A job, as what a panel shows: a line while it waits and runs, then how it ended."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEFT = "the kernel was shut down; it goes on"
 
 
 class JobContent:
-    """A job, as a panel's content.
+    """The content of a panel that shows a job.
 
     Parameters
     ----------

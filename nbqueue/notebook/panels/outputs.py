@@ -1,4 +1,4 @@
-"""What a cell puts out elsewhere, sent as if it had run in the cell that shows its panel, below that."""
+"""The outputs of a cell in the background, sent as if it had run in the cell that shows its panel, below that."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Outputs:
 
     @property
     def shown(self) -> list[Native]:
-        """What is to be seen of them."""
+        """Those that are to be seen now."""
         return self._relay.area.outputs
 
     def begin(self, panel: Display[Any]) -> None:

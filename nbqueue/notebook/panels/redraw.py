@@ -1,4 +1,4 @@
-"""How what a cell put out elsewhere is drawn under a panel, from plain data."""
+"""Drawing under a panel what a cell puts out elsewhere; from plain data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Relay:
         self._is_settled = True
 
     def begin_with(self, messages: Iterable[Native]) -> list[Native]:
-        """What to send for what was put out before: what is left of it."""
+        """The messages to send for what was put out before: what is left of it."""
         for kind, content in messages:
             self.area.add(kind, content)
         for kind, content in self.area.outputs:
@@ -50,7 +50,7 @@ class Relay:
         return self.area.outputs
 
     def take(self, messages: Iterable[Native]) -> list[Native]:
-        """What to send for these messages; with none of them, a moment has passed in which none came."""
+        """The messages to send for these; with none of them, a moment has passed in which none came."""
         sent: list[Native] = []
         is_quiet = True
         for kind, content in messages:
