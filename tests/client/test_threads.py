@@ -91,7 +91,7 @@ def test_a_look_at_another_server_goes_on_while_one_server_does_not_answer(stopp
     job = q.enqueue(abs, -1)
     stopped.stop()
     stuck = stopped.stuck()
-    assert InThread(lambda: Follower(job.batch, "x").look(workers_of(q.session), q.session.now())).result(timeout=5)
+    assert InThread(lambda: Follower(job.batch, "x").look(workers_of(q.store), q.session.now())).result(timeout=5)
     assert InThread(lambda: q.enqueue(abs, -2)).result(timeout=5).index == 1
     stopped.go_on()
     assert stuck.result(timeout=20)
