@@ -889,15 +889,11 @@ def test_no_client_is_imported(any_home: Path) -> None:
     assert output_of(python(code)) == "[]"
 
 
-@pytest.mark.skipif(not shutil.which("ps"), reason="no ps here")
-def test_processes_are_found_without_proc(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_is_found_by_its_command_line(own_home: Path) -> None:
     running = embedded.ensure(own_home)
     pid = pid_of(own_home)
-    listed = dict(machine.commands(Path("/does/not/exist")))
-    assert listed[pid].endswith(f" {running.directory}/server.conf")
-    with monkeypatch.context() as patch:
-        patch.setattr(machine, "commands", listed.items)
-        assert process.processes_of(place_of(own_home)) == {pid: False}
+    assert dict(machine.commands())[pid].endswith(f" {running.directory}/server.conf")
+    assert process.processes_of(place_of(own_home)) == {pid: False}
 
 
 def test_only_servers_are_taken_for_servers(any_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
