@@ -90,9 +90,16 @@ def test_the_start_of_a_process_does_not_change_when_the_clock_is_set(
     sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = machine.started(sleeper.pid)
-    boot_time = psutil._pslinux.boot_time  # type: ignore[attr-defined]
-    monkeypatch.setattr(psutil._pslinux, "BOOT_TIME", None, raising=False)  # type: ignore[attr-defined]
-    monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: boot_time() + 3600.0)  # type: ignore[attr-defined]
+    linux = psutil._pslinux  # type: ignore[attr-defined]
+    boot_time = linux.boot_time
+
+    def an_hour_later() -> float:
+        linux.BOOT_TIME = boot_time() + 3600.0  # where older versions keep it
+        return float(linux.BOOT_TIME)
+
+    monkeypatch.setattr(linux, "BOOT_TIME", None, raising=False)
+    monkeypatch.setattr(linux, "boot_time", an_hour_later)
+    assert psutil.boot_time() - boot_time() == 3600.0
     assert machine.started(sleeper.pid) == before
     assert machine.is_alive(sleeper.pid, before)
 
