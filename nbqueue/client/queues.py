@@ -71,6 +71,8 @@ class Queue:
         self.name = name
         self.session = Session(connection, namespace=namespace, key=key, environment=environment)
         self._progress = progress
+        self._plain = Submitter(self.session, name, JobOptions(), progress)
+        """Submits without options."""
 
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"
@@ -174,13 +176,15 @@ class Queue:
         >>> q.enqueue(pow, 2, 10).result()
         1024
         """
-        options = take_options(kwargs)
-        tell_of_claimed(func, options)
+        submitter = self._plain
+        if kwargs and (options := take_options(kwargs)):
+            tell_of_claimed(func, options)
+            submitter = self._submitter(options, None)
         if "args" in kwargs or "kwargs" in kwargs:
             if args:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
             args, kwargs = tuple(kwargs.pop("args", ())), {**kwargs.pop("kwargs", {}), **kwargs}
-        return self._submitter(options, None).enqueue(func, *args, **kwargs)
+        return submitter.enqueue(func, *args, **kwargs)
 
     def map(
         self,
@@ -420,6 +424,7 @@ class Queue:
 def _restored(name: str, session: Session, progress: Progress) -> Queue:
     queue = Queue(name, progress=progress)
     queue.session = session
+    queue._plain = Submitter(session, name, JobOptions(), progress)
     return queue
 
 
