@@ -23,7 +23,7 @@ class Backend:
     seal: Seal
     key: bytes
     environment: str
-    embedded: embedded.Running | None
+    embedded: embedded.RunningServer | None
     """The embedded server, where it is that."""
 
     @property

@@ -19,6 +19,8 @@ import pytest
 
 T = TypeVar("T")
 
+pytest_plugins = ["servers"]
+
 
 def wait_until(look: Callable[[], T], seconds: float = 30.0) -> T:
     """What `look` returns, as soon as it is true."""

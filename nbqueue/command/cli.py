@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from nbqueue.backend import Backend
     from nbqueue.client.batch import Batch
     from nbqueue.client.queues import Queue
-    from nbqueue.server.embedded import Status
+    from nbqueue.server.embedded import ServerStatus
     from nbqueue.store.requests.looking import WorkerState
     from nbqueue.store.store import Store
 
@@ -207,7 +207,7 @@ def server_status(as_json: bool) -> None:
             click.echo(f"{name:>14}  {_readable(name, value)}")
 
 
-def _problem(status: Status) -> str:
+def _problem(status: ServerStatus) -> str:
     if not status.unwritten:
         return ""
     return (
