@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -14,7 +14,6 @@ from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
-from nbqueue.client.session import Session
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering
@@ -44,9 +43,6 @@ class Batch(Handle):
 
     A view: it holds no state of its own, and works the same in another process, later, after a restart.
     """
-
-    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Session, str]]:
-        return Batch, (self._session, self._id)
 
     def __bool__(self) -> bool:
         return True

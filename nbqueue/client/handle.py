@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, Self
 
 from nbqueue.client.session import Session
 from nbqueue.store.description import Description
@@ -32,6 +34,9 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Session, str]]:
+        return partial(type(self), progress=self._progress), (self._session, self._id)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Handle) and other._id == self._id

@@ -75,7 +75,10 @@ class Session(StaysHere):
     def __reduce__(self) -> tuple[Callable[..., Session], tuple[str | None, str, str | None]]:
         """As what finds the server again. The key does not go along: `NBQUEUE_KEY` has it where this is read."""
         if not isinstance(self.source, str | None):
-            raise TypeError("what was made with a redis.Redis cannot be pickled: give the queue the URL of the server")
+            raise errors.CannotPickle(
+                "what was made with a redis.Redis cannot be pickled: only that client has its settings. Make the queue "
+                "with the URL of its server, as in Queue(connection='redis://...')"
+            )
         return _restored, (self.source, self.namespace, self._environment)
 
     def _connection(self) -> _Connected:
