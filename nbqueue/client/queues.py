@@ -300,10 +300,10 @@ class Queue:
         if not index.isdigit():
             raise errors.NotFound(f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17'")
         found = self._batch(batch)
-        total = found.state.total
-        if int(index) >= total:
-            raise errors.NotFound(f"batch {batch} has {total} jobs, there is none with index {index}")
-        return job_of(found, int(index))
+        try:
+            return found[int(index)]
+        except IndexError as error:
+            raise errors.NotFound(str(error)) from None
 
     def batch(self, id: str) -> Batch:
         """The batch of an id.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from conftest import wait_until
 
 from nbqueue.protocol.messages import Hello
 from nbqueue.protocol.page import CANCEL, TIMEOUT, Page
@@ -18,7 +19,8 @@ def child() -> Iterator[ChildProcess]:
     made = ChildProcess(Hello("worker", "namespace", bytes(32)), guard, 1, [])
     yield made
     made.kill()
-    made.close()
+    made.leave()
+    wait_until(made.has_left)
     guard.close()
 
 
