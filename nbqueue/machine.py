@@ -91,7 +91,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 
 def added_path() -> list[str]:
-    """What this process has in `sys.path` that is not of the installation, as absolute paths."""
+    """Entries of `sys.path` that are not of the installation, as absolute paths."""
     own = tuple({f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
     entries = [entry for entry in sys.path if isinstance(entry, str) and entry]  # imports pass over all others, too
     return [str(Path(entry).absolute()) for entry in entries if not entry.startswith(own)]
@@ -144,19 +144,13 @@ def kill_tree(pid: int) -> None:
             with contextlib.suppress(psutil.Error):  # it has just ended, or is another user's, as under sudo
                 process.suspend()  # so that it starts no more while it is looked for
         found += new
-        new = [child for child in _descendants(root) if child not in found]
+        try:
+            new = [child for child in root.children(recursive=True) if child not in found]
+        except psutil.Error:  # it has just ended
+            break
     for process in found:
         with contextlib.suppress(psutil.Error):
             process.kill()
-
-
-def _descendants(process: psutil.Process) -> list[psutil.Process]:
-    import psutil
-
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:  # it has just ended
-        return []
 
 
 def interrupt_group() -> None:
@@ -208,7 +202,7 @@ def _mounts_of(process: str) -> str:
 
 
 def memory_kills() -> int:
-    """How many processes the kernel has killed for memory since it started; 0 where it does not tell."""
+    """The number of processes that the kernel has killed for memory since it started; 0 where it does not tell."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -227,14 +221,14 @@ def memory_of(pid: int) -> int:
 
 
 def death_in_words(returncode: int, memory_kills: int) -> str:
-    """How a process died.
+    """The death of a process, in words.
 
     Parameters
     ----------
     returncode : int
         As `subprocess` has it: negative for a signal.
     memory_kills : int
-        How many processes the kernel has killed for memory meanwhile.
+        Processes that the kernel has killed for memory meanwhile.
     """
     if returncode >= 0:
         return f"its process ended itself with exit code {returncode} (os._exit or a crash of a library)"
@@ -261,4 +255,5 @@ def threads_each(children: int) -> dict[str, str]:
 
 
 def python() -> str:
+    """The version of this interpreter: '3.11.7'."""
     return f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"

@@ -49,7 +49,7 @@ class Batch(Handle):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What was kept with it."""
+        """The `meta` that it was submitted with."""
         return dict(self.description.meta)
 
     @property
@@ -135,7 +135,7 @@ class Batch(Handle):
             waiting.until(lambda: True if waiting.refresh().done else None)
 
     def results(self, timeout: float | None = None, errors: Errors = "raise") -> list[Any]:
-        """What all calls returned, in input order; waits for it.
+        """The return values of all calls, in input order; waits for them.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class Batch(Handle):
         return list(self._iterate(timeout, errors, None))
 
     def __iter__(self) -> Iterator[Any]:
-        """What the calls returned, in input order, each as soon as it and those before it are there."""
+        """The return values, in input order, each as soon as it and those before it are there."""
         return self._iterate(None, "raise", None)
 
     def _iterate(self, timeout: float | None, on_error: Errors, stop: threading.Event | None) -> Iterator[Any]:
@@ -212,7 +212,7 @@ class Batch(Handle):
     # Steering
 
     def failures(self) -> list[FailureGroup]:
-        """What failed, grouped by identical error, the most frequent first."""
+        """The failures, grouped by identical error, the most frequent first."""
         found = self._session.store.failures(self._id)
         if not found:
             self._session.state(self._id)  # raises if there is no such batch

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from nbqueue import __version__, errors
+from nbqueue import __version__, errors, machine, settings
 
 if TYPE_CHECKING:
     from nbqueue.backend import Backend
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from nbqueue.store.requests.looking import WorkerState
     from nbqueue.store.store import Store
 
-
-_MISTAKE = 2
-
-_INTERRUPTED = 130
+_MISTAKE, _INTERRUPTED = 2, 130
+"""Exit codes: a mistake of the user, Ctrl-C."""
 
 _PATIENCE, _PATIENCE_IF_BUSY = 10.0, 3.0
 """Seconds that `server stop` gives workers to leave, and where all that are left have jobs."""
@@ -160,7 +158,6 @@ def worker(
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
     """
-    from nbqueue import machine
     from nbqueue.worker.loop import Options, Worker
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -241,7 +238,6 @@ def server_stop() -> None:
 
 def _dismiss_workers() -> int:
     """Tell the workers of the embedded server, which would wait for it, to leave; returns how many are still there."""
-    from nbqueue import machine
     from nbqueue.client import launch
     from nbqueue.server import embedded
     from nbqueue.store.reaper import vanished
@@ -294,8 +290,6 @@ def server_log() -> None:
 def demo(folder: str | None, children: int | None) -> None:
     """Real work on real input: measure the sources of Python's standard library, or those in FOLDER."""
     import runpy
-
-    from nbqueue import settings
 
     if settings.url() is not None:
         _store(None, "default").close()

@@ -30,7 +30,7 @@ BLOCKS = (
 
 
 class Measures(NamedTuple):
-    """What is measured of a source file."""
+    """The measures of a source file."""
 
     path: str
     size: int
@@ -169,7 +169,7 @@ def show_failures(console: Console, batch: Batch, folder: Path) -> None:
 
 
 def show_rate(console: Console, batch: Batch, results: list[Measures]) -> None:
-    """How fast it was, and how much work that took."""
+    """The time that it took, and the work in it."""
     state = batch.state
     seconds = max((state.ended_at or batch.session.now()) - state.submitted_at, 1e-3)
     size = sum(m.size for m in results) / 1e6

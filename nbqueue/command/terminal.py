@@ -1,8 +1,11 @@
-"""What is seen, written for any terminal: states are told apart by character too, not by colour alone."""
+"""An overview or a batch, written for any terminal: states are told apart by character too, not by colour alone."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen, see
+from nbqueue.view.words import duration, pace, shares, short, size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -10,15 +13,13 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from nbqueue.client.batch import Batch
-from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen, see
-from nbqueue.view.words import duration, pace, shares, short, size
 
 GROUPS = 20
 """Errors of a batch that are listed."""
 
 MARKS = (("finished", "█", "#", "green"), ("failed", "x", "x", "bold red"), ("canceled", "-", "-", "magenta"),
          ("running", "▒", ">", "cyan"), ("waiting", "·", ".", "dim"))  # fmt: skip
-"""How the jobs of a bar are drawn: what they are, the character, that of a terminal without Unicode, the style."""
+"""The parts of a bar: state of the jobs, character, that of a terminal without Unicode, style."""
 
 
 def show(overview: Overview, console: Console | None = None) -> None:
@@ -92,7 +93,7 @@ def _say(console: Console, text: str, style: str = "", *, indent: int = 0) -> No
 
 
 def _text(text: str, style: str = "") -> Text:
-    """What users and their code wrote, without what would steer the terminal."""
+    """Text of users and their code, without what would steer the terminal."""
     from rich.text import Text
 
     return Text("".join(c if c.isprintable() or c == "\n" else " " for c in text), style=style, overflow="fold")
@@ -128,7 +129,7 @@ def _workers(workers: list[WorkerSeen], now: float) -> Table:
 
 
 def _heading(console: Console) -> Text:
-    """What the characters of the bars mean."""
+    """The meaning of the characters of the bars."""
     line = _text("batches  ", "bold")
     for name, mark, plain, style in MARKS:
         line.append(f" {_mark(console, mark, plain)}", style)

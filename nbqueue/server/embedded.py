@@ -38,7 +38,7 @@ class RunningServer:
     temporary: bool
     """Whether its data do not survive a reboot."""
     note: str | None
-    """What its user should know about it."""
+    """A warning for its user."""
 
 
 @dataclass(frozen=True)

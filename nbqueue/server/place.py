@@ -1,4 +1,4 @@
-"""Where the server's files are, and the lock on them.
+"""The files of the server, and the lock on them.
 
 `<home>` is `settings.home()`, or a directory below /tmp where that cannot be written:
 
@@ -57,7 +57,7 @@ class Place:
 
     @property
     def configuration(self) -> Path:
-        """Its options, written at each start; what its process is known by."""
+        """Its options, written at each start. Its command line names this file, by which its process is known."""
         return self.directory / "server.conf"
 
     @property
@@ -67,7 +67,7 @@ class Place:
 
     @property
     def log(self) -> Path:
-        """What it says, whether or not there is any yet."""
+        """Its log, whether or not there is one yet."""
         return self.directory / "server.log"
 
 
@@ -99,7 +99,7 @@ def open_home(home: Path | None) -> tuple[Path, str | None]:
 
 
 def find_place(home: Path | None, binary: Binary | None) -> Place:
-    """Where the server of this binary is, or one of the other family if that is what runs."""
+    """The place of the server of this binary, or of one of the other family if that is what runs."""
     base, note = open_home(home)
     families = [binary.family] if binary else []
     if settings.server_binary() is None:
@@ -144,7 +144,7 @@ def is_private(directory: Path) -> bool:
 
 
 def recorded_socket(place: Place) -> Path | None:
-    """Where the last server put its socket: whoever started it may have another XDG_RUNTIME_DIR than this process."""
+    """The socket of the last server: whoever started it may have another XDG_RUNTIME_DIR than this process."""
     try:
         socket = Path(os.fsdecode(place.address.read_bytes()))
     except OSError:
