@@ -60,7 +60,7 @@ class Fleet:
         """The time at which `attend` last started a worker, by the monotonic clock."""
 
     def workers(self) -> Workers:
-        """The workers that are alive, as far as can be seen from here; from the dead of this machine all is taken back."""
+        """The workers that are alive, as far as can be seen from here; the dead of this machine lose what they held."""
         store, here = self._connect().store, machine.identity()
         alive = Workers()
         for worker in store.call(looking.workers()):
