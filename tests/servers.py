@@ -97,16 +97,16 @@ def pids_of(where: Path) -> list[int]:
     ]
 
 
-def connect(running: embedded.Running) -> redis.Redis:
+def connect(running: embedded.RunningServer) -> redis.Redis:
     return redis.Redis(unix_socket_path=str(running.socket), socket_timeout=30, decode_responses=True)
 
 
-def put(running: embedded.Running, **values: str) -> None:
+def put(running: embedded.RunningServer, **values: str) -> None:
     with connect(running) as client:
         client.mset(values)
 
 
-def get(running: embedded.Running, key: str) -> str | None:
+def get(running: embedded.RunningServer, key: str) -> str | None:
     with connect(running) as client:
         return client.get(key)
 
