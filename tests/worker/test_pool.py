@@ -9,6 +9,7 @@ from conftest import wait_until
 
 from nbqueue.protocol.messages import Hello
 from nbqueue.protocol.page import CANCEL, TIMEOUT, Page
+from nbqueue.store.description import Description
 from nbqueue.store.requests.running import Claimed
 from nbqueue.worker.pool import OBEYS, ChildProcess, Guard, Run
 
@@ -25,7 +26,7 @@ def child() -> Iterator[ChildProcess]:
 
 
 def hand(child: ChildProcess, number: int, start: int = 0, stop: int = 10) -> Run:
-    child.hand(Claimed(number, "batch", start, stop, "", 1, b"{}", False, {}, [], [], False), {}, {})
+    child.hand(Claimed(number, "batch", start, stop, "", 1, b"{}", False, {}, [], [], False), Description(), {})
     return child.runs[-1]
 
 
