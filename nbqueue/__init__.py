@@ -10,10 +10,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nbqueue import errors
+
 if TYPE_CHECKING:
-    from nbqueue.client.batch import Batch
+    from nbqueue.client.batch import Batch, FailureGroup
+    from nbqueue.client.cell_job import CellJob
+    from nbqueue.client.fleet import Workers
     from nbqueue.client.job import Job
+    from nbqueue.client.printed import Line
     from nbqueue.client.queues import Queue, call
+    from nbqueue.client.submitter import Submitter
 
     q: Queue
 
@@ -22,17 +28,33 @@ __version__ = "0.1.0"
 __all__ = [
     # Submitting
     "Queue",
+    "Submitter",
     "call",
     "q",
     # What comes of it
     "Batch",
+    "CellJob",
+    "FailureGroup",
     "Job",
-]  # fmt: skip
+    "Line",
+    # Who does it
+    "Workers",
+    # What can go wrong
+    "errors",
+]
 
 _HOMES = {
-    "Queue": "nbqueue.client.queues", "call": "nbqueue.client.queues",
-    "Batch": "nbqueue.client.batch", "Job": "nbqueue.client.job",
-}  # fmt: skip
+    "Batch": "nbqueue.client.batch",
+    "CellJob": "nbqueue.client.cell_job",
+    "FailureGroup": "nbqueue.client.batch",
+    "Job": "nbqueue.client.job",
+    "Line": "nbqueue.client.printed",
+    "Queue": "nbqueue.client.queues",
+    "Submitter": "nbqueue.client.submitter",
+    "Workers": "nbqueue.client.fleet",
+    "call": "nbqueue.client.queues",
+}
+"""Where the names are that are loaded when they are first used."""
 
 
 def _install_panels() -> None:
@@ -69,3 +91,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'nbqueue' has no attribute {name!r}")
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "load_ipython_extension", *(name for name in globals() if name.startswith("__"))]

@@ -1,4 +1,4 @@
-"""Which Redis is used, and with which key and environment: from arguments, `NBQUEUE_*`, or the embedded server."""
+"""The Redis that is used, with its key and environment: from arguments, `NBQUEUE_*`, or the embedded server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nbqueue.store.connection import Source
 from nbqueue.store.store import Store
 
 NO_KEY = b"nbqueue: no key was given"
-"""What payloads are signed with where nobody gave a key: it finds errors, and keeps nobody out."""
+"""The key of payloads where nobody gave one: it finds errors, and keeps nobody out."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,12 @@ class Backend:
     seal: Seal
     key: bytes
     environment: str
-    embedded: embedded.Running | None
+    embedded: embedded.RunningServer | None
     """The embedded server, where it is that."""
 
     @property
     def has_key(self) -> bool:
+        """Whether somebody gave a key."""
         return self.key != NO_KEY
 
 

@@ -87,7 +87,7 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
 
 
 def added_path() -> list[str]:
-    """What this process has in `sys.path` that is not of the installation, as absolute paths."""
+    """Entries of `sys.path` that are not of the installation, as absolute paths."""
     own = tuple({f"{prefix}{os.sep}" for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)})
     entries = [entry for entry in sys.path if isinstance(entry, str) and entry]  # imports pass over all others, too
     return [str(Path(entry).absolute()) for entry in entries if not entry.startswith(own)]
@@ -95,43 +95,58 @@ def added_path() -> list[str]:
 
 def started(pid: int) -> str:
     """Tells a process from a later one of the same id; '' where that cannot be known."""
+    import psutil
+
+    # On Linux seconds since the boot: those since the epoch change when the clock is set, and it would seem to be dead.
+    origin = psutil.boot_time() if sys.platform == "linux" else 0.0
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
+        return f"{psutil.Process(pid).create_time() - origin:.2f}"
+    except psutil.Error:
         return ""
-    return stat.rpartition(")")[2].split()[19]
 
 
 def is_alive(pid: int, since: str) -> bool:
-    """Whether the process that had this id and start still runs."""
+    """Whether the process that had this id and start still runs; a zombie does not."""
+    is_another_users = False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
-    now = started(pid)
-    if since and now and now != since:
-        return False
-    try:  # a zombie runs no more
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
+        is_another_users = True
+    import psutil
+
+    try:
+        is_running = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.AccessDenied:
         return True
+    except psutil.NoSuchProcess:
+        return is_another_users  # whose processes /proc may hide
+    return is_running and (not since or started(pid) in (since, ""))
 
 
 def kill_tree(pid: int) -> None:
-    """Kill a process and, where these can be known, all that it started, directly or not."""
-    found: list[int] = []
-    new = [pid]
+    """Kill a process and all that it started, directly or not."""
+    import psutil
+
+    try:
+        root = psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return
+    found: list[psutil.Process] = []
+    new = [root]
     while new:
-        for one in new:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGSTOP)  # so that it starts no more while it is looked for
+        for process in new:
+            with contextlib.suppress(psutil.Error):  # it has just ended, or is another user's, as under sudo
+                process.suspend()  # so that it starts no more while it is looked for
         found += new
-        new = [one for one in _children(found) if one not in found]
-    for one in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(one, signal.SIGKILL)
+        try:
+            new = [child for child in root.children(recursive=True) if child not in found]
+        except psutil.Error:  # it has just ended
+            break
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def interrupt_group() -> None:
@@ -161,42 +176,29 @@ def is_starting_process(frame: FrameType | None) -> bool:
     return False
 
 
-def _children(of: list[int]) -> Iterator[int]:
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has just ended
-            if int(path.read_text().rpartition(")")[2].split()[1]) in of:
-                yield int(path.parent.name)
-
-
-def commands(proc: Path = Path("/proc")) -> Iterator[tuple[int, str]]:
+def commands() -> Iterator[tuple[int, str]]:
     """Pid and command line of each process of this user; on Linux of those that see the same files as this one."""
-    if not (proc / "self").exists():
-        import subprocess
+    import psutil
 
-        listing = subprocess.run(["ps", "-ww", "-U", str(os.getuid()), "-o", "pid=,command="], capture_output=True)
-        for line in os.fsdecode(listing.stdout).splitlines():
-            pid, command = line.split(None, 1)
-            yield int(pid), command.strip()
-        return
-    here = _mounts_of(proc / "self")
-    for directory in proc.glob("[0-9]*"):
+    here = _mounts_of("self")
+    for process in psutil.process_iter():
         try:
-            if directory.stat().st_uid == os.getuid() and _mounts_of(directory) == here:
-                yield int(directory.name), os.fsdecode((directory / "cmdline").read_bytes()).replace("\0", " ").strip()
-        except OSError:  # it has ended
+            if process.uids().real == os.getuid() and _mounts_of(str(process.pid)) == here:
+                yield process.pid, " ".join(process.cmdline()).strip()
+        except psutil.Error:  # it has ended
             continue
 
 
-def _mounts_of(process: Path) -> str:
+def _mounts_of(process: str) -> str:
     """Equal for processes that see the same file systems."""
     try:
-        return str((process / "ns" / "mnt").readlink())
-    except OSError:  # a kernel without them
+        return str(Path("/proc", process, "ns", "mnt").readlink())
+    except OSError:  # not Linux, or a kernel without them
         return ""
 
 
 def memory_kills() -> int:
-    """How many processes the kernel has killed for memory since it started; 0 where it does not tell."""
+    """The number of processes that the kernel has killed for memory since it started; 0 where it does not tell."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:
@@ -206,22 +208,23 @@ def memory_kills() -> int:
 
 def memory_of(pid: int) -> int:
     """Bytes of memory that a process holds; 0 where that is not told."""
+    import psutil
+
     try:
-        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
-    except OSError:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return 0
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def death_in_words(returncode: int, memory_kills: int) -> str:
-    """How a process died.
+    """The death of a process, in words.
 
     Parameters
     ----------
     returncode : int
         As `subprocess` has it: negative for a signal.
     memory_kills : int
-        How many processes the kernel has killed for memory meanwhile.
+        Processes that the kernel has killed for memory meanwhile.
     """
     if returncode >= 0:
         return f"its process ended itself with exit code {returncode} (os._exit or a crash of a library)"
@@ -248,4 +251,5 @@ def threads_each(children: int) -> dict[str, str]:
 
 
 def python() -> str:
+    """The version of this interpreter: '3.11.7'."""
     return f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"

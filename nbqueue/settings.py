@@ -1,4 +1,4 @@
-"""What the environment says: the one place that reads `NBQUEUE_*`, when asked and never on import."""
+"""The settings of the environment: the one place that reads `NBQUEUE_*`, when asked and never on import."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def python_environment() -> str:
 
 
 def environment_in_words(environment: str) -> str:
-    """How an environment is called in messages: 'Python 3.11', or its own name."""
+    """The words for an environment in messages: 'Python 3.11', or its own name."""
     version, _, installation = environment.partition("-")
     if version.startswith("py") and version[2:].replace(".", "").isdigit():
         return f"Python {version[2:]}" + (f" ({installation})" if installation else "")

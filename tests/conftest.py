@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import pytest
 
 T = TypeVar("T")
+
+pytest_plugins = ["servers"]
 
 
 def wait_until(look: Callable[[], T], seconds: float = 30.0) -> T:
@@ -43,11 +46,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `large` where less memory is free than it says it needs."""
     marker = item.get_closest_marker("large")
     if marker is not None:
-        try:
-            lines = Path("/proc/meminfo").read_text().splitlines()
-        except OSError:
-            pytest.skip("how much memory is free is not told here")
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) / 2**20
+        free = psutil.virtual_memory().available / 2**30
         needed = marker.kwargs["gigabytes"]
         if free < needed:
             pytest.skip(f"needs {needed} GB of free memory, and there are {free:.1f}")

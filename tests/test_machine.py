@@ -1,17 +1,20 @@
-"""What is asked about this machine, on the files of machines that this is not."""
+"""This machine and its processes; memory limits and disks on the files of machines that this is not."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import pty
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
+import psutil
 import pytest
+from conftest import wait_until
 
 from nbqueue import machine
 
@@ -63,6 +66,108 @@ def test_what_was_added_to_the_path_is_absolute_and_what_imports_pass_over_is_le
     monkeypatch.setattr(sys, "path", [*sys.path, "", "beside", Path("/a/path/object"), "/added"])
     assert machine.added_path()[-2:] == [str(tmp_path / "beside"), "/added"]
     assert not [entry for entry in machine.added_path() if entry.startswith(sys.prefix + os.sep)]
+
+
+SLEEPER = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+
+
+@pytest.fixture
+def sleeper() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that lives until its input is closed."""
+    with subprocess.Popen(SLEEPER, stdin=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def test_the_start_of_a_process_is_the_same_for_whoever_asks(sleeper: subprocess.Popen[bytes]) -> None:
+    code = f"from nbqueue import machine; print(machine.started({sleeper.pid}))"
+    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert machine.started(sleeper.pid) == asked.stdout.strip() != ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the kernel keeps the time of the clock")
+def test_the_start_of_a_process_does_not_change_when_the_clock_is_set(
+    sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = machine.started(sleeper.pid)
+    linux = psutil._pslinux  # type: ignore[attr-defined]
+    boot_time = linux.boot_time
+
+    def an_hour_later() -> float:
+        linux.BOOT_TIME = boot_time() + 3600.0  # where older versions keep it
+        return float(linux.BOOT_TIME)
+
+    monkeypatch.setattr(linux, "BOOT_TIME", None, raising=False)
+    monkeypatch.setattr(linux, "boot_time", an_hour_later)
+    assert psutil.boot_time() - boot_time() == 3600.0
+    assert machine.started(sleeper.pid) == before
+    assert machine.is_alive(sleeper.pid, before)
+
+
+def test_a_later_process_of_the_same_id_is_told_apart(sleeper: subprocess.Popen[bytes]) -> None:
+    since = machine.started(sleeper.pid)
+    assert machine.is_alive(sleeper.pid, since) and machine.is_alive(sleeper.pid, "")
+    assert not machine.is_alive(sleeper.pid, machine.started(os.getpid()))
+
+
+def test_a_zombie_is_dead_and_so_is_what_has_gone(sleeper: subprocess.Popen[bytes]) -> None:
+    since = machine.started(sleeper.pid)
+    os.kill(sleeper.pid, signal.SIGKILL)
+    wait_until(lambda: not machine.is_alive(sleeper.pid, since))
+    assert psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE
+    sleeper.wait()
+    assert not machine.is_alive(sleeper.pid, since) and not machine.is_alive(sleeper.pid, "")
+    assert machine.started(sleeper.pid) == ""
+    assert machine.memory_of(sleeper.pid) == 0
+
+
+def test_a_process_of_another_user_that_proc_hides_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int, number: int) -> None:
+        raise PermissionError
+
+    def hide(pid: int) -> None:
+        raise psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(os, "kill", refuse)
+    monkeypatch.setattr(psutil, "Process", hide)
+    assert machine.is_alive(1, "17.00")
+
+
+def test_memory_is_what_a_process_holds(sleeper: subprocess.Popen[bytes]) -> None:
+    before = machine.memory_of(os.getpid())
+    ballast = b"x" * 50_000_000
+    assert machine.memory_of(os.getpid()) - before > 40_000_000, len(ballast)
+    assert 1_000_000 < machine.memory_of(sleeper.pid) < 100_000_000
+
+
+def test_a_tree_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+    code = f"""
+import os, subprocess, sys, time
+from pathlib import Path
+depth = int(sys.argv[1])
+if depth:
+    [subprocess.Popen([sys.executable, __file__, str(depth - 1)]) for _ in range(2)]
+(Path({str(tmp_path)!r}) / f"{{os.getpid()}}.pid").touch()
+time.sleep(600)
+"""
+    (tmp_path / "tree.py").write_text(code)
+    with subprocess.Popen([sys.executable, str(tmp_path / "tree.py"), "2"]) as root:
+        wait_until(lambda: len(list(tmp_path.glob("*.pid"))) == 7)
+        pids = [int(path.stem) for path in tmp_path.glob("*.pid")]
+        machine.kill_tree(root.pid)
+    wait_until(lambda: not any(machine.is_alive(pid, "") for pid in pids))
+    machine.kill_tree(root.pid)  # there is none any more
+
+
+def test_processes_are_listed_with_their_command_lines(sleeper: subprocess.Popen[bytes]) -> None:
+    assert dict(machine.commands())[sleeper.pid] == " ".join(SLEEPER)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="starts a process of another user, which root may")
+def test_processes_of_other_users_are_not_listed() -> None:
+    with subprocess.Popen(["sleep", "600"], user=65534) as other:
+        assert other.pid not in dict(machine.commands())
+        machine.kill_tree(other.pid)
 
 
 def start_subprocess() -> None:

@@ -1,4 +1,4 @@
-"""What users hold: queues, batches and jobs, views of what is in Redis, the same from any process.
+"""Queues, batches and jobs, as users hold them: views of what is in Redis, the same from any process.
 
 Submits, waits, reads, steers. Imports neither IPython nor widgets, and never the worker: the two meet in Redis.
 

@@ -31,6 +31,7 @@ class Lines:
 
     @property
     def is_due(self) -> bool:
+        """Whether it is time for one."""
         return time.monotonic() >= self._due
 
     def show(self, state: BatchState) -> None:
@@ -79,6 +80,7 @@ class Bar:
         self._tqdm.update(state.ended - self._tqdm.n)
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         if self._tqdm is not None:
             self._tqdm.refresh()
             self._tqdm.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -14,7 +14,6 @@ from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
-from nbqueue.client.session import Session
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering
@@ -45,15 +44,12 @@ class Batch(Handle):
     A view: it holds no state of its own, and works the same in another process, later, after a restart.
     """
 
-    def __reduce__(self) -> tuple[Callable[..., Batch], tuple[Session, str]]:
-        return Batch, (self._session, self._id)
-
     def __bool__(self) -> bool:
         return True
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What was kept with it."""
+        """The `meta` that it was submitted with."""
         return dict(self.description.meta)
 
     @property
@@ -139,7 +135,7 @@ class Batch(Handle):
             waiting.until(lambda: True if waiting.refresh().done else None)
 
     def results(self, timeout: float | None = None, errors: Errors = "raise") -> list[Any]:
-        """What all calls returned, in input order; waits for it.
+        """The return values of all calls, in input order; waits for them.
 
         Parameters
         ----------
@@ -164,7 +160,7 @@ class Batch(Handle):
         return list(self._iterate(timeout, errors, None))
 
     def __iter__(self) -> Iterator[Any]:
-        """What the calls returned, in input order, each as soon as it and those before it are there."""
+        """The return values, in input order, each as soon as it and those before it are there."""
         return self._iterate(None, "raise", None)
 
     def _iterate(self, timeout: float | None, on_error: Errors, stop: threading.Event | None) -> Iterator[Any]:
@@ -216,7 +212,7 @@ class Batch(Handle):
     # Steering
 
     def failures(self) -> list[FailureGroup]:
-        """What failed, grouped by identical error, the most frequent first."""
+        """The failures, grouped by identical error, the most frequent first."""
         found = self._session.store.failures(self._id)
         if not found:
             self._session.state(self._id)  # raises if there is no such batch

@@ -17,7 +17,7 @@ class CellJob(Job):
 
     @property
     def output(self) -> str:
-        """What its cell has put out, where only text can be shown.
+        """The outputs of its cell, where only text can be shown.
 
         Raises
         ------
@@ -27,7 +27,7 @@ class CellJob(Job):
         return text_shown(self.area().outputs)
 
     def area(self) -> Area:
-        """What its cell has put out, as a front end shows it."""
+        """The outputs of its cell, as a front end shows them."""
         messages: list[Native] = []
         after = ""
         while found := self._session.store.shown(self._batch.id, after, MOST_READ):

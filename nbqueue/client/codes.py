@@ -11,7 +11,9 @@ from nbqueue.payload.functions import Code, pack_code, parts_of
 
 _LARGE = 64 * 1024
 """Bytes of a function that is sent only if Redis says that it does not have it."""
+
 _MOST_ACCEPTED = 10_000
+"""Functions of which it is remembered that Redis has them."""
 
 
 class Codes:

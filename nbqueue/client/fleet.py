@@ -21,10 +21,13 @@ from nbqueue.store.requests.looking import WorkerState
 
 _SWEEP = 2.0
 """Seconds between two looks for the dead."""
+
 _ATTEND = 5.0
 """Seconds between two looks at whether anybody serves what is being submitted."""
+
 _STARTING = 10
 """Seconds for which nobody else starts a first worker."""
+
 _PATIENCE = 30.0
 """Seconds that a worker may take until it is there."""
 
@@ -54,10 +57,10 @@ class Fleet:
         self._swept_at = time.monotonic()
         self._attended_at = float("-inf")
         self.launched_at: float | None = None
-        """When `attend` last started a worker, by the monotonic clock."""
+        """The time at which `attend` last started a worker, by the monotonic clock."""
 
     def workers(self) -> Workers:
-        """Those that are alive, as far as can be seen from here; what the dead of this machine held is taken back."""
+        """The workers that are alive, as far as can be seen from here; the dead of this machine lose what they held."""
         store, here = self._connect().store, machine.identity()
         alive = Workers()
         for worker in store.call(looking.workers()):
@@ -69,7 +72,7 @@ class Fleet:
         return alive
 
     def serving(self, queue: str, environment: str) -> Workers:
-        """Those that run the jobs of a queue and environment."""
+        """The workers that run the jobs of a queue and environment."""
         return Workers(w for w in self.workers() if queue in w.queues and w.environment == environment)
 
     def start(self, queue: str, n: int | None, max_idle_time: float | None) -> Workers:

@@ -1,15 +1,17 @@
-"""A batch by its id: what its jobs and what shows it need to know of it."""
+"""A batch by its id, for its jobs and for whatever shows it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Literal, Self
 
 from nbqueue.client.session import Session
 from nbqueue.store.description import Description
 from nbqueue.store.requests.looking import BatchState
 
 Progress = Literal["auto", "bar", False]
-"""How waits show progress: in a panel or as a bar on a terminal, always as a bar, never."""
+"""The progress that waits show: in a panel or as a bar on a terminal, always as a bar, none."""
 
 
 class Handle:
@@ -21,7 +23,7 @@ class Handle:
     id : str
         Its six characters.
     progress : {"auto", "bar", False}
-        How waits for it show progress.
+        The progress that waits for it show.
     """
 
     def __init__(self, session: Session, id: str, *, progress: Progress = "auto") -> None:
@@ -32,6 +34,9 @@ class Handle:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id}>"
+
+    def __reduce__(self) -> tuple[Callable[..., Self], tuple[Session, str]]:
+        return partial(type(self), progress=self._progress), (self._session, self._id)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Handle) and other._id == self._id
@@ -51,7 +56,7 @@ class Handle:
 
     @property
     def shows(self) -> Progress:
-        """How its progress is shown."""
+        """The progress that waits for it show."""
         return self._progress
 
     @property
@@ -67,7 +72,7 @@ class Handle:
 
     @property
     def description(self) -> Description:
-        """What never changes of it.
+        """The part of its record that never changes.
 
         Raises
         ------
@@ -94,5 +99,5 @@ class Handle:
 
     @property
     def label(self) -> str:
-        """What it is called where people read it."""
+        """Its name where people read it."""
         return self.description.label

@@ -34,7 +34,7 @@ class Display(Protocol):
 
 
 class _Taken:
-    """By whom."""
+    """The hooks that a notebook has taken."""
 
     display: Display | None = None
     waited_for: Callable[[str], None] | None = None
@@ -46,7 +46,7 @@ def use(display: Display) -> None:
 
 
 def display(progress: Progress = "auto") -> Display | None:
-    """What shows batches here; None without a notebook, or where no progress is wanted."""
+    """The display of batches here; None without a notebook, or where no progress is wanted."""
     return _Taken.display if progress == "auto" else None
 
 

@@ -72,7 +72,7 @@ class Job:
         return state
 
     def _ended(self) -> Outcome | str:
-        """How it ended, or the state that it is in."""
+        """Its outcome, or the state that it is in."""
         if self._record is not None:
             return self._record
         state = self._state()
@@ -87,7 +87,7 @@ class Job:
         return record
 
     def remember(self, record: Outcome) -> None:
-        """Its outcome was read with those of others: asking for it costs nothing then."""
+        """Keep an outcome that was read with those of others: asking for it costs nothing then."""
         if not record.is_failed:  # what failed may run again
             self._record = record
 
@@ -127,7 +127,7 @@ class Job:
         return self.get_status() == "canceled"
 
     def result(self, timeout: float | None = None) -> Any:
-        """What the call returned; waits for it.
+        """The return value of the call; waits for it.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class Job:
                 hooks.waited_for(self.id)
 
     def return_value(self) -> Any:
-        """What the call returned, without waiting.
+        """The return value of the call, without waiting.
 
         Raises
         ------
@@ -231,7 +231,7 @@ class Job:
         return self._value(ended)
 
     def exception(self) -> BaseException | None:
-        """What the call raised; None if it returned.
+        """The exception that the call raised; None if it returned.
 
         Raises
         ------
@@ -253,7 +253,7 @@ class Job:
 
     @property
     def output(self) -> str:
-        """What it printed when it was last started, to `sys.stdout` and `sys.stderr`, in order; '' if nothing.
+        """The text that it printed when it was last started, to `sys.stdout` and `sys.stderr`, in order; '' if nothing.
 
         While it runs, what it has printed up to a moment ago. Of a job the first and the last 32 KB are kept, of a
         batch the newest megabyte; where something is left out, a line says how much. What C code and the processes of
@@ -317,28 +317,28 @@ class Job:
 
     @property
     def description(self) -> str:
-        """What its batch is called where people read it."""
+        """The name of its batch where people read it."""
         return self._batch.label
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What was kept with it."""
+        """The `meta` that it was submitted with."""
         return dict(self._batch.description.meta)
 
     @property
     def enqueued_at(self) -> datetime:
-        """When its batch was submitted."""
+        """The time at which its batch was submitted."""
         return datetime.fromtimestamp(self._batch.state.submitted_at, UTC)
 
     @property
     def started_at(self) -> datetime | None:
-        """When it started; None if it has not ended."""
+        """The time at which it started; None if it has not ended."""
         outcomes = self._outcomes()
         return datetime.fromtimestamp(outcomes.started_at(self.index), UTC) if outcomes else None
 
     @property
     def ended_at(self) -> datetime | None:
-        """When it ended; None if it has not."""
+        """The time at which it ended; None if it has not."""
         outcomes = self._outcomes()
         if outcomes is None:
             return None

@@ -21,10 +21,11 @@ IDLE_TIME = 3600
 """Seconds without work after which a worker that was started from a notebook leaves."""
 
 _KERNELS_OWN = ("JPY_", "PYDEVD_", "VSCODE_", "MPLBACKEND", "FORCE_COLOR", "CLICOLOR", "PAGER", "GIT_PAGER", "TERM")
+"""Beginnings of the environment variables of a kernel that mean nothing to a worker, or mislead it."""
 
 
 def log_directory() -> Path:
-    """Where workers that were started in the background write what they have to say."""
+    """The directory of the logs of workers that were started in the background."""
     directory = settings.home() / "logs"
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)

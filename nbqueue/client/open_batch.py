@@ -20,11 +20,14 @@ from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import BULK
 from nbqueue.store.requests.submitting import Opening
 
-_MOST_JOBS = 1000
-_SECONDS = 60.0
+_MOST_JOBS, _SECONDS = 1000, 60.0
+"""Jobs, and seconds since its first one, after which a batch is followed by another."""
+
 _MOST_OPEN = 100
 """Open batches of a client; the oldest one is not appended to any more."""
+
 _TRIES = 4
+"""Batches that one call is tried with: somebody may cancel or delete them meanwhile."""
 
 
 class OpenBatch:
@@ -92,7 +95,7 @@ class OpenBatch:
 
 
 class OpenBatches:
-    """Those of one client. Threads may share it."""
+    """The open batches of one client. Threads may share it."""
 
     def __init__(self, backend: Backend, codes: Codes) -> None:
         self._backend = backend
@@ -133,14 +136,14 @@ class OpenBatches:
             return self._open[key]
 
     def _forget(self, key: tuple[str, JobOptions], batch: OpenBatch) -> None:
-        """It takes no more."""
+        """Append no more to a batch."""
         with self._lock:
             if self._open.get(key) is batch:
                 del self._open[key]
 
 
 def _place() -> tuple[str, list[str]]:
-    """What a batch says of where its calls were made."""
+    """The directory and the path to modules that calls are made with now."""
     try:
         return os.getcwd(), sys.path.copy()  # noqa: PTH109 - for each call; `Path.cwd` takes ten times as long
     except OSError:  # it was deleted

@@ -1,4 +1,4 @@
-"""What a user may ask for when something is submitted.
+"""The options with which something is submitted.
 
 A new option is added here, in the transition that needs it, and in the docs.
 """
@@ -19,6 +19,7 @@ from nbqueue.payload.functions import name_of
 from nbqueue.store.description import CellDescription, Description
 
 _WEEK = 7 * 86400
+"""Seconds."""
 
 
 class Options(TypedDict, total=False):
@@ -27,9 +28,9 @@ class Options(TypedDict, total=False):
     job_timeout: float | str | None
     """Seconds, or "90s", "5m", "2h"; by default there is no limit."""
     result_ttl: float | str
-    """How long outcomes are kept after the batch has ended; 7 days by default."""
+    """Time for which outcomes are kept after the batch has ended; 7 days by default."""
     label: str | None
-    """What it is called where people read it; by default the function's name."""
+    """Its name where people read it; by default the function's."""
     description: str | None
     """RQ's name for `label`."""
     meta: dict[str, Any] | None
@@ -42,7 +43,7 @@ class Options(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class JobOptions:
-    """What is the same for all jobs of a batch, validated."""
+    """The options of all jobs of a batch, validated."""
 
     label: str | None = None
     timeout: float | None = None
@@ -53,7 +54,7 @@ class JobOptions:
     at_front: bool = False
     meta: dict[str, Any] | None = field(default=None, hash=False)
     cell: CellDescription | None = None
-    """Of a cell that runs in the background."""
+    """The cell, of one that runs in the background."""
 
     @classmethod
     def of(cls, options: Options) -> JobOptions:
@@ -79,7 +80,7 @@ class JobOptions:
         )
 
     def describe(self, function: str, *, is_single: bool = False) -> Description:
-        """What workers and those who look read of a batch that is submitted here and now."""
+        """The description, for workers and for those who look, of a batch that is submitted here and now."""
         try:
             directory = str(Path.cwd())
         except OSError:  # it was deleted

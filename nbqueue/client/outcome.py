@@ -1,4 +1,4 @@
-"""How one job ended: its value or failure, from the record that Redis keeps."""
+"""The outcome of one job: its value or failure, from the record that Redis keeps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class RemoteTraceback(Exception):
 
 
 class Outcome:
-    """How one job ended."""
+    """The outcome of one job."""
 
     def __init__(self, outcomes: Outcomes | None, words: dict[str, Any] | None = None) -> None:
         self.outcomes = outcomes
@@ -33,7 +33,7 @@ class Outcome:
         return self.outcomes is None or self.outcomes.is_failed
 
     def failure(self) -> Failure:
-        """How the call failed, in words."""
+        """The failure of the call, in words."""
         if self.outcomes is not None:
             return self.outcomes.failure()
         words = self.words or {}
@@ -41,7 +41,7 @@ class Outcome:
         return Failure(str(words.get("type", "JobError")), message, f"{words.get('type')}: {message}\n")
 
     def exception(self, job_id: str) -> BaseException:
-        """What `result` raises: the function's own exception where it can be rebuilt."""
+        """The exception that `result` raises: the function's own where it can be rebuilt."""
         failure = self.failure()
         error = failure.exception()
         if error is None:
@@ -55,7 +55,7 @@ class Outcome:
 
 
 def value_of(outcomes: Outcomes, index: int) -> Any:
-    """What a job returned; of a cell, the value of its last expression."""
+    """The return value of a job; of a cell, the value of its last expression."""
     value = outcomes.value(index)
     return value.value() if type(value) is CellValue else value
 
@@ -68,7 +68,7 @@ _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {
 
 
 def read(session: Session, batch: str, index: int, own: Blob, block: Blob) -> Outcome | None:
-    """How a job ended, from its own record or that of its block; None if neither tells.
+    """The outcome of a job, from its own record or that of its block; None if neither tells.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read(session: Session, batch: str, index: int, own: Blob, block: Blob) -> Ou
 
 
 def read_own(session: Session, batch: str, index: int, own: Blob, *, once: bool = False) -> Outcome:
-    """How a job ended, from its own record; `once` as for `Outcomes`."""
+    """The outcome of a job, from its own record; `once` as for `Outcomes`."""
     if own[:1] != IN_WORDS:
         return Outcome(Outcomes(session.seal, batch, index, own, once=once))
     try:
@@ -96,7 +96,7 @@ def read_own(session: Session, batch: str, index: int, own: Blob, *, once: bool 
 
 
 def canceled(job_id: str, reason: str) -> errors.JobCanceled:
-    """What the result of a canceled job raises."""
+    """The exception that the result of a canceled job raises."""
     error = errors.JobCanceled(f"job {job_id} was canceled" + (f": {reason}" if reason else ""))
     error.job_id = job_id
     return error

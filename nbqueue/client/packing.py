@@ -1,4 +1,4 @@
-"""Calls become blocks."""
+"""Calls packed as blocks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _LARGE = 16 * 1024
 """Bytes of a call that is stored by itself."""
 
 LIGHT = frozenset({int, float, bool, complex, type(None)})
-"""Types of which this is not asked."""
+"""Types whose values weigh nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Packer:
         raise NotImplementedError
 
     def calls_per_block(self, items: list[Any]) -> int:
-        """How many calls make a block, from the size of the first ones."""
+        """The number of calls that make a block, from the size of the first ones."""
         sizes: list[int] = []
         for position, item in enumerate(items):
             _, args, kwargs = self.call(item)
@@ -109,6 +109,7 @@ class Packer:
         yield f"b{block}", pack_entries(self._seal, batch, first, list(digests), entries, self._buffers)
 
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
+        """The record of one call by itself."""
         digest, args, kwargs = self.call(item)
         functions.setdefault(digest, b"")
         entry = self._weighed.pop(index, None) or self._entry(index, 0, args, kwargs)

@@ -1,4 +1,4 @@
-"""What jobs have printed, for those who look: text and lines from the entries that Redis keeps."""
+"""The output of jobs, for those who look: text and lines from the entries that Redis keeps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Line:
 
 
 def text_of(entries: Sequence[Entry], attempt: int) -> str:
-    """What a job has printed the last time that it was started.
+    """The text that a job has printed the last time that it was started.
 
     Parameters
     ----------

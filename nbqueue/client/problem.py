@@ -1,4 +1,4 @@
-"""What keeps jobs from starting, as data."""
+"""A reason why jobs do not start, as data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from nbqueue.store.requests.looking import WorkerState
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why no job of a queue starts."""
+    """The reason why no job of a queue starts."""
 
     kind: Literal["paused", "unserved", "full"]
     words: str
     command: str = ""
-    """What helps, for a terminal; '' if `words` say it."""
+    """The command for a terminal that helps; '' if `words` say it."""
     where: str = ""
-    """Where to run the command."""
+    """The place to run the command."""
 
     def __str__(self) -> str:
         return f"{self.words}. Run: {self.command}   ({self.where})" if self.command else self.words

@@ -80,7 +80,7 @@ class Queue:
     def __reduce__(self) -> tuple[Callable[..., Queue], tuple[str, Session, Progress]]:
         return _restored, (self.name, self.session, self._progress)
 
-    # What it stands on
+    # The server that it is on
 
     @property
     def namespace(self) -> str:
@@ -89,7 +89,7 @@ class Queue:
 
     @property
     def environment(self) -> str:
-        """What jobs that are submitted here need to find where they run."""
+        """The environment that jobs which are submitted here need where they run."""
         return self.session.environment
 
     @property
@@ -104,7 +104,7 @@ class Queue:
 
     @property
     def seal(self) -> Seal:
-        """What its payloads are signed with."""
+        """The seal of its payloads."""
         return self.session.seal
 
     def close(self) -> None:
@@ -351,7 +351,7 @@ class Queue:
 
     @property
     def count(self) -> int:
-        """How many jobs wait."""
+        """The number of jobs that wait."""
         return sum(state.queued for state in self._waiting())
 
     def __len__(self) -> int:

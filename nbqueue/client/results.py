@@ -33,7 +33,7 @@ class Ended:
 
     index: int
     outcome: Outcome | None
-    """How it failed; None if it was canceled."""
+    """Its failure; None if it was canceled."""
 
 
 WAITS, RECORDED, CANCELED = range(3)
@@ -41,7 +41,7 @@ _MARKS = {ENDED: RECORDED, UNDONE: WAITS, CANCELED_RUN: CANCELED}
 
 
 class Marks:
-    """What became of each job, from the list of what ended; a byte for each."""
+    """The fate of each job, from the list of what ended; a byte for each."""
 
     def __init__(self, session: Session, id: str) -> None:
         self._session = session
@@ -59,7 +59,7 @@ class Marks:
         return bool(runs)
 
     def read(self, most: int) -> list[tuple[int, int, int]]:
-        """Some further entries: start, stop, and what became of these jobs."""
+        """Some further entries: start, stop, and the mark of these jobs."""
         ended = self._session.store.ended(self._id, self._offset, most)
         self._offset += len(ended)
         return [(run.start, run.stop, _MARKS[run.what]) for run in ended]

@@ -1,4 +1,4 @@
-"""What everything of one client stands on: the server, found when it is first needed. Knows no batch and no job."""
+"""The ground of everything of one client: the server, found when it is first needed. Knows no batch and no job."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nbqueue.store.subscription import Listener
 
 @dataclass(frozen=True, slots=True)
 class _Connected:
-    """What is made when the server is first needed, and once more in a fork."""
+    """The connection and its caches: made when the server is first needed, and once more in a fork."""
 
     backend: Backend
     codes: Codes
@@ -73,9 +73,12 @@ class Session(StaysHere):
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Session], tuple[str | None, str, str | None]]:
-        """As what finds the server again. The key does not go along: `NBQUEUE_KEY` has it where this is read."""
+        """Pickled as the way to its server. The key does not go along: `NBQUEUE_KEY` has it where this is read."""
         if not isinstance(self.source, str | None):
-            raise TypeError("what was made with a redis.Redis cannot be pickled: give the queue the URL of the server")
+            raise errors.CannotPickle(
+                "what was made with a redis.Redis cannot be pickled: only that client has its settings. Make the queue "
+                "with the URL of its server, as in Queue(connection='redis://...')"
+            )
         return _restored, (self.source, self.namespace, self._environment)
 
     def _connection(self) -> _Connected:
@@ -96,31 +99,37 @@ class Session(StaysHere):
 
     @property
     def backend(self) -> Backend:
+        """The server, with its key and environment."""
         return self._connection().backend
 
     @property
     def store(self) -> Store:
+        """The state of its namespace."""
         return self._connection().backend.store
 
     @property
     def seal(self) -> Seal:
+        """The seal of its payloads."""
         return self._connection().backend.seal
 
     @property
     def codes(self) -> Codes:
+        """The functions that it has pickled."""
         return self._connection().codes
 
     @property
     def listener(self) -> Listener:
+        """The subscription to what is waited for."""
         return self._connection().listener
 
     @property
     def open_batches(self) -> OpenBatches:
+        """The batches that single calls are appended to."""
         return self._connection().open_batches
 
     @property
     def environment(self) -> str:
-        """What jobs that are submitted here need to find where they run."""
+        """The environment that jobs which are submitted here need where they run."""
         return self._connection().backend.environment
 
     @property
@@ -163,7 +172,7 @@ class Session(StaysHere):
         return self._per_block[id]
 
     def knows_per_block(self, id: str, per_block: int) -> None:
-        """It need not be asked for: this client has made the batch."""
+        """Keep what need not be asked for: this client has made the batch."""
         self._per_block[id] = per_block
 
     def attend(self, state: BatchState) -> Problem | None:

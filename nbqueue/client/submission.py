@@ -25,16 +25,22 @@ from nbqueue.store.store import Posted
 
 _MOST_WEIGHT = 4_000_000
 """Bytes of arguments that are not packed as one block, however small the first ones were."""
+
 _WEIGHED = 16
 """Calls from whose size it is seen how many make a block."""
+
 _SEND_BYTES = 1_000_000
 """Bytes that are sent together, about."""
+
 _SEND_FIELDS = 500
 """Blocks and large calls that are sent together."""
+
 _SEND_SECONDS = 0.05
 """Seconds after which what is packed is sent, however little it is."""
+
 _STALE = 0.25
 """Seconds for which calls of a slow iterable are kept back at most."""
+
 _TOUCH = 5.0
 """Seconds between two signs of life of a submitter that sends nothing."""
 
@@ -91,7 +97,7 @@ class Submission:
         self._ready = _Ready()
         self._sent_at = time.monotonic()
         self._posted: tuple[_Part, Posted[Submitted]] | None = None
-        """What was sent and not answered yet."""
+        """The part that was sent and not answered yet."""
         self._has_begun = False
         self._pid = os.getpid()
 
@@ -149,7 +155,7 @@ class Submission:
             self.send_if_due()
 
     def _add_together(self, items: list[Any], *, is_block: bool) -> None:
-        """As a block, or one by one where others of the same block come at another time."""
+        """Pack them as a block, or one by one where others of the same block come at another time."""
         first, ready = self.packed, self._ready
         fields: Iterable[tuple[str, Blob]]
         if is_block:
@@ -260,7 +266,7 @@ class Submission:
 
 @dataclass(slots=True)
 class _Ready:
-    """What is packed and not sent."""
+    """Fields and functions that are packed and not sent."""
 
     fields: list[tuple[str, Blob]] = field(default_factory=list)
     functions: dict[bytes, bytes] = field(default_factory=dict)

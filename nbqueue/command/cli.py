@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from nbqueue import __version__, errors
+from nbqueue import __version__, errors, machine, settings
 from nbqueue.view.words import many
 
 if TYPE_CHECKING:
     from nbqueue.backend import Backend
     from nbqueue.client.batch import Batch
     from nbqueue.client.queues import Queue
-    from nbqueue.server.embedded import Status
+    from nbqueue.server.embedded import ServerStatus
     from nbqueue.store.requests.looking import WorkerState
     from nbqueue.store.store import Store
 
-
-_MISTAKE = 2
-
-_INTERRUPTED = 130
+_MISTAKE, _INTERRUPTED = 2, 130
+"""Exit codes: a mistake of the user, Ctrl-C."""
 
 _PATIENCE, _PATIENCE_IF_BUSY = 10.0, 3.0
 """Seconds that `server stop` gives workers to leave, and where all that are left have jobs."""
@@ -161,7 +159,6 @@ def worker(
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
     """
-    from nbqueue import machine
     from nbqueue.worker.loop import Options, Worker
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
@@ -208,7 +205,7 @@ def server_status(as_json: bool) -> None:
             click.echo(f"{name:>14}  {_readable(name, value)}")
 
 
-def _problem(status: Status) -> str:
+def _problem(status: ServerStatus) -> str:
     if not status.unwritten:
         return ""
     return (
@@ -242,7 +239,6 @@ def server_stop() -> None:
 
 def _dismiss_workers() -> int:
     """Tell the workers of the embedded server, which would wait for it, to leave; returns how many are still there."""
-    from nbqueue import machine
     from nbqueue.client import launch
     from nbqueue.server import embedded
     from nbqueue.store.reaper import vanished
@@ -295,8 +291,6 @@ def server_log() -> None:
 def demo(folder: str | None, children: int | None) -> None:
     """Real work on real input: measure the sources of Python's standard library, or those in FOLDER."""
     import runpy
-
-    from nbqueue import settings
 
     if settings.url() is not None:
         _store(None, "default").close()

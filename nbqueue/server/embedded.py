@@ -1,22 +1,8 @@
-"""The embedded server: one Valkey (or Redis) process per user and machine, started by whoever needs it first.
+"""The embedded server: found or started, described, stopped, and its data brought to the disk.
 
-What is where, `<home>` being `settings.home()`, or a directory below /tmp where that cannot be written:
-
-    <home>/key                       32 random bytes, 0600: what payloads are signed with
-    <home>/<family>/                 0700; `valkey` or `redis`, whose files differ (on a network disk: and the host)
-        lock                         held by the server as long as it lives
-        address                      the path of its socket
-        server.conf, server.pid      written at each start
-        server.log, server.log.1     the log, and the older part of it
-        appendonlydir/               the data
-    $XDG_RUNTIME_DIR/nbqueue/<hash>.sock or /tmp/nbqueue-<uid>/<hash>.sock: the socket; there is no port
-
-The lock decides. Whoever gets it starts a server, which inherits it and detaches itself; whoever does not waits for the
-socket. The kernel lets go of it when the last process of the server has gone, however it went; a pid file or a socket
-that is lying about proves nothing.
-
-The server writes before it answers (`appendfsync no`), so its death loses nothing. Against a power cut the workers call
-`sync` once a second.
+The lock in its directory decides. Whoever gets it starts a server, which inherits it and detaches itself; whoever does
+not waits for the socket. The kernel lets go of it when the last process of the server has gone, however it went; a pid
+file or a socket that is lying about proves nothing.
 """
 
 from __future__ import annotations
@@ -25,16 +11,17 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from nbqueue.errors import ServerError
 from nbqueue.server.binary import find_binary
 from nbqueue.server.place import Place, find_place, is_held, recorded_socket
 from nbqueue.server.process import (
-    answer,
     ask,
     await_answer,
     end_processes,
     launch,
+    ping,
     processes_of,
     wait_for,
     why_it_ended,
@@ -42,19 +29,21 @@ from nbqueue.server.process import (
 
 
 @dataclass(frozen=True)
-class Running:
-    """A server that answers, and in `note` what its user should know about it."""
+class RunningServer:
+    """A server that answers."""
 
     url: str
     socket: Path
     directory: Path
     temporary: bool
+    """Whether its data do not survive a reboot."""
     note: str | None
+    """A warning for its user."""
 
 
 @dataclass(frozen=True)
-class Status:
-    """What is known of the server. Sizes are in bytes; None is what only a server that answers could say."""
+class ServerStatus:
+    """A server, running or not. Sizes are in bytes; None is what only one that answers could say."""
 
     running: bool
     pid: int | None
@@ -70,7 +59,7 @@ class Status:
     log: Path
 
 
-def ensure(home: Path | None = None) -> Running:
+def ensure(home: Path | None = None) -> RunningServer:
     """The running server of this user and machine; it is started if there is none.
 
     Raises
@@ -96,14 +85,14 @@ def ensure(home: Path | None = None) -> Running:
             launched = launch(place, binary)
 
 
-def status(home: Path | None = None) -> Status:
-    """What is known of the server. Starts nothing."""
+def status(home: Path | None = None) -> ServerStatus:
+    """The state of the server, as far as it can be known. Starts nothing."""
     place = find_place(home, find_binary())
     running = is_held(place)
     socket = recorded_socket(place) if running else None
     reply = (socket and ask(socket, "INFO")) or ""
     info = dict(line.split(":", 1) for line in reply.splitlines() if ":" in line)
-    return Status(
+    return ServerStatus(
         running=running,
         pid=int(info["process_id"]) if info else None,
         socket=socket,
@@ -127,13 +116,13 @@ def stop(home: Path | None = None, timeout: float = 10.0) -> bool:
         It has not gone after `timeout` seconds.
     """
     place = find_place(home, find_binary())
-    if not is_held(place) and answer(place) is None:
+    if not is_held(place) and ping(place) is None:
         return False
     deadline = time.monotonic() + timeout
     socket = recorded_socket(place)
     if socket is None or ask(socket, "SHUTDOWN NOSAVE", timeout) is None:
         end_processes(place, processes_of(place))
-    if not wait_for(lambda: not is_held(place) and answer(place) is None, deadline - time.monotonic()):
+    if not wait_for(lambda: not is_held(place) and ping(place) is None, deadline - time.monotonic()):
         pids = ", ".join(map(str, processes_of(place))) or "not found: it may run in another container"
         raise ServerError(
             f"The {place.family} server in {place.directory} (pid {pids}) has not ended within {timeout:g} seconds. "
@@ -147,7 +136,8 @@ def log_path(home: Path | None = None) -> Path:
     return find_place(home, find_binary()).log
 
 
-_synced: dict[Path, tuple[int, int, int]] = {}  # what is known to be on disk; asking again would wake an idle disk
+_synced: dict[Path, tuple[int, int, int]] = {}
+"""Inode, size and time of what is known to be on disk: asking for it again would wake an idle disk."""
 
 
 def sync(directory: Path) -> None:
@@ -189,10 +179,9 @@ def _size(directory: Path) -> int:
     return total
 
 
-def _running(place: Place) -> Running:
-    from urllib.parse import quote
-
+def _running(place: Place) -> RunningServer:
     socket = recorded_socket(place)
     if socket is None:
         raise ServerError(f"{place.directory} was deleted a moment ago.")
-    return Running(f"unix://{quote(os.fsencode(socket))}", socket, place.directory, place.note is not None, place.note)
+    url = f"unix://{quote(os.fsencode(socket))}"
+    return RunningServer(url, socket, place.directory, place.note is not None, place.note)

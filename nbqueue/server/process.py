@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 from nbqueue import machine
 from nbqueue.errors import ServerError
 from nbqueue.server.binary import Binary
+from nbqueue.server.configuration import configuration
 from nbqueue.server.place import (
     Place,
     choose_socket,
@@ -21,15 +25,24 @@ from nbqueue.server.place import (
     take_lock,
 )
 
-LOG_LIMIT = 1 << 20
+_LOG_LIMIT = 1 << 20
+"""Bytes after which a log is put aside at the next start."""
 
-LOADING_LIMIT = 120.0  # seconds in which a server must have loaded its data
+LOADING_LIMIT = 120.0
+"""Seconds in which a server must have loaded its data."""
 
-UNHEARD_LIMIT = 5.0  # seconds after which a server without a socket has lost it, and is not one that starts
+UNHEARD_LIMIT = 5.0
+"""Seconds after which a server without a socket has lost it, and is not one that starts."""
 
 
 def launch(place: Place, binary: Binary) -> int | None:
-    """Start a server. Returns the size that its log had before, or None if somebody else has the lock."""
+    """Start a server. Returns the size that its log had before, or None if somebody else has the lock.
+
+    Raises
+    ------
+    ServerError
+        Its directory cannot be used, or the program does not get started.
+    """
     private_directory(place.directory)
     lock = take_lock(place, exclusive=True)
     if lock is None:
@@ -39,13 +52,13 @@ def launch(place: Place, binary: Binary) -> int | None:
             end_processes(place, orphans)
         for leftover in place.directory.glob("temp-rewriteaof-*.aof"):  # of a server that was killed meanwhile
             leftover.unlink()
-        if place.log.exists() and place.log.stat().st_size > LOG_LIMIT:
+        if place.log.exists() and place.log.stat().st_size > _LOG_LIMIT:
             place.log.replace(place.log.with_name("server.log.1"))
-        socket = choose_socket(place)
-        draft = place.directory / "address.new"
-        draft.write_bytes(os.fsencode(socket))
-        draft.replace(place.directory / "address")
-        place.configuration.write_bytes(_configuration(place, socket))
+        path = choose_socket(place)
+        draft = place.address.with_name("address.new")
+        draft.write_bytes(os.fsencode(path))
+        draft.replace(place.address)
+        place.configuration.write_bytes(configuration(place, path))
         return _run(place, binary, lock)
     except OSError as error:
         raise ServerError(f"{place.directory} cannot be used: {error_in_words(error, place.directory)}") from error
@@ -55,8 +68,6 @@ def launch(place: Place, binary: Binary) -> int | None:
 
 def _run(place: Place, binary: Binary, lock: int) -> int:
     """Run the server, which detaches itself at once and keeps the lock."""
-    import subprocess
-
     with place.log.open("ab") as log:
         size = log.tell()
         try:
@@ -77,52 +88,14 @@ def _run(place: Place, binary: Binary, lock: int) -> int:
     return size
 
 
-def _configuration(place: Place, socket: Path) -> bytes:
-    options: dict[str, str | Path] = {
-        "port": "0",
-        "unixsocket": socket,
-        "unixsocketperm": "700",
-        "dir": place.directory,
-        "logfile": place.log,
-        "pidfile": place.directory / "server.pid",
-        "daemonize": "yes",
-        "supervised": "no",
-        "set-proc-title": "no",
-        "proc-title-template": "{title} {unixsocket}",  # of the child that rewrites: `_processes` looks for it
-        "appendonly": "yes",
-        "appendfsync": "no",  # written before it is answered; `everysec` puts that off while an fsync is slow
-        "aof-use-rdb-preamble": "no",
-        "aof-load-truncated": "yes",
-        "auto-aof-rewrite-percentage": "100",
-        "auto-aof-rewrite-min-size": "64mb",
-        "save": "",
-        "maxmemory": str(machine.memory() // 2),
-        "maxmemory-policy": "noeviction",
-        "hash-max-listpack-entries": "128",
-        "lazyfree-lazy-expire": "yes",  # a batch of a million jobs that expires would stall everybody
-        "lazyfree-lazy-server-del": "yes",
-        "lazyfree-lazy-user-del": "yes",
-    }
-    lines = [name.encode() + b" " + _quoted(value) for name, value in options.items()]
-    return b"\n".join([*lines, b"client-output-buffer-limit pubsub 64mb 16mb 120", b""])
-
-
-def _quoted(value: str | Path) -> bytes:
-    """As the servers' configuration files want it, whatever bytes a path has."""
-    plain = frozenset(range(32, 127)) - frozenset(b'"\\')
-    return b'"%b"' % b"".join(b"%c" % byte if byte in plain else b"\\x%02x" % byte for byte in os.fsencode(value))
-
-
-def answer(place: Place) -> str | None:
-    """What the server says to PING: '' if it is silent, None if nobody listens."""
-    socket = recorded_socket(place)
-    return ask(socket, "PING") if socket else None
+def ping(place: Place) -> str | None:
+    """The reply to PING: '' if the server is silent, None if nobody listens."""
+    path = recorded_socket(place)
+    return ask(path, "PING") if path else None
 
 
 def ask(path: Path, command: str, timeout: float = 1.0) -> str | None:
     """The reply to a command; '' if there is none in time, None if nobody listens there or it may be somebody else."""
-    import socket
-
     if not is_private(path.parent):
         return None
     try:
@@ -142,11 +115,17 @@ def ask(path: Path, command: str, timeout: float = 1.0) -> str | None:
 
 
 def await_answer(place: Place) -> bool:
-    """Wait until the server answers; False if it has gone, or was ended because its socket has."""
+    """Wait until the server answers; False if it has gone, or was ended because its socket has.
+
+    Raises
+    ------
+    ServerError
+        It does not answer in time, or nobody is found that could.
+    """
     began = heard = time.monotonic()
     seen: dict[int, bool] = {}
     while True:
-        reply = answer(place)
+        reply = ping(place)
         if reply and not reply.startswith("-LOADING"):
             return True
         if not is_held(place):
@@ -177,7 +156,7 @@ def await_answer(place: Place) -> bool:
 def processes_of(place: Place) -> dict[int, bool]:
     """The processes that have these files open as a server: pid, and whether it is a child that only rewrites them."""
     try:
-        recorded = int((place.directory / "server.pid").read_text())
+        recorded = int(place.pid_file.read_text())
     except (OSError, ValueError):
         recorded = None
     rewrites = f"-aof-rewrite {recorded_socket(place)}"
@@ -192,9 +171,13 @@ def processes_of(place: Place) -> dict[int, bool]:
 
 
 def end_processes(place: Place, seen: dict[int, bool]) -> bool:
-    """End those of the processes `seen` that are still there, and wait for that; False if none is."""
-    import signal
+    """End those of the processes `seen` that are still there, and wait for that; False if none is.
 
+    Raises
+    ------
+    ServerError
+        One of them has not gone.
+    """
     present = processes_of(place)
     victims = present.keys() & seen.keys()
     for number, patience in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0)):  # neither loses what was answered
@@ -209,6 +192,7 @@ def end_processes(place: Place, seen: dict[int, bool]) -> bool:
 
 
 def wait_for(condition: Callable[[], bool], timeout: float) -> bool:
+    """Whether a condition came true in time."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -218,7 +202,7 @@ def wait_for(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 def why_it_ended(place: Place, binary: Binary, since: int) -> str:
-    """Why the server is not there that was started when its log had `since` bytes."""
+    """The reason, in words, why the server is not there that was started when its log had `since` bytes."""
     with place.log.open("rb") as log:
         log.seek(since)
         lines = log.read().decode(errors="replace").splitlines()[-8:]

@@ -25,7 +25,7 @@ if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", home], captu
 
 from conftest import wait_until
 from nbqueue import Queue, errors
-from nbqueue.server import embedded as server
+from nbqueue.server import embedded
 
 def run(*arguments, also=0):
     done = subprocess.run([sys.executable, "-m", "nbqueue", *arguments], capture_output=True, text=True, timeout=60)
@@ -75,7 +75,7 @@ stopped = run("server", "stop")
 assert stopped.stdout == "stopped\\n", stopped
 assert "1 of its workers are still busy" in stopped.stderr and "are lost" in stopped.stderr, stopped.stderr
 assert idle.wait(30) == 0
-assert not server.status().running
+assert not embedded.status().running
 assert busy.poll() is None
 
 ballast.unlink()
