@@ -199,8 +199,7 @@ class Child:
                 if function is not None:
                     value = function(atoms[index - first])
                 else:
-                    value = self._load_and_call(block, index)
-                    began = cells[SINCE]
+                    began, value = self._load_and_call(block, index)
                     function = block.function
                 if type(value) is COROUTINE:
                     value = self._coroutines.run(value)
@@ -226,16 +225,16 @@ class Child:
                 self._place.enter()
         return stop
 
-    def _load_and_call(self, block: Block, index: int) -> Any:
-        """Load a call, and make it. Its time limit holds for either; its time is that of the call alone."""
+    def _load_and_call(self, block: Block, index: int) -> tuple[int, Any]:
+        """Load a call, and make it; returns when it was made, and what it returned. The time limit holds for either."""
         cells = self._cells
         cells[Page.IS_LOADING] = 1
         function, args, kwargs = block.load(index)
         if self.is_fork:  # made by a module that was imported
             forks.leave()
-        cells[Page.SINCE] = time.monotonic_ns()
+        cells[Page.SINCE] = began = time.monotonic_ns()
         cells[Page.IS_LOADING] = 0
-        return function(*args, **kwargs)
+        return began, function(*args, **kwargs)
 
     def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, _Stopped):
