@@ -35,16 +35,20 @@ class Options:
 
 
 class Identity:
-    """The names of a worker.
+    """Who a worker is, for all its parts.
 
     Parameters
     ----------
-    name : str
-        '' for one that is made up.
+    options : Options
+        Without a name, one is made up.
+    environment : str
+        What it serves.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name or f"w-{secrets.token_hex(3)}"
+    def __init__(self, options: Options, environment: str) -> None:
+        self.options = options
+        self.environment = environment
+        self.name = options.name or f"w-{secrets.token_hex(3)}"
         self.id = f"{self.name}.{secrets.token_hex(4)}"
         """Leases are held under it. A process that was started again under the name of a dead one, or of one that
         lives, must neither keep these alive nor settle them: it has another id."""

@@ -5,21 +5,21 @@ from __future__ import annotations
 import logging
 import selectors
 import time
-from collections.abc import Callable
-from typing import Any
 
 from nbqueue import errors
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import GONE, Claimed
 from nbqueue.store.store import Store
+from nbqueue.worker.bell import BLOCKING, Bell
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.costs import LONG_JOB, Costs
-from nbqueue.worker.identity import Options
+from nbqueue.worker.identity import Identity
 from nbqueue.worker.output import Output
 from nbqueue.worker.pool import Pool
 from nbqueue.worker.presence import Presence
 from nbqueue.worker.settlement import Settlement
+from nbqueue.worker.stopping import Cancels
 from nbqueue.worker.supplies import Supplies
 
 log = logging.getLogger("nbqueue.worker")
@@ -29,9 +29,6 @@ _TARGET = 0.02
 
 _TRICKLE = 0.002
 """Seconds between two claims while single quick jobs come one after the other: some are taken at once then."""
-
-_BLOCKING = 2.0
-"""Seconds that a blocking wait for work takes at most."""
 
 
 class Pace:
@@ -58,47 +55,38 @@ class Intake:
 
     Parameters
     ----------
-    worker : str
-        The id under which leases are held.
-    options : Options
-    environment : str
+    who : Identity
     store : Store
     selector : selectors.BaseSelector
         The event loop's.
     requests : Pipeline
-    pool, presence, settlement, output, costs
-        Those of the worker.
-    is_canceled : callable
-        Whether what was claimed was canceled meanwhile.
+    cancels : Cancels
+        What was canceled is not handed over.
+    presence, pool, settlement, output, costs
+        The other parts of the worker.
     """
 
     def __init__(
-        self, worker: str, options: Options, environment: str, store: Store, selector: selectors.BaseSelector,
-        requests: Pipeline, pool: Pool, presence: Presence, settlement: Settlement, output: Output, costs: Costs,
-        is_canceled: Callable[[Claimed], bool],
+        self, who: Identity, store: Store, selector: selectors.BaseSelector, requests: Pipeline, cancels: Cancels,
+        presence: Presence, pool: Pool, settlement: Settlement, output: Output, costs: Costs,
     ) -> None:  # fmt: skip
-        self._worker = worker
-        self._options = options
-        self._environment = environment
-        self._wake_keys = [store.key(f"queue:{queue}:{environment}:wake") for queue in options.queues]
+        self._who = who
         self._requests = requests
-        self._waits = Pipeline(store, selector, lambda: None)
-        """Blocks until somebody submits something, only while a child is free."""
+        self._cancels = cancels
+        self._presence, self._pool, self._settlement = presence, pool, settlement
+        self._output, self._costs = output, costs
+        self._bell = Bell(who, store, selector, self._on_token)
         self._supplies = Supplies(store, requests)
-        self._pool, self._presence, self._settlement = pool, presence, settlement
-        self._output, self._costs, self._is_canceled = output, costs, is_canceled
         self._pace = Pace()
         self._number = 0
         self._claiming: ChildProcess | None = None
         """For which a run was asked for, or is supplied: nothing else is claimed meanwhile."""
-        self._is_waiting = False
-        self._wakes = 0
         self._dry_at: tuple[int, ...] | None = None
         self.is_stopped = False
         """Nothing is taken any more; what comes all the same is given back."""
 
     def close(self) -> None:
-        self._waits.close()
+        self._bell.close()
 
     @property
     def is_claiming(self) -> bool:
@@ -115,33 +103,33 @@ class Intake:
         return self._dry_at == self._news()
 
     def _news(self) -> tuple[int, ...]:
-        return self._wakes, self._settlement.given_back, self._presence.registrations
+        return self._bell.rings, self._settlement.given_back, self._presence.registrations
 
     # When
 
     def due_in(self, now: float) -> float:
         """Seconds until it wants to look again."""
         if self.is_dry:
-            return float("inf") if self._is_waiting else self._pace.claimed_at + _BLOCKING - now
+            return float("inf") if self._bell.is_waiting else self._pace.claimed_at + BLOCKING - now
         return self._pace.claimed_at + _TRICKLE - now if self._pace.is_holding(now) else float("inf")
 
     def look(self, now: float) -> None:
         """Claim for a child that wants a run, or wait until there is one."""
         if self.is_stopped or not self._presence.is_registered:
             return
-        if self.is_dry and not self._is_waiting and now - self._pace.claimed_at > _BLOCKING:
-            self._wakes += 1
+        if self.is_dry and not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING:
+            self._dry_at = None
         wanting = sorted(filter(self._wants, self._pool.children), key=lambda child: len(child.leases))
         if not wanting:
             return
         if not self.is_dry:
             if not self.is_claiming and not self._pace.is_holding(now):
                 self._claim(wanting[0])
-        elif not self._is_waiting and not wanting[0].leases and self._waits.is_connected and not self._options.burst:
-            self._wait()
+        elif not wanting[0].leases and not self._who.options.burst:
+            self._bell.wait()
 
     def flush(self) -> None:
-        self._waits.flush()
+        self._bell.flush()
 
     def _wants(self, child: ChildProcess) -> bool:
         """A free child wants a run; one whose present run is known to end soon wants the next one."""
@@ -155,15 +143,10 @@ class Intake:
         job = child.running()
         return job is None or time.monotonic() - job.since < LONG_JOB
 
-    def _wait(self) -> None:
-        self._is_waiting = True
-        self._waits.run("BLPOP", *self._wake_keys, _BLOCKING, callback=self._on_wake)
-
-    def _on_wake(self, token: Any) -> None:
-        self._is_waiting = False
-        self._wakes += 1
-        if isinstance(token, list) and (self.is_stopped or not any(map(self._wants, self._pool.children))):
-            self._requests.send(running.wake(self._environment, self._options.queues), lambda answer: None)
+    def _on_token(self) -> None:
+        """Somebody has submitted something; who has no use for that wakes another."""
+        if self.is_stopped or not any(map(self._wants, self._pool.children)):
+            self._requests.send(running.wake(self._who.environment, self._who.options.queues), lambda answer: None)
 
     # What
 
@@ -171,8 +154,8 @@ class Intake:
         self._number += 1
         self._claiming = child
         request = running.claim(
-            self._worker, self._number, self._environment, self._options.queues,
-            children=self._options.children, target=_TARGET,
+            self._who.id, self._number, self._who.environment, self._who.options.queues,
+            children=self._who.options.children, target=_TARGET,
         )  # fmt: skip
         self._requests.send(request, self._on_claimed)
 
@@ -204,7 +187,8 @@ class Intake:
 
     def _is_wanted(self, claimed: Claimed) -> bool:
         """Whether a run that was claimed shall still be done here."""
-        return not self.is_stopped and not self._is_canceled(claimed)
+        is_canceled = self._cancels.apply_to(claimed.batch, claimed.number, claimed.start, claimed.stop)
+        return not is_canceled and not self.is_stopped
 
     def _supply(self, child: ChildProcess, claimed: Claimed) -> None:
         """Get what a run needs, then hand it over. Its place in the child's order is held meanwhile."""

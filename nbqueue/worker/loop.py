@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import selectors
 import time
 
-from nbqueue import errors, machine
+from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.protocol import messages
 from nbqueue.store.pipeline import Pipeline
@@ -29,16 +28,7 @@ from nbqueue.worker.pool import Pool
 from nbqueue.worker.presence import Presence
 from nbqueue.worker.settlement import Settlement
 from nbqueue.worker.signals import Signals
-from nbqueue.worker.stopping import (
-    Action,
-    AskForReport,
-    Cancels,
-    Insist,
-    Interrupt,
-    Kill,
-    StopSoon,
-    TakeBack,
-)
+from nbqueue.worker.stopping import Action, AskForReport, Cancels, Insist, Interrupt, Kill, StopSoon, TakeBack
 from nbqueue.worker.syncing import syncing
 
 log = logging.getLogger("nbqueue.worker")
@@ -61,45 +51,28 @@ class Worker:
 
     def __init__(self, backend: Backend, options: Options) -> None:
         self._backend = backend
-        self._options = options
-        self._who = who = Identity(options.name)
+        self._who = who = Identity(options, backend.environment)
         self._selector = selector = selectors.DefaultSelector()
-        self._cancels = Cancels()
+        self._cancels = cancels = Cancels()
         self._times_stopped = 0
         self._idle_since = time.monotonic()
         self._waits_since: float | None = None
         """Since when it listens to its children, and waits for them so that it can leave."""
         store, costs = backend.store, Costs()
         self._requests = requests = Pipeline(store, selector, lambda: self._presence.register())
-        output = Output(who.id, requests)
-        self._output = output
-        self._settlement = Settlement(who.id, who.name, backend.seal, requests, output, costs)
+        self._output = output = Output(who, requests)
+        self._settlement = settlement = Settlement(who, backend.seal, requests, output, costs)
         hello = messages.Hello(who.name, store.namespace, backend.key)
-        self._pool = Pool(selector, hello, options.children, list(options.preload), self._settlement.hear)
-        self._presence = Presence(
-            who.id, self._about(), store, selector, requests, self._pool, self._settlement, self._cancels
-        )
+        self._pool = pool = Pool(selector, hello, options.children, options.preload, settlement.hear)
+        self._presence = presence = Presence(who, store, selector, requests, pool, settlement, cancels)
         self._neighbours = Neighbours(who, store, requests)
-        self._intake = Intake(
-            who.id, options, backend.environment, store, selector, requests, self._pool, self._presence,
-            self._settlement, output, costs,
-            lambda claimed: self._cancels.apply_to(claimed.batch, claimed.number, claimed.start, claimed.stop),
-        )  # fmt: skip
-
-    def _about(self) -> dict[str, str | float]:
-        pid = os.getpid()
-        return {
-            "name": self._who.name, "host": machine.name(), "machine": machine.identity(), "pid": pid,
-            "started": machine.started(pid), "queues": " ".join(self._options.queues),
-            "environment": self._backend.environment, "children": self._options.children,
-            "python": machine.python(), "log": os.environ.get("NBQUEUE_LOG", ""),
-        }  # fmt: skip
+        self._intake = Intake(who, store, selector, requests, cancels, presence, pool, settlement, output, costs)
 
     # Life
 
     def work(self) -> None:
         """Serve until a signal, an order, or an option says to stop."""
-        options, name = self._options, self._who.name
+        options, name = self._who.options, self._who.name
         with Signals(self._selector, self.stop), syncing(self._backend.embedded):
             try:
                 self._pool.fill()
@@ -130,7 +103,8 @@ class Worker:
         if self._times_stopped > 1:
             return True
         idle = time.monotonic() - self._idle_since
-        is_idle = self._options.max_idle_time is not None and idle > self._options.max_idle_time
+        most = self._who.options.max_idle_time
+        is_idle = most is not None and idle > most
         is_gone = self._requests.away > _GONE  # nobody is there to settle with
         if self._pool.is_busy:
             jobs = [child.running() for child in self._pool.children]
@@ -140,7 +114,7 @@ class Worker:
             return is_stopping or is_idle
         if self._intake.is_claiming or self._requests.unanswered:
             return False
-        return is_stopping or is_idle or (self._options.burst and self._intake.is_dry)
+        return is_stopping or is_idle or (self._who.options.burst and self._intake.is_dry)
 
     def _leave(self) -> None:
         """Give back what is held, then go; the order matters: children first, so that nothing runs unleased."""
@@ -190,7 +164,8 @@ class Worker:
             self.stop()
 
     def _has_done_its_jobs(self) -> bool:
-        return self._options.max_jobs is not None and self._settlement.jobs >= self._options.max_jobs
+        most = self._who.options.max_jobs
+        return most is not None and self._settlement.jobs >= most
 
     def _look_after(self, child: ChildProcess, now: float) -> None:
         """Settle its death, put a fresh one in its place, or have it keep limits."""

@@ -12,6 +12,7 @@ from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import Shown
 from nbqueue.worker.child_process import ChildProcess
+from nbqueue.worker.identity import Identity
 from nbqueue.worker.lease import Lease
 from nbqueue.worker.output_log import OutputLog
 
@@ -29,13 +30,12 @@ class Output:
 
     Parameters
     ----------
-    worker : str
-        The id under which leases are held.
+    who : Identity
     requests : Pipeline
     """
 
-    def __init__(self, worker: str, requests: Pipeline) -> None:
-        self._worker = worker
+    def __init__(self, who: Identity, requests: Pipeline) -> None:
+        self._who = who
         self._requests = requests
         self._sequence = 0
         self._is_kept = True
@@ -68,7 +68,7 @@ class Output:
 
         self._sequence += 1
         self._requests.send(
-            running.output(self._worker, lease.number, lease.batch, self._sequence, replaced, entries), on_answer
+            running.output(self._who.id, lease.number, lease.batch, self._sequence, replaced, entries), on_answer
         )
 
     def on_show(self, child: ChildProcess, said: Show) -> None:
@@ -78,7 +78,7 @@ class Output:
             self.show(lease.number, lease.batch, said.shown)
 
     def show(self, number: int, batch: str, shown: Shown) -> None:
-        self._requests.send(running.show(self._worker, number, batch, shown), self._on_answer)
+        self._requests.send(running.show(self._who.id, number, batch, shown), self._on_answer)
 
     def _on_answer(self, answer: Any) -> None:
         is_refused = isinstance(answer, errors.NbqueueError)

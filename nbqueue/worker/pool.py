@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from nbqueue.cells.run import PRELOAD
@@ -26,7 +26,7 @@ class Pool:
         What each child is told first.
     size : int
         How many there shall be.
-    preload : list of str
+    preload : sequence of str
         Modules that they import when they start.
     hear : callable
         Called with a child that has said something.
@@ -37,7 +37,7 @@ class Pool:
         selector: selectors.BaseSelector,
         hello: messages.Hello,
         size: int,
-        preload: list[str],
+        preload: Sequence[str],
         hear: Callable[[ChildProcess], None],
     ) -> None:
         self._selector = selector

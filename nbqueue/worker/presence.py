@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import selectors
 import time
-from collections.abc import Mapping
 
 from nbqueue import errors, machine
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import CancelBatch, CancelJob, Order, UnknownOrder
 from nbqueue.store.store import Store
+from nbqueue.worker.identity import Identity
 from nbqueue.worker.pool import Pool
 from nbqueue.worker.settlement import Settlement
 from nbqueue.worker.stopping import Cancels
@@ -31,10 +32,7 @@ class Presence:
 
     Parameters
     ----------
-    worker : str
-        The id under which leases are held.
-    about : mapping
-        What Redis is told of the worker when it registers.
+    who : Identity
     store : Store
     selector : selectors.BaseSelector
         The event loop's.
@@ -46,12 +44,11 @@ class Presence:
     """
 
     def __init__(
-        self, worker: str, about: Mapping[str, str | float], store: Store, selector: selectors.BaseSelector,
-        requests: Pipeline, pool: Pool, settlement: Settlement, cancels: Cancels,
+        self, who: Identity, store: Store, selector: selectors.BaseSelector, requests: Pipeline, pool: Pool,
+        settlement: Settlement, cancels: Cancels,
     ) -> None:  # fmt: skip
-        self._worker = worker
-        self._about = about
-        self._channel = store.key(f"worker:{worker}")
+        self._who = who
+        self._channel = store.key(f"worker:{who.id}")
         self._requests = requests
         self._pool = pool
         self._settlement = settlement
@@ -74,8 +71,8 @@ class Presence:
 
     def register(self) -> None:
         """Say who it is: on each new connection, and when it was taken for dead."""
-        about = {**self._about, "jobs": self._settlement.jobs, "busy": 0}
-        self._requests.send(running.register(self._worker, about, again=self.is_registered), self._on_registered)
+        about = {**_about(self._who), "jobs": self._settlement.jobs, "busy": 0}
+        self._requests.send(running.register(self._who.id, about, again=self.is_registered), self._on_registered)
 
     def _on_registered(self, answer: bool | errors.NbqueueError) -> None:
         if isinstance(answer, errors.NbqueueError):
@@ -91,7 +88,7 @@ class Presence:
         """Others run what it held: what it still runs of it cannot be recorded."""
         if not self.is_registered:  # several answers tell of it
             return
-        log.warning("%s was taken for dead; what it ran is run elsewhere", self._about["name"])
+        log.warning("%s was taken for dead; what it ran is run elsewhere", self._who.name)
         self._pool.drop_leases()
         self.lives += 1
         self._cancels.clear()
@@ -115,7 +112,7 @@ class Presence:
             return False
         self._beat_at = now + (_BEAT_BUSY if is_busy else _BEAT_IDLE)
         changes = {"jobs": self._settlement.jobs, "failed": self._settlement.failed, **self._doing(now)}
-        self._requests.send(running.beat(self._worker, self._acknowledged, changes), self._on_beat)
+        self._requests.send(running.beat(self._who.id, self._acknowledged, changes), self._on_beat)
         return True
 
     def _doing(self, now: float) -> dict[str, str | float]:
@@ -152,3 +149,13 @@ class Presence:
             self._cancels.add(order)
         else:
             self.is_told_to_stop = True
+
+
+def _about(who: Identity) -> dict[str, str | float]:
+    """What Redis is told of a worker for those who look."""
+    pid, options = os.getpid(), who.options
+    return {
+        "name": who.name, "host": machine.name(), "machine": machine.identity(), "pid": pid,
+        "started": machine.started(pid), "queues": " ".join(options.queues), "environment": who.environment,
+        "children": options.children, "python": machine.python(), "log": os.environ.get("NBQUEUE_LOG", ""),
+    }  # fmt: skip

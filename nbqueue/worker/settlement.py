@@ -20,6 +20,7 @@ from nbqueue.store.requests.request import BULK
 from nbqueue.store.requests.running import FailureNote
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.costs import Costs
+from nbqueue.worker.identity import Identity
 from nbqueue.worker.lease import Lease
 from nbqueue.worker.output import Output
 
@@ -31,10 +32,7 @@ class Settlement:
 
     Parameters
     ----------
-    worker : str
-        The id under which leases are held.
-    name : str
-        The worker's name, as it stands in outcomes.
+    who : Identity
     seal : Seal
     requests : Pipeline
     output : Output
@@ -43,10 +41,9 @@ class Settlement:
     """
 
     def __init__(
-        self, worker: str, name: str, seal: Seal, requests: Pipeline, output: Output, costs: Costs
+        self, who: Identity, seal: Seal, requests: Pipeline, output: Output, costs: Costs
     ) -> None:  # fmt: skip
-        self._worker = worker
-        self._name = name
+        self._who = who
         self._seal = seal
         self._requests = requests
         self._output = output
@@ -120,7 +117,7 @@ class Settlement:
         failure = Failure("JobTimeout", text, f"JobTimeout: {text}\n")
         record = pack_failure(
             self._seal, lease.batch, index, failure, started=time.time() - seconds, duration=seconds,
-            worker=self._name, attempt=lease.attempts.get(index, 0) + 1,
+            worker=self._who.name, attempt=lease.attempts.get(index, 0) + 1,
         )  # fmt: skip
         summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
         note = FailureNote(index, failure.digest, json.dumps(summary))
@@ -145,7 +142,7 @@ class Settlement:
                 log.warning("jobs %s:%d to %d were taken over by another worker", lease.batch, start, stop)
 
         request = running.finish(
-            self._worker, lease.number, lease.batch, (start, stop), busy, records, failures, bulk_from=bulk_from
+            self._who.id, lease.number, lease.batch, (start, stop), busy, records, failures, bulk_from=bulk_from
         )
         self._requests.send(request, on_answer)
 
@@ -157,7 +154,7 @@ class Settlement:
                 log.error("%s", answer)
 
         if start < stop:
-            self._requests.send(running.release(self._worker, number, (start, stop), death), on_answer)
+            self._requests.send(running.release(self._who.id, number, (start, stop), death), on_answer)
             self.given_back += 1
 
     def give_back_all(self, parts: Iterable[tuple[int, int, int]]) -> None:
