@@ -12,7 +12,8 @@ from nbqueue.store.requests.looking import BatchState, WorkerState
 def batch_state(label: str | None = "score", **changes: Any) -> BatchState:
     """A batch of 100 jobs that runs since 1,000 s after the epoch."""
     values: dict[str, Any] = {
-        "id": "k3f9x2", "queue": "default", "environment": "python-3.11", "per_block": 1, "description": Description(label=label or ""),
+        "id": "k3f9x2", "queue": "default", "environment": "python-3.11", "per_block": 1,
+        "description": Description(label=label or ""),
         "total": 100, "started": 2, "finished": 40, "failed": 1, "canceled": 2, "busy": 20.0, "submitted_at": 1000.0,
         "ended_at": None, "is_submitting": False, "is_paused": False, "is_canceled": False, "is_retried": False,
         "reason": "",

@@ -7,8 +7,6 @@ keeps from job to job.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -16,21 +14,19 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.child import context, forks
 from nbqueue.child.context import Running
+from nbqueue.child.coroutines import Coroutines
+from nbqueue.child.loading import Block, Functions
+from nbqueue.child.place import Place
 from nbqueue.child.report import Report
 from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
-from nbqueue.payload.calls import Call, Calls
-from nbqueue.payload.functions import unpack_code
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.outcomes import Failure
-from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
 from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Do, Done, Show
@@ -42,7 +38,7 @@ from nbqueue.store.requests.running import Shown
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
 
-_LONG = 1_000_000
+_LOOK_AFTER = 1_000_000
 """Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
 
 
@@ -103,19 +99,18 @@ class Child:
         self._printing = printing
         self._seal = seal
         self._worker = worker
-        self._records: dict[bytes, bytes] = {}
-        self._functions: dict[bytes, Callable[..., Any]] = {}
-        self._runner: asyncio.Runner | None = None
-        self._home = self._directory = _where()
-        self._path: list[str] = []
+        self._functions = Functions(seal)
+        self._coroutines = Coroutines()
+        self._place = Place()
+        self._limit = 0.0
+        """Seconds that each job of the present run may take, for its error."""
         self._report: Report | None = None
         self._is_reporting = False
         self._sending = threading.Lock()
         self._buffers = Buffers()
 
     def close(self) -> None:
-        if self._runner is not None:
-            self._runner.close()
+        self._coroutines.close()
 
     def forked(self) -> None:
         """What a fork does first: let go of all that the child shares with the worker, so that none of it can be
@@ -150,32 +145,28 @@ class Child:
 
     def do(self, run: Do) -> None:
         """Run the jobs of a run, up to where the worker says to stop."""
-        if run.forget:
-            self._records.clear()
-            self._functions.clear()
-        self._records.update(run.functions)
+        self._functions.add(run.functions, forget=run.forget)
         cells = self._cells
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
         description = Description.from_json(run.description)
-        self._directory = description.directory or self._home
-        self._use_path(description.path)
+        self._limit = description.timeout or 0.0
+        self._place.use(description.directory, description.path)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
-        calls = dict(run.calls)
+        own = dict(run.calls)
         position = run.start
         while position < run.stop and not self._is_stopped(run.number, position):
-            block = position // run.per_block
-            first = block * run.per_block
+            number = position // run.per_block
+            first = number * run.per_block
             stop = min(run.stop, first + run.per_block)
-            self._enter_directory()
-            end = self._do_block(run, report, calls, block, position, stop)
-            if end < stop:
-                position = end
+            self._place.enter()
+            block = Block(self._functions, self._seal, run.batch, first, own.get(f"b{number}"), own)
+            position = self._do_block(run.number, block, report, position, stop)
+            if position < stop:
                 break
-            position = stop
-            report.close_block(block)
+            report.close_block(number)
         self._printing.end()
         report.end()
 
@@ -191,48 +182,27 @@ class Child:
         cells = self._cells
         return cells[Page.SKIP] >= number or (cells[Page.STOP_NUMBER] == number and index >= cells[Page.STOP])
 
-    def _do_block(self, run: Do, report: Report, calls: dict[str, Blob], block: int, start: int, stop: int) -> int:
+    def _do_block(self, number: int, block: Block, report: Report, start: int, stop: int) -> int:
         """Run the jobs of one block; returns the index after the last one that ran."""
-        cells, number, seal = self._cells, run.number, self._seal
-        clock, INDEX, SINCE, STOP_NUMBER, STOP = time.monotonic_ns, Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
+        cells, clock = self._cells, time.monotonic_ns
+        INDEX, SINCE, STOP_NUMBER, STOP = Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
         COROUTINE = types.CoroutineType
-        opened: Calls | None = None
-        problem: Exception | None = None
-        try:
-            record = calls.get(f"b{block}")
-            if record is not None:
-                opened = Calls(seal, run.batch, block * run.per_block, record, once=True)
-        except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
-            problem = error
-        atoms = function = None
-        if opened is not None and (atoms := opened.atoms()) is not None:
-            try:
-                function = self._function(opened.digest())
-            except Exception as error:  # noqa: BLE001 - a function that cannot be loaded is the outcome of its jobs
-                problem = error
-        offset = block * run.per_block
+        function, atoms, first = block.function, block.atoms, block.first
         now = clock()
         for index in range(start, stop):
             if cells[STOP_NUMBER] == number and index >= cells[STOP]:
                 return index
             began = now
             try:
-                if function is not None and atoms is not None:
-                    cells[SINCE] = began
-                    cells[INDEX] = index
-                    value = function(atoms[index - offset])
+                cells[SINCE] = began
+                cells[INDEX] = index
+                if function is not None:
+                    value = function(atoms[index - first])
                 else:
-                    if problem is not None:
-                        raise problem
-                    digest, args, kwargs = self._call(run, calls, opened, index)
-                    called = self._function(digest)
-                    now = began = clock()
-                    cells[SINCE] = began
-                    cells[INDEX] = index
-                    value = called(*args, **kwargs)
-                    args = kwargs = None  # type: ignore[assignment]
+                    began, value = self._load_and_call(block, index)
+                    function = block.function
                 if type(value) is COROUTINE:
-                    value = self._await(value)
+                    value = self._coroutines.run(value)
                 if self.is_fork:
                     forks.leave()
                 cells[INDEX] = -1
@@ -240,83 +210,35 @@ class Child:
                 if self.is_fork:
                     forks.leave(error.with_traceback(of_user(error.__traceback__)))
                 cells[INDEX] = -1
-                now = clock()
+                cells[Page.IS_LOADING] = 0
+                began, now = cells[SINCE], clock()
                 if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == CANCEL:
                     report.canceled(index, now - began)
                     return index + 1
-                report.failed(index, now - began, self._failure(error, run))
+                report.failed(index, now - began, self._failure(error))
                 del error
             else:
                 now = clock()
                 report.finished(index, now - began, value)
                 value = None
-            if now - began > _LONG:
-                self._enter_directory()
+            if now - began > _LOOK_AFTER:
+                self._place.enter()
         return stop
 
-    def _call(self, run: Do, calls: dict[str, Blob], opened: Calls | None, index: int) -> Call:
-        if opened is not None and not opened.is_elsewhere(index):
-            return opened[index]
-        own = calls.get(str(index))
-        if own is None:
-            raise errors.CorruptPayload(f"the call of job {run.batch}:{index} is not there any more")
-        return Calls(self._seal, run.batch, index, own, once=True)[index]
+    def _load_and_call(self, block: Block, index: int) -> tuple[int, Any]:
+        """Load a call, and make it; returns when it was made, and what it returned. The time limit holds for either."""
+        cells = self._cells
+        cells[Page.IS_LOADING] = 1
+        function, args, kwargs = block.load(index)
+        if self.is_fork:  # made by a module that was imported
+            forks.leave()
+        cells[Page.SINCE] = began = time.monotonic_ns()
+        cells[Page.IS_LOADING] = 0
+        return began, function(*args, **kwargs)
 
-    def _function(self, digest: bytes) -> Callable[..., Any]:
-        function = self._functions.get(digest)
-        if function is None:
-            record = self._records.get(digest)
-            if not record:
-                raise errors.CorruptPayload(
-                    "the function of this job is not in Redis any more: it was deleted or evicted there. Submit the "
-                    "call again, and Redis has the function again, also for `retry`"
-                )
-            function = self._functions[digest] = unpack_code(self._seal, digest, record)
-        return function
-
-    def _await(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        try:
-            return self._runner.run(coroutine)
-        finally:
-            # What was stopped, or left running, must not go on inside the next job. It ends as a part of this one,
-            # which can be stopped and killed.
-            if asyncio.all_tasks(self._runner.get_loop()):
-                runner, self._runner = self._runner, None
-                with contextlib.suppress(Exception):
-                    runner.close()
-
-    def _enter_directory(self) -> None:
-        """Be where the batch was submitted from, wherever a job has gone; where that is not there, not elsewhere."""
-        if self._directory == _where():
-            return
-        for directory in (self._directory, self._home):  # another host may not have the first
-            try:
-                os.chdir(directory)
-            except OSError:
-                continue
-            return
-
-    def _use_path(self, path: Sequence[str]) -> None:
-        """Find the modules that the submitter finds."""
-        for entry in self._path:
-            with contextlib.suppress(ValueError):  # a job has removed it
-                sys.path.remove(entry)
-        self._path = [entry for entry in path if entry not in sys.path and Path(entry).exists()]
-        sys.path += self._path
-
-    def _failure(self, error: BaseException, run: Do) -> Failure:
+    def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, _Stopped):
-            limit = Description.from_json(run.description).timeout or 0.0
-            error = errors.JobTimeout(f"it ran longer than its job_timeout of {limit:g} seconds").with_traceback(
+            error = errors.JobTimeout(f"it ran longer than its job_timeout of {self._limit:g} seconds").with_traceback(
                 error.__traceback__
             )
         return describe(error)
-
-
-def _where() -> str:
-    try:
-        return str(Path.cwd())
-    except OSError:  # it was deleted
-        return ""

@@ -159,7 +159,8 @@ def worker(
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
     """
-    from nbqueue.worker.loop import Options, Worker
+    from nbqueue.worker.identity import Options
+    from nbqueue.worker.loop import Worker
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)

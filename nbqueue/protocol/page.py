@@ -11,13 +11,14 @@ import tempfile
 class Page:
     """Memory that a worker and a child share: what runs, what shall stop, and room for the ring.
 
-    The child writes `number`, `index` and `since`; the worker all others. `index` is -1 while no user code runs.
+    The child writes `number`, `index`, `since` and `is_loading`; the worker all others. `index` is -1 between jobs.
+    While `is_loading` is 1 the job's function or arguments are unpickled, which is user code too.
     """
 
     RING = 516 * 1024
     """Bytes of the ring (ring.py)."""
 
-    NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON = range(9)
+    NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON, IS_LOADING = range(10)
     _CELLS = 4096
 
     def __init__(self, fd: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +13,9 @@ from nbqueue.protocol.messages import Hello
 from nbqueue.protocol.page import CANCEL, TIMEOUT, Page
 from nbqueue.store.description import Description
 from nbqueue.store.requests.running import Claimed
-from nbqueue.worker.pool import OBEYS, ChildProcess, Guard, Run
+from nbqueue.worker.child_process import ChildProcess
+from nbqueue.worker.lease import OBEYS, Lease
+from nbqueue.worker.process import Guard
 
 
 @pytest.fixture
@@ -19,62 +23,62 @@ def child() -> Iterator[ChildProcess]:
     guard = Guard()
     made = ChildProcess(Hello("worker", "namespace", bytes(32)), guard, 1, [])
     yield made
-    made.kill()
+    made.process.kill()
     made.leave()
     wait_until(made.has_left)
     guard.close()
 
 
-def hand(child: ChildProcess, number: int, start: int = 0, stop: int = 10) -> Run:
+def hand(child: ChildProcess, number: int, start: int = 0, stop: int = 10) -> Lease:
     child.hand(Claimed(number, "batch", start, stop, "", 1, b"{}", False, {}, [], [], False), Description(), {})
-    return child.runs[-1]
+    return child.leases[-1]
 
 
 def test_what_lies_behind_a_job_is_taken_back_a_moment_after_it_was_told(child: ChildProcess) -> None:
-    run = hand(child, 1)
+    lease = hand(child, 1)
     hand(child, 2)
-    child.stop_soon(run, 3, now=5.0)
-    assert child.take_back(run, 3, now=5.0) == []
-    assert child.take_back(run, 3, now=5.0 + 2 * OBEYS) == [(2, 0, 10), (1, 4, 10)]
-    assert ([run.number for run in child.runs], run.stop) == ([1], 4)
-    assert child.take_back(run, 3, now=6.0) == []
+    child.stop_soon(lease, 3, now=5.0)
+    assert child.take_back(lease, 3, now=5.0) == []
+    assert child.take_back(lease, 3, now=5.0 + 2 * OBEYS) == [(2, 0, 10), (1, 4, 10)]
+    assert ([lease.number for lease in child.leases], lease.stop) == ([1], 4)
+    assert child.take_back(lease, 3, now=6.0) == []
 
 
 def test_what_a_child_was_handed_after_it_was_told_to_stop_is_not_taken_back(child: ChildProcess) -> None:
     """It starts that; another one would do it once more."""
-    run = hand(child, 1)
-    child.stop_soon(run, 3, now=5.0)
+    lease = hand(child, 1)
+    child.stop_soon(lease, 3, now=5.0)
     later = hand(child, 2)
-    assert child.take_back(run, 3, now=6.0) == [(1, 4, 10)]
-    assert list(child.runs) == [run, later]
-    child.stop_soon(run, 3, now=7.0)
-    assert child.take_back(run, 3, now=8.0) == [(2, 0, 10)]
+    assert child.take_back(lease, 3, now=6.0) == [(1, 4, 10)]
+    assert list(child.leases) == [lease, later]
+    child.stop_soon(lease, 3, now=7.0)
+    assert child.take_back(lease, 3, now=8.0) == [(2, 0, 10)]
 
 
 def test_a_child_that_has_gone_on_meanwhile_keeps_what_it_has(child: ChildProcess) -> None:
-    run = hand(child, 1)
-    child.stop_soon(run, 3, now=5.0)
-    assert child.take_back(run, 4, now=6.0) == []
+    lease = hand(child, 1)
+    child.stop_soon(lease, 3, now=5.0)
+    assert child.take_back(lease, 4, now=6.0) == []
     assert child.bound is None
 
 
 def test_what_was_taken_back_stays_skipped(child: ChildProcess) -> None:
-    run = hand(child, 1)
+    lease = hand(child, 1)
     hand(child, 7)
-    child.stop_soon(run, 3, now=5.0)
-    child.take_back(run, 3, now=6.0)
-    child.stop_soon(run, 3, now=7.0)
+    child.stop_soon(lease, 3, now=5.0)
+    child.take_back(lease, 3, now=6.0)
+    child.stop_soon(lease, 3, now=7.0)
     assert child.page.cells[Page.SKIP] == 7
 
 
 @pytest.mark.parametrize("reason", [TIMEOUT, CANCEL])
 def test_an_interruption_is_that_of_one_job(child: ChildProcess, reason: int) -> None:
-    run, other = hand(child, 1), hand(child, 2)
-    child.interrupt(run, 3, reason, now=5.0)
-    found = child.interruption_of(run, 3)
+    lease, other = hand(child, 1), hand(child, 2)
+    child.interrupt(lease, 3, reason, now=5.0)
+    found = child.interruption_of(lease, 3)
     assert found is not None
     assert (found.reason, found.since) == (reason, 5.0)
-    assert child.interruption_of(run, 4) is None
+    assert child.interruption_of(lease, 4) is None
     assert child.interruption_of(other, 3) is None
 
 
@@ -85,17 +89,17 @@ def test_an_interruption_is_that_of_one_job(child: ChildProcess, reason: int) ->
 def test_an_interruption_is_over_with_its_job_and_not_with_those_before(
     child: ChildProcess, number: int, stop: int, is_all: bool, is_over: bool
 ) -> None:
-    run = hand(child, 1)
+    lease = hand(child, 1)
     hand(child, 2)
-    child.interrupt(run, 3, CANCEL, now=5.0)
+    child.interrupt(lease, 3, CANCEL, now=5.0)
     child.has_done(number, stop, is_all=is_all)
     assert (child.interruption is None) == is_over
 
 
 def test_where_to_stop_is_over_with_its_run_and_not_with_one_before(child: ChildProcess) -> None:
     hand(child, 1)
-    run = hand(child, 2)
-    child.stop_soon(run, 3, now=5.0)
+    lease = hand(child, 2)
+    child.stop_soon(lease, 3, now=5.0)
     child.has_done(1, 10, is_all=True)
     assert child.bound is not None
     child.has_done(2, 4, is_all=False)
@@ -105,9 +109,8 @@ def test_where_to_stop_is_over_with_its_run_and_not_with_one_before(child: Child
 
 
 def test_only_a_child_that_its_worker_has_killed_is_known_as_killed(child: ChildProcess) -> None:
+    os.kill(child.pid, signal.SIGKILL)
+    wait_until(child.process.death)
+    assert not child.process.is_killed
     child.process.kill()
-    child.process.wait()
-    assert child.death() is not None
-    assert not child.is_killed
-    child.kill()
-    assert child.is_killed
+    assert child.process.is_killed

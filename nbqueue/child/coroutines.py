@@ -1,0 +1,36 @@
+"""Jobs that are coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import types
+from typing import Any
+
+_stands_around_user_code = True
+"""See `child.tracebacks.AROUND`."""
+
+
+class Coroutines:
+    """Runs coroutines to their end, in one event loop as long as they leave nothing behind in it."""
+
+    def __init__(self) -> None:
+        self._runner: asyncio.Runner | None = None
+
+    def run(self, coroutine: types.CoroutineType[Any, Any, Any]) -> Any:
+        """What it returns."""
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        try:
+            return self._runner.run(coroutine)
+        finally:
+            # What was stopped, or left running, must not go on inside the next job. It ends as a part of this one,
+            # which can be stopped and killed.
+            if asyncio.all_tasks(self._runner.get_loop()):
+                runner, self._runner = self._runner, None
+                with contextlib.suppress(Exception):
+                    runner.close()
+
+    def close(self) -> None:
+        if self._runner is not None:
+            self._runner.close()

@@ -1,0 +1,264 @@
+"""A child as its worker sees it: what it was handed, what it does and says, and how it is told to stop.
+
+It decides nothing about jobs: `stopping.py` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from itertools import groupby
+
+from nbqueue import child, machine
+from nbqueue.protocol import messages
+from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
+from nbqueue.protocol.page import Page
+from nbqueue.protocol.ring import Reader
+from nbqueue.store.description import Description
+from nbqueue.store.requests.running import Claimed
+from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen
+from nbqueue.worker.process import Guard, Process
+
+_CHILD = f"from {child.__name__}.main import main; main()"
+"""The program of a child. It finds modules where it is, wherever it goes."""
+
+_MOST_READS = 64
+"""Of its socket in a row: who writes faster than we read must not keep us from everything else."""
+
+_MOST_FUNCTIONS = 500
+"""Functions that a child keeps; more, and it starts anew."""
+
+
+class Line:
+    """A socket to a child, which never blocks: what does not go out at once is kept."""
+
+    def __init__(self) -> None:
+        self.socket, self.theirs = socket.socketpair()
+        self.socket.setblocking(False)
+        self._inbox = messages.Inbox()
+        self._out: deque[memoryview] = deque()
+
+    def send(self, message: Message) -> None:
+        self._out.extend(memoryview(piece) for piece in messages.encode(message))
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes."""
+        while self._out:
+            try:
+                sent = self.socket.send(self._out[0])
+            except BlockingIOError:
+                return
+            except OSError:  # it is dead; `death` will tell
+                self._out.clear()
+                return
+            if sent < len(self._out[0]):
+                self._out[0] = self._out[0][sent:]
+            else:
+                self._out.popleft()
+
+    @property
+    def has_unsent(self) -> bool:
+        return bool(self._out)
+
+    def received(self, *, everything: bool = False) -> list[Message]:
+        """What has come since the last time; a part of it, if that is much."""
+        found: list[Message] = []
+        reads = 0
+        with contextlib.suppress(BlockingIOError, ConnectionResetError):
+            while (everything or reads < _MOST_READS) and self._inbox.read(self.socket):
+                reads += 1
+                found += self._inbox.messages()
+        return found
+
+
+class ChildProcess:
+    """One child: its process, its socket, its page, and the leases that it was handed."""
+
+    def __init__(self, hello: messages.Hello, guard: Guard, children: int, preload: list[str]) -> None:
+        self.page = Page.create()
+        self._ring = Reader(self.page.ring)
+        self.line = Line()
+        with self.line.theirs as theirs:
+            self.process = Process(
+                [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(self.page.fd), *preload], guard,
+                keep=(theirs.fileno(), self.page.fd), environment=machine.threads_each(children),
+            )  # fmt: skip
+        self._functions: set[bytes] = set()
+        self.leases: deque[Lease] = deque()
+        self.interruption: Interruption | None = None
+        self.bound: Bound | None = None
+        self._asked_for: tuple[int, int] | None = None
+        self._active_at = time.monotonic()
+        self.is_fresh = True
+        """It has not been handed anything."""
+        self.is_used_up = False
+        """It has run a cell, which may have changed anything in it: no other shall find that."""
+        self.line.send(hello)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    # Handing over
+
+    def hand(self, claimed: Claimed, description: Description, functions: dict[bytes, bytes]) -> None:
+        """Give it a lease, with the functions that it does not have yet."""
+        self.is_fresh = False
+        self.leases.append(
+            Lease(
+                claimed.number, claimed.batch, claimed.start, claimed.stop, description.timeout, claimed.kind,
+                description.cell is not None, claimed.attempts,
+            )
+        )  # fmt: skip
+        forget = len(self._functions) > _MOST_FUNCTIONS
+        if forget:
+            self._functions.clear()
+        news = [(digest, record) for digest, record in functions.items() if digest not in self._functions]
+        self._functions.update(digest for digest, record in news if record)
+        self.line.send(
+            Do(
+                claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
+                claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news, forget,
+            )
+        )  # fmt: skip
+
+    # What it does
+
+    def received(self, *, everything: bool = False) -> list[Done | Show]:
+        """What it has said since the last time; a part of it, if that is much."""
+        said = [message for message in self.line.received(everything=everything) if isinstance(message, Done | Show)]
+        if said:
+            self._active_at = time.monotonic()
+        return said
+
+    def printed(self) -> list[tuple[Lease, list[Printed]]]:
+        """What the jobs of its leases have printed since the last time."""
+        if not self._ring.has_news and not self.process.is_ended:  # a kill may come before the news is told
+            return []
+        leases = {lease.number: lease for lease in self.leases}
+        pieces = groupby(self._ring.read(), key=lambda piece: piece.number)
+        return [(leases[number], list(group)) for number, group in pieces if number in leases]
+
+    def running(self) -> RunningJob | None:
+        """The job that runs, or is about to: its function or arguments are being loaded; None between jobs."""
+        cells = self.page.cells
+        number, index, since = cells[Page.NUMBER], cells[Page.INDEX], cells[Page.SINCE] / 1e9
+        is_loading = bool(cells[Page.IS_LOADING])
+        if index < 0:
+            return None
+        lease = self.lease(number)
+        return None if lease is None else RunningJob(lease, index, since, is_loading)
+
+    def seen(self, now: float) -> Seen:
+        """All of it that says what is to be done with it."""
+        job = self.running()
+        if job is not None and not job.is_loading:
+            self._active_at = now
+        begun = self.page.cells[Page.NUMBER]
+        return Seen(self.leases, job, begun, self.interruption, self.bound, self._asked_for, self._active_at)
+
+    def lease(self, number: int) -> Lease | None:
+        """The lease of this number, if it still holds that."""
+        return next((lease for lease in self.leases if lease.number == number), None)
+
+    def position(self, lease: Lease) -> int:
+        """The index of the job during which it died, as far as is known."""
+        cells = self.page.cells
+        if cells[Page.NUMBER] == lease.number and lease.start <= cells[Page.INDEX] < lease.stop:
+            return int(cells[Page.INDEX])
+        return lease.start
+
+    def has_begun(self, lease: Lease) -> bool:
+        return bool(self.page.cells[Page.NUMBER] == lease.number)
+
+    # Stopping
+
+    def stop_soon(self, lease: Lease, index: int, now: float) -> None:
+        """Let it start nothing behind this job; what lies there can be taken back when it was seen to obey."""
+        cells = self.page.cells
+        upto = max((other.number for other in self.leases if other.number > lease.number), default=0)
+        cells[Page.STOP] = index + 1
+        cells[Page.STOP_NUMBER] = lease.number
+        cells[Page.SKIP] = max(upto, cells[Page.SKIP])  # what was taken back before may still lie there
+        self.bound = Bound(lease.number, index, upto, now)
+
+    def take_back(self, lease: Lease, index: int, now: float) -> list[tuple[int, int, int]]:
+        """Of its leases what it does not start any more: number, start and stop of each part.
+
+        Once it is seen, a while later, in the job behind which it was to stop, it will not go on. What it was handed
+        meanwhile is not meant.
+
+        Parameters
+        ----------
+        lease : Lease
+        index : int
+            The job in which it was just seen.
+        now : float
+            By the monotonic clock.
+        """
+        bound = self.bound
+        if bound is None or (bound.number, bound.index) != (lease.number, index):
+            self.bound = None
+            return []
+        if now - bound.since < OBEYS:
+            return []
+        self.bound = None
+        behind = [other for other in self.leases if lease.number < other.number <= bound.upto]
+        for other in behind:
+            self.leases.remove(other)
+        parts = [(other.number, other.start, other.stop) for other in behind]
+        if index + 1 < lease.stop:
+            parts.append((lease.number, index + 1, lease.stop))
+            lease.stop = index + 1
+        return parts
+
+    def has_done(self, number: int, stop: int, *, is_all: bool) -> None:
+        """The jobs before `stop` of a lease have ended, or all of it: what was asked of them is over."""
+        job = self.interruption
+        if job is not None and ((job.number, job.index) < (number, stop) or (is_all and job.number == number)):
+            self.interruption = None
+        if is_all and self.bound is not None and self.bound.number <= number:
+            self.bound = None
+
+    def interruption_of(self, lease: Lease, index: int) -> Interruption | None:
+        """How this job was interrupted, if it was; one that ended by itself just then may still be known for it."""
+        job = self.interruption
+        return job if job is not None and (job.number, job.index) == (lease.number, index) else None
+
+    def interrupt(self, lease: Lease, index: int, reason: int, now: float) -> None:
+        """Raise an exception inside the running job, if it still is this one."""
+        cells = self.page.cells
+        cells[Page.SOFT_REASON] = reason
+        cells[Page.SOFT_NUMBER] = lease.number
+        cells[Page.SOFT_INDEX] = index
+        self.interruption = Interruption(lease.number, index, reason, now)
+        self.process.signal(signal.SIGUSR1)
+
+    def insist(self) -> None:
+        """Say so again: a signal that comes just before a system call that sleeps does not end that."""
+        if self.page.cells[Page.SOFT_INDEX] >= 0:
+            self.process.signal(signal.SIGUSR1)
+
+    def ask_for_report(self, lease: Lease, index: int) -> None:
+        """Have it report what ended before the job that runs, which takes long."""
+        if self._asked_for != (lease.number, index):
+            self._asked_for = (lease.number, index)
+            self.process.signal(signal.SIGUSR1)
+
+    def leave(self) -> None:
+        """Let it end: it does when it has nothing to do and its socket is closed."""
+        self.line.socket.close()
+        self.process.leave()
+
+    def has_left(self) -> bool:
+        """Whether it has ended after `leave`, and nothing of it is left; it is killed if it takes too long."""
+        if not self.process.has_left():
+            return False
+        self._ring.close()
+        self.page.close()
+        return True

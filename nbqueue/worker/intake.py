@@ -1,0 +1,211 @@
+"""The intake of a worker: when it asks for work, and for which child, until what it gets is handed over."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import time
+
+from nbqueue import errors
+from nbqueue.store.pipeline import Pipeline
+from nbqueue.store.requests import running
+from nbqueue.store.requests.running import GONE, Claimed
+from nbqueue.store.store import Store
+from nbqueue.worker.bell import BLOCKING, Bell
+from nbqueue.worker.child_process import ChildProcess
+from nbqueue.worker.costs import LONG_JOB, Costs
+from nbqueue.worker.identity import Identity
+from nbqueue.worker.output import Output
+from nbqueue.worker.pool import Pool
+from nbqueue.worker.presence import Presence
+from nbqueue.worker.settlement import Settlement
+from nbqueue.worker.stopping import Cancels
+from nbqueue.worker.supplies import Supplies
+
+log = logging.getLogger("nbqueue.worker")
+
+_TARGET = 0.02
+"""Seconds of work that a claim asks for."""
+
+_TRICKLE = 0.002
+"""Seconds between two claims while single quick jobs come one after the other: some are taken at once then."""
+
+
+class Pace:
+    """How fast claims follow each other."""
+
+    def __init__(self) -> None:
+        self.claimed_at = 0.0
+        """When the last claim was answered, by the monotonic clock."""
+        self._trickled = 0
+        """Claims in a row that took all that waited, which was little."""
+
+    def answered(self, now: float, seconds: float = 0.0, *, is_all: bool = False) -> None:
+        """A claim has brought so much work; `is_all` if that was all there is."""
+        self.claimed_at = now
+        self._trickled = self._trickled + 1 if is_all and seconds < _TRICKLE else 0
+
+    def is_holding(self, now: float) -> bool:
+        """The next claim can wait a moment."""
+        return self._trickled > 2 and now - self.claimed_at < _TRICKLE
+
+
+class Intake:
+    """Claims runs for children that want one, and hands them over with what they need.
+
+    Parameters
+    ----------
+    who : Identity
+    store : Store
+    selector : selectors.BaseSelector
+        The event loop's.
+    requests : Pipeline
+    cancels : Cancels
+        What was canceled is not handed over.
+    presence, pool, settlement, output, costs
+        The other parts of the worker.
+    """
+
+    def __init__(
+        self, who: Identity, store: Store, selector: selectors.BaseSelector, requests: Pipeline, cancels: Cancels,
+        presence: Presence, pool: Pool, settlement: Settlement, output: Output, costs: Costs,
+    ) -> None:  # fmt: skip
+        self._who = who
+        self._requests = requests
+        self._cancels = cancels
+        self._presence, self._pool, self._settlement = presence, pool, settlement
+        self._output, self._costs = output, costs
+        self._bell = Bell(who, store, selector, self._on_token)
+        self._supplies = Supplies(store, requests)
+        self._pace = Pace()
+        self._number = 0
+        self._claiming: ChildProcess | None = None
+        """For which a run was asked for, or is supplied: nothing else is claimed meanwhile."""
+        self._dry_at: tuple[int, ...] | None = None
+        self.is_stopped = False
+        """Nothing is taken any more; what comes all the same is given back."""
+
+    def close(self) -> None:
+        self._bell.close()
+
+    @property
+    def is_claiming(self) -> bool:
+        return self._claiming is not None
+
+    @property
+    def awaited(self) -> int | None:
+        """Number of a lease that was asked for, and may have been given before an order was."""
+        return self._number if self.is_claiming else None
+
+    @property
+    def is_dry(self) -> bool:
+        """The last claim found nothing, and nothing has come since; the next one follows a wake-up or a pause."""
+        return self._dry_at == self._news()
+
+    def _news(self) -> tuple[int, ...]:
+        return self._bell.rings, self._settlement.given_back, self._presence.registrations
+
+    # When
+
+    def due_in(self, now: float) -> float:
+        """Seconds until it wants to look again."""
+        if self.is_dry:
+            return float("inf") if self._bell.is_waiting else self._pace.claimed_at + BLOCKING - now
+        return self._pace.claimed_at + _TRICKLE - now if self._pace.is_holding(now) else float("inf")
+
+    def look(self, now: float) -> None:
+        """Claim for a child that wants a run, or wait until there is one."""
+        if self.is_stopped or not self._presence.is_registered:
+            return
+        if self.is_dry and not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING:
+            self._dry_at = None
+        wanting = sorted(filter(self._wants, self._pool.children), key=lambda child: len(child.leases))
+        if not wanting:
+            return
+        if not self.is_dry:
+            if not self.is_claiming and not self._pace.is_holding(now):
+                self._claim(wanting[0])
+        elif not wanting[0].leases and not self._who.options.burst:
+            self._bell.wait()
+
+    def flush(self) -> None:
+        self._bell.flush()
+
+    def _wants(self, child: ChildProcess) -> bool:
+        """A free child wants a run; one whose present run is known to end soon wants the next one."""
+        if not child.leases:
+            return True
+        lease = child.leases[0]
+        if len(child.leases) > 1 or lease.kind or child.bound is not None:
+            return False
+        if self._costs.of(lease.batch) >= LONG_JOB:
+            return False
+        job = child.running()
+        return job is None or time.monotonic() - job.since < LONG_JOB
+
+    def _on_token(self) -> None:
+        """Somebody has submitted something; who has no use for that wakes another."""
+        if self.is_stopped or not any(map(self._wants, self._pool.children)):
+            self._requests.send(running.wake(self._who.environment, self._who.options.queues), lambda answer: None)
+
+    # What
+
+    def _claim(self, child: ChildProcess) -> None:
+        self._number += 1
+        self._claiming = child
+        request = running.claim(
+            self._who.id, self._number, self._who.environment, self._who.options.queues,
+            children=self._who.options.children, target=_TARGET,
+        )  # fmt: skip
+        self._requests.send(request, self._on_claimed)
+
+    def _on_claimed(self, claimed: Claimed | str | errors.NbqueueError | None) -> None:
+        child, self._claiming = self._claiming, None
+        now = time.monotonic()
+        if isinstance(claimed, Claimed):
+            seconds = (claimed.stop - claimed.start) * self._costs.of(claimed.batch)
+            self._pace.answered(now, seconds, is_all=not claimed.is_more)
+            self._take(child, claimed)
+            return
+        self._pace.answered(now)
+        if claimed == GONE:
+            self._presence.taken_for_dead()
+            return
+        self._dry_at = self._news()
+        if isinstance(claimed, errors.NbqueueError):
+            log.error("%s", claimed)
+
+    def _take(self, child: ChildProcess | None, claimed: Claimed) -> None:
+        if not self._is_wanted(claimed):
+            self._settlement.give_back(claimed.number, claimed.start, claimed.stop)
+            return
+        if child is None or child not in self._pool.children:  # it died meanwhile
+            child = min(self._pool.children, key=lambda other: len(other.leases))
+        if self._supplies.description(claimed).cell is not None:
+            child = self._pool.for_cell(child)
+        self._supply(child, claimed)
+
+    def _is_wanted(self, claimed: Claimed) -> bool:
+        """Whether a run that was claimed shall still be done here."""
+        is_canceled = self._cancels.apply_to(claimed.batch, claimed.number, claimed.start, claimed.stop)
+        return not is_canceled and not self.is_stopped
+
+    def _supply(self, child: ChildProcess, claimed: Claimed) -> None:
+        """Get what a run needs, then hand it over. Its place in the child's order is held meanwhile."""
+        self._claiming = child
+        life = self._presence.lives
+
+        def hand(claimed: Claimed, functions: dict[bytes, bytes]) -> None:
+            self._claiming = None
+            if life != self._presence.lives:  # others run it
+                return
+            if not self._is_wanted(claimed) or child not in self._pool.children:
+                self._settlement.give_back(claimed.number, claimed.start, claimed.stop)
+                return
+            description = self._supplies.description(claimed)
+            if description.cell is not None:
+                self._output.show(claimed.number, claimed.batch, running.START)
+            child.hand(claimed, description, functions)
+            self._pool.watch(child)
+
+        self._supplies.fetch(claimed, hand)

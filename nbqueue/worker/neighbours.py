@@ -1,0 +1,75 @@
+"""The other workers, as one of them sees them: what the dead held is taken over, and namesakes are told of."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from nbqueue import machine
+from nbqueue.store.pipeline import Pipeline
+from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Reaper, vanished
+from nbqueue.store.requests import looking
+from nbqueue.store.requests.looking import WorkerState
+from nbqueue.store.store import Store
+from nbqueue.worker.identity import Identity
+
+log = logging.getLogger("nbqueue.worker")
+
+
+class Neighbours:
+    """Looks at the other workers, and at submitters, now and then.
+
+    Parameters
+    ----------
+    who : Identity
+        The worker that looks.
+    store : Store
+    requests : Pipeline
+    """
+
+    def __init__(self, who: Identity, store: Store, requests: Pipeline) -> None:
+        self._who = who
+        self._submitting = store.key("submitting")
+        self._requests = requests
+        self._reaper = Reaper()
+        self._namesakes: set[str] = set()
+        """Ids of other workers of this name that were told of."""
+        self.look_at = 0.0
+        """When it looks next, by the monotonic clock."""
+
+    def look(self, now: float) -> None:
+        if now < self.look_at:
+            return
+        self.look_at = now + EVERY
+        touched: list[Any] = []
+
+        def on_workers(workers: Any) -> None:
+            if isinstance(workers, list) and isinstance(touched[0], list):
+                others = [worker for worker in workers if worker.id != self._who.id]
+                self._tell_of_namesakes(others)
+                touches = {id.decode(): float(n) for id, n in zip(touched[0][::2], touched[0][1::2], strict=True)}
+                self._take_over(others, touches)
+
+        self._requests.run("ZRANGE", self._submitting, 0, -1, "WITHSCORES", callback=touched.append)
+        self._requests.send(looking.workers(), on_workers)
+
+    def _take_over(self, others: list[WorkerState], touches: dict[str, float]) -> None:
+        names = {worker.id: worker.name for worker in others}
+        for request in self._reaper.requests(others, touches, time.monotonic()):
+            dead = request.arguments[0].decode()
+            log.warning("taking over from the dead: %s", names.get(dead, dead))
+            self._requests.send(request, lambda answer: None)
+
+    def _tell_of_namesakes(self, others: Sequence[WorkerState]) -> None:
+        """Nothing goes wrong with two of a name, but people take them for one."""
+        for other in others:
+            if other.name != self._who.name or other.id in self._namesakes or vanished(other, machine.identity()):
+                continue
+            self._namesakes.add(other.id)
+            log.warning(
+                "another worker is called %s too (host %s, process %s): each works for itself. If that one was killed, "
+                "what it held runs elsewhere %d seconds after its last sign of life",
+                self._who.name, other.fields.get("host", "?"), other.fields.get("pid", "?"), WORKER_SILENCE,
+            )  # fmt: skip

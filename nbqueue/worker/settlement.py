@@ -1,0 +1,163 @@
+"""The end of jobs: what children say of them, and how children die, becomes requests to Redis."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.payload.outcomes import Failure, pack_failure
+from nbqueue.payload.records import Blob
+from nbqueue.payload.seal import Seal
+from nbqueue.protocol.messages import Done
+from nbqueue.protocol.page import TIMEOUT
+from nbqueue.store.pipeline import Pipeline
+from nbqueue.store.requests import running
+from nbqueue.store.requests.request import BULK
+from nbqueue.store.requests.running import FailureNote
+from nbqueue.worker.child_process import ChildProcess
+from nbqueue.worker.costs import Costs
+from nbqueue.worker.identity import Identity
+from nbqueue.worker.lease import Lease
+from nbqueue.worker.output import Output
+
+log = logging.getLogger("nbqueue.worker")
+
+
+class Settlement:
+    """Records what has ended, and gives back what shall run elsewhere.
+
+    Parameters
+    ----------
+    who : Identity
+    seal : Seal
+    requests : Pipeline
+    output : Output
+    costs : Costs
+        Learns how long jobs take.
+    """
+
+    def __init__(
+        self, who: Identity, seal: Seal, requests: Pipeline, output: Output, costs: Costs
+    ) -> None:  # fmt: skip
+        self._who = who
+        self._seal = seal
+        self._requests = requests
+        self._output = output
+        self._costs = costs
+        self.jobs = 0
+        """How many jobs have ended here."""
+        self.failed = 0
+        """How many of them failed."""
+        self.given_back = 0
+        """How often something was given back: it waits again."""
+
+    # What children say
+
+    def hear(self, child: ChildProcess, *, is_dead: bool = False) -> None:
+        """Take what a child has said."""
+        for said in child.received(everything=is_dead):
+            if isinstance(said, Done):
+                self._on_done(child, said)
+            else:
+                self._output.on_show(child, said)
+
+    def _on_done(self, child: ChildProcess, done: Done) -> None:
+        lease = child.lease(done.number)
+        if lease is None:  # it was taken back
+            return
+        self._output.pass_on(child)  # while the jobs are still in the lease
+        child.has_done(done.number, done.stop, is_all=done.ended)
+        stop = done.stop - 1 if done.canceled else done.stop
+        if stop > done.start:
+            count = stop - done.start
+            self._costs.learn(lease.batch, done.busy / count)
+            self.jobs += count
+            self.failed += len(done.failures)
+            self._finish(lease, done.start, stop, done.busy, done.records, done.failures)
+            lease.start = stop
+        if done.canceled:
+            self.give_back(lease.number, done.stop - 1, done.stop)
+            lease.start = done.stop
+        if done.ended:
+            self.give_back(lease.number, lease.start, lease.stop)
+            child.leases.remove(lease)
+            child.is_used_up = child.is_used_up or lease.is_cell
+
+    # How children die
+
+    def settle_death(self, child: ChildProcess, death: str) -> None:
+        """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
+        self.hear(child, is_dead=True)
+        self._output.pass_on(child)
+        for position, lease in enumerate(list(child.leases)):
+            index = child.position(lease)
+            interruption = child.interruption_of(lease, index)
+            if position > 0 or not child.has_begun(lease):
+                self.give_back(lease.number, lease.start, lease.stop)
+            elif interruption is not None and interruption.reason == TIMEOUT:
+                self.give_back(lease.number, index + 1, lease.stop)
+                self._timed_out(lease, index)
+            elif interruption is not None or child.process.is_killed:
+                self.give_back(lease.number, lease.start, lease.stop)
+            else:
+                log.warning("job %s:%d: %s", lease.batch, index, death)
+                self.give_back(lease.number, index, lease.stop, death)
+                self.give_back(lease.number, lease.start, index)
+        child.leases.clear()
+
+    def _timed_out(self, lease: Lease, index: int) -> None:
+        """Record the failure of a job whose process had to be killed."""
+        self.give_back(lease.number, lease.start, index)  # quick jobs whose outcomes were not recorded yet run again
+        seconds = lease.timeout or 0.0
+        text = f"it ran longer than its job_timeout of {seconds:g} seconds, and its process was killed"
+        failure = Failure("JobTimeout", text, f"JobTimeout: {text}\n")
+        record = pack_failure(
+            self._seal, lease.batch, index, failure, started=time.time() - seconds, duration=seconds,
+            worker=self._who.name, attempt=lease.attempts.get(index, 0) + 1,
+        )  # fmt: skip
+        summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
+        note = FailureNote(index, failure.digest, json.dumps(summary))
+        self.jobs += 1
+        self.failed += 1
+        self._finish(lease, index, index + 1, seconds, [(str(index), record)], [note])
+
+    # What Redis is told
+
+    def _finish(
+        self, lease: Lease, start: int, stop: int, busy: float, records: Sequence[tuple[str, Blob]],
+        failures: Sequence[FailureNote], bulk_from: int | None = BULK,
+    ) -> None:  # fmt: skip
+        def on_answer(answer: Any) -> None:
+            if isinstance(answer, errors.ServerFull):
+                # It begins with deleting, so that it passes; a server that refuses it all the same is asked again.
+                log.warning("%s", answer)
+                self._finish(lease, start, stop, busy, records, failures, bulk_from=None)
+            elif isinstance(answer, errors.NbqueueError):
+                log.error("jobs %s:%d to %d could not be recorded: %s", lease.batch, start, stop, answer)
+            elif answer == "lost":
+                log.warning("jobs %s:%d to %d were taken over by another worker", lease.batch, start, stop)
+
+        request = running.finish(
+            self._who.id, lease.number, lease.batch, (start, stop), busy, records, failures, bulk_from=bulk_from
+        )
+        self._requests.send(request, on_answer)
+
+    def give_back(self, number: int, start: int, stop: int, death: str = "") -> None:
+        """Jobs of a lease shall run elsewhere, or later; nothing if there are none. `death`: see `release`."""
+
+        def on_answer(answer: Any) -> None:
+            if isinstance(answer, errors.NbqueueError):
+                log.error("%s", answer)
+
+        if start < stop:
+            self._requests.send(running.release(self._who.id, number, (start, stop), death), on_answer)
+            self.given_back += 1
+
+    def give_back_all(self, parts: Iterable[tuple[int, int, int]]) -> None:
+        """Number, start and stop of each."""
+        for number, start, stop in parts:
+            self.give_back(number, start, stop)

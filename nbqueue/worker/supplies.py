@@ -1,0 +1,91 @@
+"""What a claimed run needs besides its lease: calls that lie elsewhere, functions, the description of its batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.payload.records import functions_of
+from nbqueue.store.description import Description
+from nbqueue.store.pipeline import Pipeline
+from nbqueue.store.requests.running import Claimed
+from nbqueue.store.store import Store
+
+log = logging.getLogger("nbqueue.worker")
+
+_MOST = 1000
+"""Functions and descriptions that are kept."""
+
+Records = list[bytes | None]
+
+
+class Supplies:
+    """Fetches what claimed runs need, and keeps what they have in common.
+
+    Parameters
+    ----------
+    store : Store
+    requests : Pipeline
+    """
+
+    def __init__(self, store: Store, requests: Pipeline) -> None:
+        self._store = store
+        self._requests = requests
+        self._functions: dict[bytes, bytes] = {}
+        self._descriptions: dict[bytes, Description] = {}
+
+    def description(self, claimed: Claimed) -> Description:
+        description = self._descriptions.get(claimed.description)
+        if description is None:
+            _make_room(self._descriptions)
+            description = self._descriptions[claimed.description] = Description.from_json(claimed.description)
+        return description
+
+    def fetch(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, bytes]], None]) -> None:
+        """Call `then`, at once if nothing is missing, with all calls and the functions that they need.
+
+        A function that is not in Redis any more is empty.
+        """
+        if claimed.bulk:
+            self._fetch_calls(claimed, then)
+            return
+        needed = {digest for _, record in claimed.calls if len(record) > 4 for digest in functions_of(record)}
+        known = {digest: self._functions[digest] for digest in needed if digest in self._functions}
+        missing = [digest for digest in needed if digest not in known]
+        if not missing:
+            then(claimed, known)
+            return
+
+        def on_functions(records: Records) -> None:
+            found = {digest: record for digest, record in zip(missing, records, strict=True) if record is not None}
+            _make_room(self._functions)
+            self._functions.update(found)
+            then(claimed, {**dict.fromkeys(missing, b""), **known, **found})
+
+        self._ask("MGET", [self._store.key(f"code:{digest.hex()}") for digest in missing], len(missing), on_functions)
+
+    def _fetch_calls(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, bytes]], None]) -> None:
+        def on_calls(records: Records) -> None:
+            found = zip((name for name, _ in claimed.bulk), records, strict=True)
+            calls = claimed.calls + [(name, record) for name, record in found if record is not None]
+            self.fetch(replace(claimed, calls=calls, bulk=[]), then)
+
+        fields = [field for _, field in claimed.bulk]
+        self._ask("HMGET", [self._store.key(f"batch:{claimed.batch}:calls:bulk"), *fields], len(fields), on_calls)
+
+    def _ask(self, command: str, arguments: list[Any], count: int, then: Callable[[Records], None]) -> None:
+        def on_records(records: Any) -> None:
+            if isinstance(records, errors.NbqueueError):
+                log.error("%s", records)
+                records = [None] * count
+            then(records)
+
+        self._requests.run(command, *arguments, callback=on_records)
+
+
+def _make_room(cache: dict[Any, Any]) -> None:
+    while len(cache) > _MOST:
+        cache.pop(next(iter(cache)))

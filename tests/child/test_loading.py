@@ -1,0 +1,112 @@
+"""What a job calls is loaded as a part of it: within its time limit, and whatever that raises is its outcome."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+
+import pytest
+from conftest import wait_until
+
+from nbqueue import errors
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Makes a module that runs other code where it is imported by a job."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def make(name, code):
+        lines = "".join(f"    {line}\n" for line in code.splitlines())
+        text = f"import os, sys, time\nif os.getpid() != {os.getpid()}:\n{lines}"
+        (tmp_path / f"{name}.py").write_text(
+            f"{text}def work(x): return os.getpid()\nclass Value: work = staticmethod(work)\n"
+        )
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+    return make
+
+
+def call(q, module, what, **options):
+    if what == "function":
+        return q.enqueue(module.work, 1, **options)
+    return q.enqueue(lambda value: 1, module.Value(), **options)
+
+
+WHAT = pytest.mark.parametrize("what", ["function", "argument"])
+
+
+@WHAT
+@pytest.mark.parametrize("way", ["sleeps", "ignores exceptions"])
+def test_a_time_limit_is_kept_while_a_module_is_imported_that(q, worker, module, what, way):
+    code = (
+        "time.sleep(60)" if way == "sleeps" else "while True:\n    try: time.sleep(60)\n    except BaseException: pass"
+    )
+    hangs = module(f"hangs_{way.split()[0]}_{what}", code)
+    job = call(q, hangs, what, job_timeout=0.5)
+    with pytest.raises(errors.JobTimeout, match=r"0\.5 seconds"):
+        job.result(timeout=20)
+    assert job.duration < 1.5
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+
+
+@WHAT
+def test_a_job_is_canceled_while_a_module_is_imported(q, worker, module, tmp_path, what):
+    began = tmp_path / "began"
+    hangs = module(f"hangs_canceled_{what}", f"open({str(began)!r}, 'w').close()\ntime.sleep(60)")
+    job = call(q, hangs, what)
+    wait_until(began.exists)
+    asked = time.monotonic()
+    assert job.cancel()
+    job.wait(20)
+    assert job.is_canceled
+    assert time.monotonic() - asked < 2
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+
+
+def test_each_job_of_a_block_has_its_own_time_limit_while_a_module_hangs(q, workers, module):
+    hangs = module("hangs_block", "time.sleep(60)")
+    workers.start(children=1)
+    batch = q.map(hangs.work, range(3), job_timeout=0.2)
+    batch.wait(20)
+    assert batch.counts["failed"] == 3
+    assert all(batch[index].duration < 1.2 for index in range(3))
+
+
+def test_the_time_that_loading_took_is_not_that_of_the_job(q, worker, module):
+    slow = module("slow_to_load", "time.sleep(0.6)")
+    job = q.enqueue(slow.work, 1, job_timeout=1.0)
+    job.result(timeout=20)
+    assert job.duration < 0.5
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "KeyboardInterrupt", "GeneratorExit", "ValueError('broken')"])
+@WHAT
+def test_what_a_module_raises_that_is_imported_is_the_outcome_of_its_job_and_the_child_lives(
+    q, workers, module, what, error
+):
+    broken = module(f"raises_{error.split('(')[0]}_{what}".lower(), f"raise {error}")
+    workers.start(children=1)
+    child = q.enqueue(os.getpid).result(timeout=20)
+    job = call(q, broken, what)
+    job.wait(20)
+    assert job.is_failed
+    (group,) = job.batch.failures()
+    assert group.type == error.split("(")[0]
+    assert q.enqueue(os.getpid).result(timeout=20) == child
+
+
+def test_a_function_that_cannot_be_loaded_fails_all_jobs_of_a_batch(q, worker, module):
+    broken = module("raises_for_all", "sys.exit('no')")
+    batch = q.map(broken.work, range(300))
+    batch.wait(20)
+    assert batch.counts["failed"] == 300
+
+
+def test_a_fork_that_a_module_makes_while_it_is_imported_ends_there(q, workers, module, tmp_path):
+    forks = module("forks", "pid = os.fork()\nif pid: os.waitpid(pid, 0)")
+    process = workers.start(children=1)
+    assert q.enqueue(forks.work, 1).result(timeout=20) > 0
+    assert "Traceback" not in process.log.read_text()
