@@ -10,8 +10,7 @@ from nbqueue import errors
 from nbqueue.cells.messages import Keeper
 from nbqueue.cells.value import CellValue
 from nbqueue.child import context
-from nbqueue.payload.pickling import size_of_variable
-from nbqueue.payload.variables import pack_variables, unpack_variables
+from nbqueue.payload.variables import pack_variables, size_of_variable, unpack_variables
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""

@@ -45,7 +45,7 @@ class Codes:
         if code.digest not in self._records:
             while len(self._records) > 500:
                 self._records.pop(next(iter(self._records)))
-            self._records[code.digest] = code.sealed(self._seal)
+            self._records[code.digest] = code.record
         return code
 
     def to_send(self, digest: bytes) -> bytes:

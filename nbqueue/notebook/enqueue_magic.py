@@ -25,7 +25,8 @@ from nbqueue.client.queues import Queue
 from nbqueue.notebook import front_end, kernel
 from nbqueue.notebook.between import Between, job_in_words, state_of
 from nbqueue.notebook.kernel import NOTEBOOK
-from nbqueue.payload.pickling import can_pickle, size_of_variable
+from nbqueue.payload.pickling import can_pickle
+from nbqueue.payload.variables import size_of_variable
 from nbqueue.store.description import CellDescription
 from nbqueue.store.requests import looking
 

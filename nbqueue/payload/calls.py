@@ -1,4 +1,8 @@
-"""Records of calls."""
+"""Records of calls: what functions are called with.
+
+Neighbouring calls share a record, in the layout that suits their arguments: `pack_items` and `pack_tuples` for values
+that nobody can change, `pack_entries` for all others, each pickled for itself by `pack_arguments`.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,9 @@ from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, can_pickle, dumps, loads
+from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle
 from nbqueue.payload.records import (
     ATOMS,
-    LARGE_RECORD,
     SEPARATE,
     TUPLES,
     Blob,
@@ -24,6 +27,7 @@ from nbqueue.payload.records import (
 from nbqueue.payload.seal import Seal
 
 _KWARGS = 0x80
+"""The bit beside a function's number that tells of keyword arguments."""
 
 Call = tuple[bytes, tuple[Any, ...], dict[str, Any]]
 """A call: the digest of its function, positional and keyword arguments."""
@@ -58,7 +62,7 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     """
     try:
         flags, both = (_KWARGS, (args, kwargs)) if kwargs else (0, args)
-        entry = [bytes([function | flags]), *dumps(both)]
+        entry = [bytes([function | flags]), *SERIALIZER.dumps(both)]
     except Exception as error:
         for name, value in [*enumerate(args), *kwargs.items()]:
             what = f"argument {name}" if isinstance(name, int) else f"argument {name!r}"
@@ -83,9 +87,7 @@ def pack_entries(
     buffers: Buffers | None = None,
 ) -> Blob:
     """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
-    body = table_of(entries)
-    place = b"calls", batch, first, SEPARATE, len(entries), digests, body
-    return seal.close(*place) if buffers is None or size_of(body) < LARGE_RECORD else seal.close_large(buffers, *place)
+    return seal.close_in(buffers, b"calls", batch, first, SEPARATE, len(entries), digests, table_of(entries))
 
 
 class Calls:
@@ -103,33 +105,33 @@ class Calls:
     """
 
     def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
-        self.first = first
+        opened = seal.open(b"calls", batch, first, record)
+        self.first, self.count = first, opened.count
+        self._layout, self._digests, self._body = opened.layout, opened.digests, opened.body
         self._once = once
-        self._record = record_ = seal.open(b"calls", batch, first, record)
-        self.count = record_.count
         self._list: list[Any] | None = None
-        if record_.layout in (ATOMS, TUPLES):
-            self._list = pickle.loads(record_.body)
+        if opened.layout in (ATOMS, TUPLES):
+            self._list = pickle.loads(opened.body)
 
     def atoms(self) -> list[Any] | None:
         """The single arguments of all calls, where the record is of that layout: the fast way."""
-        return self._list if self._record.layout == ATOMS else None
+        return self._list if self._layout == ATOMS else None
 
     def digest(self) -> bytes:
-        return self._record.digests[0]
+        return self._digests[0]
 
     def is_elsewhere(self, index: int) -> bool:
         """Whether the call is large and stored by itself."""
         if self._list is not None:
             return False
-        return not entry_at(self._record.body, self.count, index - self.first)
+        return not entry_at(self._body, self.count, index - self.first)
 
     def __getitem__(self, index: int) -> Call:
         offset = index - self.first
         if self._list is not None:
             value = self._list[offset]
-            return self._record.digests[0], value if self._record.layout == TUPLES else (value,), {}
-        entry = entry_at(self._record.body, self.count, offset)
-        function, loaded = entry[0], loads(entry[1:], once=self._once)
+            return self._digests[0], value if self._layout == TUPLES else (value,), {}
+        entry = entry_at(self._body, self.count, offset)
+        function, loaded = entry[0], SERIALIZER.loads(entry[1:], once=self._once)
         args, kwargs = loaded if function & _KWARGS else (loaded, {})
-        return self._record.digests[function & ~_KWARGS], args, kwargs
+        return self._digests[function & ~_KWARGS], args, kwargs

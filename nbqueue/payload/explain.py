@@ -1,24 +1,21 @@
-"""Which part of an object cannot be pickled, in words that help."""
+"""Which part of an object cannot be pickled, in words that help.
+
+The search goes inwards from the object: of its parts, the first that cannot be pickled, of that one's parts again, and
+so on. It is bounded, and the same object gives the same words.
+"""
 
 from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.pickling import can_pickle, names_read
 
-
-def cannot_pickle(what: str, obj: Any, error: Exception) -> errors.CannotPickle:
-    path, culprit = _culprit(obj)
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    where = f"{what}: {path} cannot be sent to a worker" if path else f"{what} cannot be sent to a worker"
-    hint = _HINTS.get(type(culprit).__name__, "Make it inside the function, or pass what it is made from")
-    return errors.CannotPickle(f"{where}: it holds a {_type_name(culprit)} ({reason}). {hint}")
-
+_MOST_PARTS = 500
+"""Parts that are looked at."""
 
 _HINTS = {
     "generator": "Pass a list of its values",
@@ -31,10 +28,38 @@ _HINTS = {
     "Connection": "Connect inside the function",
     "socket": "Connect inside the function",
     "module": "Import it inside the function",
+}
+
+_OWN_HINTS = {
     "Queue": "Inside the function, `from nbqueue import q` is the queue",
     "Batch": "Pass its results, or its id and, inside the function, `from nbqueue import q` and `q.batch(id)`",
     "Job": "Pass its result, or its id and, inside the function, `from nbqueue import q` and `q.fetch_job(id)`",
 }
+"""For objects of this package's own types."""
+
+_OTHERWISE = "Make it inside the function, or pass what it is made from"
+
+_Part = tuple[str, Any]
+"""A part of an object: how it is called, and the part."""
+
+
+def cannot_pickle(what: str, obj: Any, error: Exception) -> errors.CannotPickle:
+    """The error that tells which part of an object cannot be sent, and what to do.
+
+    Parameters
+    ----------
+    what : str
+        How the object is called.
+    error : Exception
+        What pickling it raised.
+    """
+    path, culprit = _culprit_of(obj)
+    message = str(error).strip()
+    reason = message.splitlines()[0] if message else type(error).__name__
+    subject = f"{what}: {path}" if path else what
+    return errors.CannotPickle(
+        f"{subject} cannot be sent to a worker: it holds a {_type_name(culprit)} ({reason}). {_hint_for(culprit)}"
+    )
 
 
 def _type_name(obj: Any) -> str:
@@ -44,36 +69,40 @@ def _type_name(obj: Any) -> str:
     )
 
 
-@dataclass
-class _Search:
-    """Bounds the search for what cannot be pickled."""
-
-    left: int = 500
-    seen: set[int] = field(default_factory=set)
+def _hint_for(obj: Any) -> str:
+    hints = _OWN_HINTS if _is_ours(obj) else _HINTS
+    return hints.get(type(obj).__name__, _OTHERWISE)
 
 
-def _culprit(obj: Any) -> tuple[str, Any]:
+def _is_ours(obj: Any) -> bool:
+    return type(obj).__module__.startswith(f"{errors.__package__}.")
+
+
+def _culprit_of(obj: Any) -> tuple[str, Any]:
     """The path to the innermost part that cannot be pickled, in words, and that part."""
-    search, path = _Search(), list[str]()
-    while search.left > 0:
-        for name, part in _parts(obj):
-            if id(part) in search.seen:
-                continue
-            search.seen.add(id(part))
-            search.left -= 1
-            if not can_pickle(part):
-                path.append(name)
-                obj = part
-                break
-            if search.left <= 0:
-                break
-        else:
-            break
+    seen = {id(obj): obj}  # holds the parts, so that none of their ids is used again
+    path: list[str] = []
+    while part := _first_culprit(_parts_of(obj), seen):
+        name, obj = part
+        path.append(name)
     return " of ".join(reversed(path)), obj
 
 
-def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
-    if type(obj).__module__.startswith("nbqueue."):
+def _first_culprit(parts: Iterable[_Part], seen: dict[int, Any]) -> _Part | None:
+    """The first of the parts that cannot be pickled; None if there is none, or too much was looked at."""
+    for name, part in parts:
+        if id(part) in seen:
+            continue
+        if len(seen) > _MOST_PARTS:
+            break
+        seen[id(part)] = part
+        if not can_pickle(part):
+            return name, part
+    return None
+
+
+def _parts_of(obj: Any) -> Iterator[_Part]:
+    if _is_ours(obj):
         return  # a queue and its jobs: their locks and sockets tell a user nothing
     if isinstance(obj, functools.partial):
         yield "the function", obj.func
@@ -83,21 +112,33 @@ def _parts(obj: Any) -> Iterator[tuple[str, Any]]:
         yield "its object", obj.__self__
         yield "its function", obj.__func__
     elif isinstance(obj, types.FunctionType):
-        for name, cell in zip(obj.__code__.co_freevars, obj.__closure__ or (), strict=False):
-            try:
-                yield f"the variable {name!r}", cell.cell_contents
-            except ValueError:  # an empty cell
-                continue
-        for name in names_read(obj.__code__):
-            if name in obj.__globals__:
-                yield f"the global {name!r}", obj.__globals__[name]
-        yield from ((f"default {value!r:.40}", value) for value in obj.__defaults__ or ())
-        yield from ((f"attribute {name!r}", value) for name, value in vars(obj).items())
+        yield from _parts_of_function(obj)
     elif isinstance(obj, dict):
         yield from ((f"item {key!r:.40}", value) for key, value in list(obj.items()))
-    elif isinstance(obj, list | tuple | set | frozenset):
+    elif isinstance(obj, list | tuple):
         yield from ((f"item {i}", value) for i, value in enumerate(list(obj)))
+    elif isinstance(obj, set | frozenset):  # whose order differs from process to process
+        yield from (("an item", value) for value in sorted(obj, key=_type_name))
     elif isinstance(obj, type):
         yield from ((f"attribute {name!r}", value) for name, value in vars(obj).items() if not name.startswith("__"))
     elif getattr(type(obj), "__reduce_ex__", None) is object.__reduce_ex__ and hasattr(obj, "__dict__"):
         yield from ((f"attribute {name!r}", value) for name, value in vars(obj).items())
+
+
+def _parts_of_function(function: types.FunctionType) -> Iterator[_Part]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield f"the variable {name!r}", cell.cell_contents
+        except ValueError:  # an empty cell
+            continue
+    for name in names_read(function.__code__):
+        if name in function.__globals__:
+            yield f"the global {name!r}", function.__globals__[name]
+    yield from ((f"the default of {name!r}", value) for name, value in _defaults_of(function))
+    yield from ((f"attribute {name!r}", value) for name, value in vars(function).items())
+
+
+def _defaults_of(function: types.FunctionType) -> Iterator[_Part]:
+    code, defaults = function.__code__, function.__defaults__ or ()
+    yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=False)
+    yield from (function.__kwdefaults__ or {}).items()

@@ -1,37 +1,43 @@
-"""Functions as code that travels, and when one has to be pickled again."""
+"""Functions as code that travels, and when one has to be pickled again.
+
+A function is pickled with all it refers to, so that a job computes what its call would have computed here, at the
+moment of submission. Whether any of that has changed since is told in one of two ways. If nothing of it can be
+changed in place, it is the same as long as its parts are the same objects (`parts_of`). Else it is pickled again, and
+the pickle is compared with the last one (`known` of `pack_code`).
+"""
 
 from __future__ import annotations
 
 import functools
-import io
-import linecache
-import pickle
 import sys
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
-from nbqueue.payload.pickling import IMMUTABLE, Pickler, is_importable, loads, names_read, travels_by_value
-from nbqueue.payload.records import SEPARATE, check_size, split_frames, with_sizes
+from nbqueue.payload.pickling import IMMUTABLE, is_importable, names_read, travels_by_value
+from nbqueue.payload.records import DIGEST_SIZE, HEADER, SEPARATE, SIGNATURE_SIZE, check_size, size_of
 from nbqueue.payload.seal import Seal
-from nbqueue.payload.sources import learn_sources
+from nbqueue.payload.sources import pack_again, pack_with_sources, unpack_with_sources
+
+_BODY = HEADER.size + SIGNATURE_SIZE
+"""Where the body of a record starts that names no functions."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Code:
-    """A function, pickled."""
+    """A function, packed."""
 
-    digest: bytes
-    """16 bytes over the pickle and the key: equal functions are stored once, and nobody else's in their place."""
-    body: bytes
+    record: bytes
+    """Signed; any batch of the namespace can use it."""
     name: str
-    is_async: bool = False
 
-    def sealed(self, seal: Seal) -> bytes:
-        """The signed record, which any batch of the namespace can use."""
-        return seal.close(b"code", "", 0, SEPARATE, 1, [self.digest], [self.body])
+    @property
+    def digest(self) -> bytes:
+        """What it is stored under: equal functions once, and nobody else's in their place, who has another key."""
+        return self.record[HEADER.size : HEADER.size + DIGEST_SIZE]
 
 
 def name_of(function: Any) -> str:
@@ -42,26 +48,49 @@ def name_of(function: Any) -> str:
     return str(name).replace("<locals>.", "")
 
 
-def pack_code(seal: Seal, function: Any) -> Code:
+def pack_code(seal: Seal, function: Any, known: Code | None = None) -> Code:
     """Pickle a function, with the source of what it takes from notebooks and scripts.
+
+    Parameters
+    ----------
+    known : Code, optional
+        What is given back if the function is still pickled as it was in it, which is much quicker to tell than to sign
+        it anew.
 
     Raises
     ------
     CannotPickle
         Names the global, closure variable or attribute that cannot be pickled.
+    TooLarge
+        Above 512 MB.
     """
-    file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
-    pickler = Pickler(file, buffers.append)
+    name = name_of(function)
     try:
-        pickler.dump(function)
+        body = pack_with_sources(function) if known is None else pack_again(function, known.record, _BODY)
     except Exception as error:
-        raise cannot_pickle(f"{name_of(function)}()", function, error) from error
-    pickled = b"".join(with_sizes([file.getvalue(), *(buffer.raw() for buffer in buffers)]))
-    sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
-    digest = seal.digest(pickled)
-    body = b"".join(with_sizes([pickle.dumps(sources, 5), pickled]))
-    check_size(f"the function {name_of(function)}()", len(body))
-    return Code(digest, body, name_of(function))
+        raise cannot_pickle(f"{name}()", function, error) from error
+    if body is None:
+        assert known is not None
+        return known
+    check_size(f"the function {name}()", size_of(body))
+    return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name)
+
+
+def unpack_code(seal: Seal, digest: bytes, record: bytes) -> Any:
+    """The function of a signed record; its sources become known to tracebacks.
+
+    Raises
+    ------
+    SignatureError, CorruptPayload
+        See `Seal.open`; or it is the record of another function.
+    """
+    opened = seal.open(b"code", "", 0, record)
+    if opened.signature[:DIGEST_SIZE] != digest:
+        raise errors.SignatureError("the stored function is not the one that the call names")
+    return unpack_with_sources(opened.body)
+
+
+# What a function is made from
 
 
 def parts_of(function: Any) -> tuple[Any, ...] | None:
@@ -70,57 +99,58 @@ def parts_of(function: Any) -> tuple[Any, ...] | None:
     As long as these are the same objects, the function need not be pickled again.
     """
     parts: list[Any] = []
-    return tuple(parts) if callable(function) and _gather(function, parts, set()) else None
+    return tuple(parts) if callable(function) and _add(function, parts, set()) else None
 
 
-def _gather(value: Any, parts: list[Any], seen: set[int]) -> bool:
-    """Add a value to the parts, with what it refers to; False if any of it can be changed in place."""
+def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
+    """Add a value to the parts, and what it refers to; False if any of it can be changed in place."""
     parts.append(value)
     kind = type(value)
     if kind in IMMUTABLE:
         return True
+    if kind is types.FunctionType:
+        return _add_function(value, parts, seen)
+    if kind is tuple:
+        return _add_all(value, parts, seen)
     if kind is types.ModuleType:
         name = value.__name__
         return sys.modules.get(name) is value and not travels_by_value(name)
-    if kind is tuple:
-        return all(_gather(item, parts, seen) for item in value)
-    if kind in (types.GenericAlias, types.UnionType):  # annotations such as list[int] and int | None
-        origin = getattr(value, "__origin__", None)
-        return all(_gather(part, parts, seen) for part in (origin, *value.__args__))
     if kind is types.BuiltinFunctionType or isinstance(value, type):
         return is_importable(value) and not travels_by_value(value.__module__)
-    if kind is not types.FunctionType:
+    if kind is types.GenericAlias or kind is types.UnionType:  # annotations such as list[int] and int | None
+        return _add_all((getattr(value, "__origin__", None), *value.__args__), parts, seen)
+    return False
+
+
+def _add_all(values: Iterable[Any], parts: list[Any], seen: set[int]) -> bool:
+    return all(_add(value, parts, seen) for value in values)
+
+
+def _add_function(function: types.FunctionType, parts: list[Any], seen: set[int]) -> bool:
+    """Add what is sent of a function: its code, its names, and the values that they stand for. Of one that workers
+    find by its name, nothing is."""
+    if id(function) in seen:
+        return True
+    if function.__module__ != "__main__" and is_importable(function):
+        return not travels_by_value(function.__module__)
+    seen.add(id(function))
+    if function.__dict__:
         return False
-    if id(value) in seen or (value.__module__ != "__main__" and is_importable(value)):
-        return not travels_by_value(value.__module__)
-    seen.add(id(value))
-    if value.__dict__:
-        return False
-    code, known = value.__code__, value.__globals__
     try:
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        annotations = value.__annotations__
+        cells = [cell.cell_contents for cell in function.__closure__ or ()]
+        annotations = function.__annotations__
     except Exception:  # noqa: BLE001 - an empty cell; since Python 3.14 annotations are user code
         return False
-    defaults, names = value.__defaults__ or (), tuple(name for name in _names(code) if name in known)
-    parts += (code, value.__name__, value.__qualname__, value.__module__, *names, len(defaults), len(cells))
-    rest = [value.__doc__, *defaults, *cells, *(known[name] for name in names)]
-    for more in (value.__kwdefaults__, annotations):
-        if more:
-            rest += (*more.keys(), *more.values())
-    return all(_gather(part, parts, seen) for part in rest)
+    code, scope = function.__code__, function.__globals__
+    names = [name for name in _names(code) if name in scope]
+    values = [*(scope[name] for name in names), *cells, *(function.__defaults__ or ()), function.__doc__]
+    parts += (code, function.__name__, function.__qualname__, function.__module__, *names, len(cells), len(values))
+    for named in (function.__kwdefaults__, annotations):
+        parts += (len(named), *named) if named else (0,)
+        values += named.values() if named else ()
+    return _add_all(values, parts, seen)
 
 
 @functools.lru_cache(1000)
 def _names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(sorted(set(names_read(code))))
-
-
-def unpack_code(seal: Seal, digest: bytes, record: bytes) -> Any:
-    """The function of a signed record; its sources become known to tracebacks."""
-    opened = seal.open(b"code", "", 0, record)
-    if opened.digests != [digest]:
-        raise errors.SignatureError("the stored function is not the one that the call names")
-    sources, pickled = split_frames(opened.body)
-    learn_sources(sources)
-    return loads(pickled)

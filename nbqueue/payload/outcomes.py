@@ -1,23 +1,25 @@
-"""Records of outcomes: what calls returned, or how they failed."""
+"""Records of outcomes: what calls returned, or how one failed.
+
+Neighbouring calls that returned share a record; the failure of a call has one of its own. `pack_value` pickles what a
+call returned before the next call may change it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import pickle
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, Pickler, dumps, loads
+from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, pickle_whole
 from nbqueue.payload.records import (
     ATOMS,
     FAILURE,
-    LARGE_RECORD,
     SEPARATE,
     Blob,
     Pieces,
@@ -30,14 +32,7 @@ from nbqueue.payload.seal import Seal
 
 FINISHED, FAILED = 1, 2
 
-_OUTCOME = struct.Struct("<BBdB")
-
-
-def _many(objects: Sequence[Any], widths: Iterable[Any]) -> tuple[int, Pieces]:
-    """Layout and body for objects of which none may see another."""
-    if set(widths) <= IMMUTABLE:
-        return ATOMS, [pickle.dumps(objects, 5)]
-    return SEPARATE, table_of([[obj.entry] if type(obj) is PackedValue else dumps(obj) for obj in objects])
+_META = struct.Struct("<BBdB")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +68,7 @@ def pack_exception(error: BaseException) -> bytes:
     Exception
         It cannot be pickled, or not be rebuilt: constructors with several arguments often cannot.
     """
-    file = io.BytesIO()
-    Pickler(file).dump(error)
-    pickled = file.getvalue()
+    pickled = pickle_whole(error)
     rebuilt = pickle.loads(pickled)
     if type(rebuilt).__qualname__ != type(error).__qualname__:
         raise errors.CannotPickle(f"a {type(error).__qualname__} becomes a {type(rebuilt).__qualname__}")
@@ -99,7 +92,7 @@ def pack_value(value: Any) -> PackedValue:
         Above 512 MB.
     """
     try:
-        packed = dumps(value)
+        packed = SERIALIZER.dumps(value)
     except Exception as error:
         raise cannot_pickle("the result", value, error) from error
     check_size("the result", size_of(packed))
@@ -129,13 +122,21 @@ def pack_outcomes(
         Above 512 MB.
     """
     try:
-        layout, packed = _many(values, map(type, values))
+        layout, packed = _body_of(values)
     except Exception as error:
         raise cannot_pickle("the result", values[0], error) from error
     check_size("the result", size_of(packed))
-    body = [_outcome_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
-    place = b"outcomes", batch, first, layout, len(values), (), body
-    return seal.close(*place) if buffers is None or size_of(body) < LARGE_RECORD else seal.close_large(buffers, *place)
+    body = [_pack_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
+    return seal.close_in(buffers, b"outcomes", batch, first, layout, len(values), (), body)
+
+
+def _body_of(values: Sequence[Any]) -> tuple[int, Pieces]:
+    """Layout and body for values of which none may see another."""
+    if set(map(type, values)) <= IMMUTABLE:
+        return ATOMS, [pickle.dumps(values, 5)]
+    return SEPARATE, table_of(
+        [[value.entry] if type(value) is PackedValue else SERIALIZER.dumps(value) for value in values]
+    )
 
 
 def pack_failure(
@@ -143,15 +144,15 @@ def pack_failure(
 ) -> bytes:
     """How one call failed, as a record."""
     packed = pickle.dumps((failure.type, failure.message, failure.traceback, failure.pickled), 5)
-    body: Pieces = [_outcome_meta(FAILED, attempt, started, worker, [duration], ()), packed]
+    body: Pieces = [_pack_meta(FAILED, attempt, started, worker, [duration], ()), packed]
     return seal.close(b"outcomes", batch, index, FAILURE, 1, (), body)
 
 
-def _outcome_meta(
+def _pack_meta(
     status: int, attempt: int, started: float, worker: str, durations: Sequence[float], holes: Sequence[int]
 ) -> bytes:
     name = worker.encode()[:255]
-    head = _OUTCOME.pack(status, min(attempt, 255), started, len(name))
+    head = _META.pack(status, min(attempt, 255), started, len(name))
     return b"".join((head, name, struct.pack(f"<{len(durations)}fH{len(holes)}H", *durations, len(holes), *holes)))
 
 
@@ -175,10 +176,10 @@ class Outcomes:
         self.first, self.count = first, opened.count
         self._layout = opened.layout
         body = opened.body
-        status, self.attempt, self.started, length = _OUTCOME.unpack_from(body)
-        position = _OUTCOME.size + length
+        status, self.attempt, self.started, length = _META.unpack_from(body)
+        position = _META.size + length
         self.is_failed = status == FAILED
-        self.worker = bytes(body[_OUTCOME.size : position]).decode()
+        self.worker = bytes(body[_META.size : position]).decode()
         self._durations = body[position : position + 4 * self.count]
         position += 4 * self.count
         (number,) = struct.unpack_from("<H", body, position)
@@ -212,7 +213,7 @@ class Outcomes:
         """What the call returned, unpickled anew at each call unless nobody can change it."""
         if self._layout == ATOMS:
             return self._load()[index - self.first]
-        return loads(entry_at(self._body, self.count, index - self.first), once=self._once)
+        return SERIALIZER.loads(entry_at(self._body, self.count, index - self.first), once=self._once)
 
     def failure(self) -> Failure:
         """How the call failed."""

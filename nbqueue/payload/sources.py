@@ -1,12 +1,43 @@
-"""The sources that travel with code of notebooks and scripts, so that tracebacks show them."""
+"""The sources of notebooks and scripts, which travel with code of theirs so that tracebacks show it."""
 
 from __future__ import annotations
 
 import linecache
 import pickle
+from collections.abc import Iterable
+from typing import Any
+
+from nbqueue.payload.pickling import pickle_again, pickle_frames, unpickle_frames
+from nbqueue.payload.records import Pieces, split_frames, with_sizes
 
 
-def learn_sources(sources: memoryview) -> None:
-    for name, text in pickle.loads(sources).items():
+def pack_with_sources(obj: Any) -> Pieces:
+    """An object, pickled, behind the sources of the code in it."""
+    files: set[str] = set()
+    return _with_sources(pickle_frames(obj, files=files), files)
+
+
+def pack_again(obj: Any, known: bytes, position: int) -> Pieces | None:
+    """The same; None if the object is still pickled as it was in what is known, where it was packed at a position."""
+    files: set[str] = set()
+    _, *before = split_frames(memoryview(known)[position:])
+    frames = pickle_again(obj, known, [len(frame) for frame in before], files=files)
+    return None if frames is None else _with_sources(frames, files)
+
+
+def unpack_with_sources(data: memoryview) -> Any:
+    """The object; tracebacks know its sources from now on."""
+    sources, *frames = split_frames(data)
+    _learn(pickle.loads(sources))
+    return unpickle_frames(frames)
+
+
+def _with_sources(frames: Pieces, files: Iterable[str]) -> Pieces:
+    sources = {name: "".join(linecache.getlines(name)) for name in sorted(files)}
+    return with_sizes([pickle.dumps(sources, 5), *frames])
+
+
+def _learn(sources: dict[str, str]) -> None:
+    for name, text in sources.items():
         if text and not linecache.getlines(name):
             linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)

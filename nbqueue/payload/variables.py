@@ -1,18 +1,15 @@
-"""Variables of a notebook, several in one pickle."""
+"""Variables of a notebook by their names, several in one pickle: what a cell reads, and what comes back of it."""
 
 from __future__ import annotations
 
-import io
-import linecache
-import pickle
 import types
 from collections.abc import Sequence
 from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
-from nbqueue.payload.pickling import Pickler, can_pickle, loads
-from nbqueue.payload.records import check_size, size_of, split_frames, with_sizes
-from nbqueue.payload.sources import learn_sources
+from nbqueue.payload.pickling import can_pickle, pickle_frames
+from nbqueue.payload.records import check_size, size_of
+from nbqueue.payload.sources import pack_with_sources, unpack_with_sources
 
 
 def pack_variables(
@@ -34,22 +31,20 @@ def pack_variables(
     ------
     CannotPickle
         Names the variable, and what of it cannot be pickled.
+    TooLarge
+        Above 512 MB.
     """
-    file, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
-    pickler = Pickler(file, buffers.append)
-    marker = types.FunctionType(_nothing.__code__, {"__name__": "__main__"} if scope is None else scope, "scope")
-    marker.__module__ = "__main__"
+    carrier = types.FunctionType(_nothing.__code__, {"__name__": "__main__"} if scope is None else scope, "scope")
+    carrier.__module__ = "__main__"
     try:
-        pickler.dump((marker, variables, list(modules)))
+        packed = pack_with_sources((carrier, variables, list(modules)))
     except Exception as error:
         for name, value in variables.items():
             if not can_pickle(value):
                 raise cannot_pickle(f"variable {name!r}", value, error) from error
         raise cannot_pickle("the variables", variables, error) from error
-    pickled = with_sizes([file.getvalue(), *(buffer.raw() for buffer in buffers)])
-    sources = {name: "".join(linecache.getlines(name)) for name in sorted(pickler.files)}
-    check_size("the variables", size_of(pickled))
-    return b"".join(with_sizes([pickle.dumps(sources, 5), b"".join(pickled)]))
+    check_size("the variables", size_of(packed))
+    return b"".join(packed)
 
 
 def _nothing() -> None:
@@ -58,7 +53,10 @@ def _nothing() -> None:
 
 def unpack_variables(data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
     """The variables, and the namespace that functions among them have as their globals."""
-    sources, pickled = split_frames(memoryview(data))
-    learn_sources(sources)
-    marker, variables, _ = loads(pickled)
-    return variables, marker.__globals__
+    carrier, variables, _ = unpack_with_sources(memoryview(data))
+    return variables, carrier.__globals__
+
+
+def size_of_variable(value: Any) -> int:
+    """Bytes of its pickle."""
+    return size_of(pickle_frames(value))

@@ -1,0 +1,104 @@
+"""Records of calls."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from nbqueue import errors
+from nbqueue.payload import records
+from nbqueue.payload.calls import Calls, of_function, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.memory import Buffers
+from nbqueue.payload.records import functions_of
+from nbqueue.payload.seal import Seal
+
+SEAL = Seal(b"k" * 32, "space")
+DIGEST = b"d" * 16
+
+
+def test_calls_come_back_as_they_were_packed():
+    digest = b"d" * 16
+    record = pack_items(SEAL, "batch", 8, digest, [1, "a", None])
+    calls = Calls(SEAL, "batch", 8, record)
+    assert [calls[i] for i in (8, 9, 10)] == [(digest, (1,), {}), (digest, ("a",), {}), (digest, (None,), {})]
+    entries = [pack_arguments(0, (1, [2]), {}), pack_arguments(1, (), {"k": {3}}), []]
+    record = pack_entries(SEAL, "batch", 0, [digest, b"e" * 16], entries)
+    calls = Calls(SEAL, "batch", 0, record)
+    assert calls[0] == (digest, (1, [2]), {})
+    assert calls[1] == (b"e" * 16, (), {"k": {3}})
+    assert calls.is_elsewhere(2)
+    assert not calls.is_elsewhere(1)
+    assert functions_of(record) == [digest, b"e" * 16]
+
+
+def test_a_pair_of_a_tuple_and_a_dict_is_not_taken_for_arguments_and_keywords():
+    entry = pack_arguments(0, ((1,), {"a": 2}), {})
+    calls = Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [b"d" * 16], [entry]))
+    assert calls[0][1:] == (((1,), {"a": 2}), {})
+
+
+def test_a_large_call_with_keyword_arguments_can_stand_alone():
+    entry = of_function(pack_arguments(1, (2,), {"k": 3}), 0)
+    calls = Calls(SEAL, "b", 5, pack_entries(SEAL, "b", 5, [b"e" * 16], [entry]))
+    assert calls[5] == (b"e" * 16, (2,), {"k": 3})
+
+
+def test_values_that_nobody_can_change_share_one_pickle_and_all_others_do_not():
+    assert pack_items(SEAL, "b", 0, DIGEST, [1, [2]]) is None
+    assert pack_items(SEAL, "b", 0, DIGEST, [1, (2,)]) is None
+    assert pack_items(SEAL, "b", 0, DIGEST, [1, type("Int", (int,), {})(2)]) is None
+    assert pack_tuples(SEAL, "b", 0, DIGEST, [(1, 2), (3, [4])]) is None
+
+
+def test_only_single_arguments_are_given_at_once():
+    items = [1, "a", b"b", None, 2.5, True, 1j]
+    calls = Calls(SEAL, "b", 0, pack_items(SEAL, "b", 0, DIGEST, items))
+    assert calls.atoms() == items
+    assert (calls.digest(), calls.count) == (DIGEST, 7)
+    assert not calls.is_elsewhere(6)
+    calls = Calls(SEAL, "b", 4, pack_tuples(SEAL, "b", 4, DIGEST, [(1, "a"), ()]))
+    assert calls.atoms() is None
+    assert [calls[4], calls[5]] == [(DIGEST, (1, "a"), {}), (DIGEST, (), {})]
+    assert Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, (1,), {})])).atoms() is None
+
+
+def test_a_call_that_is_read_twice_gives_objects_of_its_own_each_time():
+    calls = Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, ([1],), {})]))
+    first, again = calls[0][1][0], calls[0][1][0]
+    assert first == again == [1]
+    assert first is not again
+
+
+def test_a_large_array_of_a_record_that_is_read_once_stays_where_it_is_if_its_address_suits_it():
+    import numpy as np
+
+    entry = pack_arguments(0, (np.arange(100_000),), {})
+    record = pack_entries(SEAL, "b", 0, [DIGEST], [entry], Buffers())
+    shared = 0
+    for shift in range(16):
+        memory = bytearray(shift) + record
+        for once in (True, False):
+            (array,) = Calls(SEAL, "b", 0, memoryview(memory)[shift:], once=once)[0][1]
+            assert (array == np.arange(100_000)).all()
+            assert array.flags.aligned and array.flags.writeable
+            is_shared = np.shares_memory(array, np.frombuffer(memory, np.uint8))
+            assert once or not is_shared
+            shared += is_shared
+    assert shared == 1
+
+
+def test_arguments_that_cannot_be_pickled_are_named():
+    for args, kwargs, name in (((1, threading.Lock()), {}, "argument 1"), ((), {"key": threading.Lock()}, "'key'")):
+        with pytest.raises(errors.CannotPickle, match=f"{name} cannot be sent to a worker: it holds a .*lock"):
+            pack_arguments(0, args, kwargs)
+
+
+def test_arguments_above_the_limit_of_redis_are_refused(monkeypatch):
+    monkeypatch.setattr(records, "LIMIT", 1000)
+    for pack in (
+        lambda: pack_arguments(0, (b"x" * 1000,), {}),
+        lambda: pack_items(SEAL, "b", 0, DIGEST, [b"x" * 1000]),
+    ):
+        with pytest.raises(errors.TooLarge, match="the arguments of a call"):
+            pack()
