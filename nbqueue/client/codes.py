@@ -1,13 +1,17 @@
-"""The functions of one client, pickled."""
+"""The functions of one client, packed, and which of them are kept."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import threading
+import weakref
+from collections.abc import Hashable, Iterable
+from typing import Any, Generic, TypeVar
 
 from nbqueue import errors
 from nbqueue.backend import Backend
-from nbqueue.payload.functions import Code, pack_code, parts_of
+from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
+
+K = TypeVar("K", bound=Hashable)
 
 _LARGE = 64 * 1024
 """Bytes of a function that is sent only if Redis says that it does not have it."""
@@ -17,41 +21,52 @@ _MOST_ACCEPTED = 10_000
 
 
 class Codes:
-    """The functions of one client, pickled; which of them Redis has been given."""
+    """Packs functions, and only those anew that have changed since they were packed last."""
 
     def __init__(self, backend: Backend) -> None:
         self._seal = backend.seal
-        self._records: dict[bytes, bytes] = {}
-        self._packed: dict[int, tuple[tuple[Any, ...], Code]] = {}
         self._accepted: set[bytes] = set()
+        self._by_digest = weakref.WeakValueDictionary[bytes, Code]()
+        self._fixed = _Kept[int]()
+        """Functions of which nothing can be changed in place, by their ids, with their parts."""
+        self._last = _Kept[str]()
+        """What was packed last under a name: the same function as a rule, or the same with another number in it."""
 
     def pack(self, function: Any) -> Code:
-        """Pickle a function; anew where what it refers to may have changed."""
+        """The code of a function, with all that it refers to as it is now.
+
+        Raises
+        ------
+        UsageError
+            It is not callable.
+        CannotPickle, TooLarge
+            See `pack_code`.
+        """
         if not callable(function):
             raise errors.UsageError(
                 f"{function!r:.80} is not callable: give the function itself and its arguments, "
                 "as in q.enqueue(func, 1, 2), not the result of calling it"
             )
         parts = parts_of(function)
+        if parts is not None and (fixed := self._fixed.get(id(function))) is not None:
+            before, code = fixed
+            if len(before) == len(parts) and all(a is b for a, b in zip(before, parts, strict=True)):
+                return code
+        name = name_of(function)
+        last = self._last.get(name)
+        known = None if last is None else last[1]
+        code = pack_code(self._seal, function, known)
+        if code is not known:
+            code = self._by_digest.setdefault(code.digest, code)
+            self._last.put(name, (), code)
         if parts is not None:
-            known = self._packed.get(id(function))
-            if known and len(known[0]) == len(parts) and all(a is b for a, b in zip(known[0], parts, strict=True)):
-                return known[1]
-        code = pack_code(self._seal, function)
-        if parts is not None:
-            while len(self._packed) > 200:
-                self._packed.pop(next(iter(self._packed)))
-            self._packed[id(function)] = (parts, code)
-        if code.digest not in self._records:
-            while len(self._records) > 500:
-                self._records.pop(next(iter(self._records)))
-            self._records[code.digest] = code.record
+            self._fixed.put(id(function), parts, code)
         return code
 
     def to_send(self, digest: bytes) -> bytes:
         """The record of a function, where Redis is not known to have it; empty if it is, or to ask before so much is
         sent."""
-        record = self._records[digest]
+        record = self._by_digest[digest].record
         return b"" if digest in self._accepted or len(record) > _LARGE else record
 
     def accepted(self, digests: Iterable[bytes]) -> None:
@@ -61,5 +76,36 @@ class Codes:
         self._accepted.update(digests)
 
     def record(self, digest: bytes) -> bytes:
-        """The signed record of a function that was packed."""
-        return self._records[digest]
+        """The record of a code that somebody holds."""
+        return self._by_digest[digest].record
+
+
+class _Kept(Generic[K]):
+    """The codes that were put here last, as many as there is memory for; the very last one in any case.
+
+    Parts are values that nobody can change, which are about as large as the code that is made from them.
+    """
+
+    _MOST = 250
+    _MOST_BYTES = 32 * 2**20
+
+    def __init__(self) -> None:
+        self._codes: dict[K, tuple[tuple[Any, ...], Code]] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def get(self, key: K) -> tuple[tuple[Any, ...], Code] | None:
+        return self._codes.get(key)
+
+    def put(self, key: K, parts: tuple[Any, ...], code: Code) -> None:
+        size = len(code.record)
+        with self._lock:
+            self._drop(key)
+            while self._codes and (len(self._codes) >= self._MOST or self._bytes + size > self._MOST_BYTES):
+                self._drop(next(iter(self._codes)))
+            self._codes[key] = parts, code
+            self._bytes += size
+
+    def _drop(self, key: K) -> None:
+        if key in self._codes:
+            self._bytes -= len(self._codes.pop(key)[1].record)

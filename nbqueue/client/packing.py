@@ -10,6 +10,7 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.client.codes import Codes
 from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.functions import Code
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import Blob, Pieces, size_of
@@ -147,9 +148,10 @@ def weight_of(value: Any, depth: int = 2) -> int:
 class ItemPacker(Packer):
     """Calls of one function with one argument each."""
 
-    def __init__(self, seal: Seal, codes: Codes, digest: bytes) -> None:
+    def __init__(self, seal: Seal, codes: Codes, code: Code) -> None:
         super().__init__(seal, codes)
-        self._digest = digest
+        self._code = code
+        self._digest = code.digest
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         return self._digest, (item,), {}
@@ -175,14 +177,14 @@ class CallPacker(Packer):
 
     def __init__(self, seal: Seal, codes: Codes) -> None:
         super().__init__(seal, codes)
-        self._digests: dict[int, tuple[Any, bytes]] = {}
+        self._digests: dict[int, tuple[Any, Code]] = {}
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         call = as_call(item)
         known = self._digests.get(id(call.function))
         if known is None or known[0] is not call.function:
-            known = self._digests[id(call.function)] = (call.function, self._codes.pack(call.function).digest)
-        return known[1], tuple(call.args), call.kwargs or {}
+            known = self._digests[id(call.function)] = (call.function, self._codes.pack(call.function))
+        return known[1].digest, tuple(call.args), call.kwargs or {}
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         return None

@@ -67,10 +67,10 @@ class Submitter:
         for items in iterables:
             _check_iterable(items)
         session = self._session
-        digest = session.codes.pack(func).digest
+        code = session.codes.pack(func)
         if len(iterables) == 1:
-            return self._run(iterables[0], ItemPacker(session.seal, session.codes, digest), name_of(func))
-        packer = TuplePacker(session.seal, session.codes, digest)
+            return self._run(iterables[0], ItemPacker(session.seal, session.codes, code), name_of(func))
+        packer = TuplePacker(session.seal, session.codes, code)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
         return self._run(zip(*iterables, strict=False), packer, name_of(func), expected)
@@ -79,7 +79,7 @@ class Submitter:
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
         _check_iterable(iterable)
         session = self._session
-        packer = TuplePacker(session.seal, session.codes, session.codes.pack(func).digest)
+        packer = TuplePacker(session.seal, session.codes, session.codes.pack(func))
         return self._run(iterable, packer, name_of(func))
 
     def enqueue_many(self, calls: Iterable[Any], /) -> Batch:

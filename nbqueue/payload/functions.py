@@ -116,7 +116,8 @@ def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
         name = value.__name__
         return sys.modules.get(name) is value and not travels_by_value(name)
     if kind is types.BuiltinFunctionType or isinstance(value, type):
-        return is_importable(value) and not travels_by_value(value.__module__)
+        is_found = is_importable(value) or value is types.NoneType  # which is not in `builtins`
+        return is_found and not travels_by_value(value.__module__)
     if kind is types.GenericAlias or kind is types.UnionType:  # annotations such as list[int] and int | None
         return _add_all((getattr(value, "__origin__", None), *value.__args__), parts, seen)
     return False

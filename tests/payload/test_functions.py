@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import linecache
 import math
 import sys
@@ -32,7 +33,7 @@ def rebuilt(function):
 def defined(source, **scope):
     """The function `f` of a cell, and its globals."""
     scope = {"__name__": "__main__", **scope}
-    exec(source, scope)
+    exec(compile(source, "<cell>", "exec", dont_inherit=True), scope)
     return scope["f"], scope
 
 
@@ -161,8 +162,11 @@ def test_what_may_be_kept_of_a_function_and_what_must_be_pickled_again(monkeypat
 
 
 @pytest.mark.parametrize(
-    "value", [1, 2.5, "text", b"bytes", True, 1j, None, (), (1, ("a", None)), math, math.sqrt, len, dict, ValueError,
-              json_dumps := importlib.import_module("json").dumps, reads_a_global],
+    "value",
+    [
+        1, 2.5, "text", b"bytes", True, 1j, None, (), (1, ("a", None)), math, math.sqrt, len, dict, ValueError,
+        type(None), int | None, list[int], json.dumps, reads_a_global,
+    ],
 )  # fmt: skip
 def test_values_of_which_nothing_can_be_changed_in_place_are_parts(value):
     function, scope = defined("def f(x):\n    return VALUE", VALUE=value)
@@ -218,7 +222,7 @@ def test_with_any_other_value_a_function_is_pickled_again(value):
 )
 def test_a_change_of_any_part_is_seen(change):
     source = """
-def f(a: int, b=1, *, c=3) -> "float | None":
+def f(a: int, b=1, *, c=3) -> float | None:
     "words"
     try:
         return later
@@ -281,7 +285,7 @@ def fact(n: int) -> list[int]:
     return [1] if n < 2 else [root(n)] + fact(n - 1)
 """
     namespace = {"__name__": "__main__"}
-    exec(source, namespace)
+    exec(compile(source, "<cell>", "exec", dont_inherit=True), namespace)
     function = namespace["fact"]
 
     def is_same(before):
