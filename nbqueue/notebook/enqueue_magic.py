@@ -28,7 +28,6 @@ from nbqueue.notebook.arriving import PROMISES, Promise
 from nbqueue.notebook.kernel import installed
 from nbqueue.payload.pickling import can_pickle, size_of_variable
 from nbqueue.store.description import CellDescription
-from nbqueue.store.requests import looking
 
 _MENTIONED = 1_000_000
 """Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
@@ -164,7 +163,7 @@ class EnqueueMagics(Magics):
         return str((parent or {}).get("header", {}).get("msg_id", ""))
 
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
-        for state in queue.store.call(looking.batches(_RECENT, queue.name)):
+        for state in queue.store.batches(_RECENT, queue.name):
             former = state.description.cell
             if state.done or former is None or former.key != key:
                 continue

@@ -15,7 +15,7 @@ from nbqueue.client.batch import eta_of, rate_of
 from nbqueue.client.problem import unserved
 from nbqueue.store.reaper import vanished
 from nbqueue.store.requests import looking
-from nbqueue.store.requests.looking import BatchState, WorkerState
+from nbqueue.store.requests.looking import BatchState, QueueState, WorkerState
 from nbqueue.store.store import Store
 
 if TYPE_CHECKING:
@@ -119,42 +119,41 @@ def look(store: Store) -> Overview:
     ------
     ServerUnreachable
     """
-    seconds, microseconds = store.run("TIME")
-    now = int(seconds) + int(microseconds) / 1e6
-    states = store.call(looking.batches(10**6))
+    now = store.now()
     workers = store.call(looking.workers())
     here = machine.identity()
     dead = {worker.id for worker in workers if vanished(worker, here)}
     alive = [worker for worker in workers if worker.id not in dead]
-    names = sorted({state.queue for state in states} | {queue for worker in alive for queue in worker.queues})
-    paused = {name for name in names if store.run("EXISTS", store.key(f"queue:{name}:paused"))}
+    queues = {state.name: state for state in store.queues()}
+    for name in sorted({name for worker in alive for name in worker.queues} - set(queues)):
+        queues[name] = store.queue(name)
     return Overview(
         url=store.url,
         namespace=store.namespace,
         at=now,
-        queues=[_queue(name, states, alive, name in paused) for name in names],
+        queues=[_queue(state, alive) for _, state in sorted(queues.items())],
         workers=[see_worker(worker, is_dead=worker.id in dead) for worker in workers],
-        batches=[see(state, now) for state in states[:RECENT]],
+        batches=[see(state, now) for state in store.batches(RECENT)],
     )
 
 
-def _queue(name: str, states: list[BatchState], workers: list[WorkerState], is_paused: bool) -> QueueSeen:
-    mine = [state for state in states if state.queue == name]
-    serving = [worker for worker in workers if name in worker.queues]
-    problem = "it is paused" if is_paused else ""
-    for environment in sorted({state.environment for state in mine if state.queued > 0}):
-        if not problem and not any(worker.environment == environment for worker in serving):
-            problem = str(unserved(name, environment, workers))
+def _queue(state: QueueState, workers: list[WorkerState]) -> QueueSeen:
+    serving = [worker for worker in workers if state.name in worker.queues]
+    problem = "it is paused" if state.is_paused else ""
+    for environment, counts in sorted(state.environments.items()):
+        if counts.queued and not problem and not any(worker.environment == environment for worker in serving):
+            problem = str(unserved(state.name, environment, workers))
+    counts = state.counts
     return QueueSeen(
-        name=name,
-        waiting=sum(state.queued for state in mine),
-        running=sum(state.started for state in mine),
-        finished=sum(state.finished for state in mine),
-        failed=sum(state.failed for state in mine),
-        canceled=sum(state.canceled for state in mine),
-        batches=len(mine),
+        name=state.name,
+        waiting=counts.queued,
+        running=counts.started,
+        finished=counts.finished,
+        failed=counts.failed,
+        canceled=counts.canceled,
+        batches=counts.batches,
         workers=len(serving),
-        is_paused=is_paused,
+        is_paused=state.is_paused,
         problem=problem,
     )
 
