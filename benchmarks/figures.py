@@ -44,6 +44,7 @@ class Measure(StrEnum):
     PANELS_FIRST = "three lines in a fresh kernel, nothing running: to the first finished job in the panel (s)"
     PANELS_CPU = "ten live panels: share of a core (%)"
     PANELS_BYTES = "ten live panels: bytes per panel and update"
+    COUNT = "q.count, with tens of thousands of batches that have ended, median (ms)"
     MEMORY = "added to the client by a million (MB)"
 
 
@@ -72,11 +73,12 @@ class Sizes:
     arrays: int = 100
     naps: int = 400
     starts: int = 5
+    ended: int = 50_000
     rq_jobs: int = 300
 
 
 FULL = Sizes()
-QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 60)
+QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 60)
 
 
 @dataclass(frozen=True)

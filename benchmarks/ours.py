@@ -20,6 +20,10 @@ from benchmarks import figures
 from benchmarks.figures import LIMIT, NAP, Figure, Measure, Sizes, System, check
 from benchmarks.panels import measure_panels
 from nbqueue import Queue
+from nbqueue.store.description import Description
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import steering, submitting
+from nbqueue.store.requests.submitting import Opening
 
 OURS = System.NBQUEUE
 
@@ -213,6 +217,27 @@ def measure_naps(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     yield Figure.median(OURS, Measure.NAPS, took, sizes.naps)
 
 
+def measure_count(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Count what waits, among batches of one job that were canceled."""
+    queue.pause()
+    waiting = queue.map(plus_one, range(100))
+    for i in range(sizes.ended):
+        opening = Opening(f"ended{i}", new_token(), queue.name, queue.environment, 1, Description().to_json())
+        queue.store.call(submitting.submit(opening, 0, 1, {}, [("b0", b"call")], is_last=True))
+        queue.store.call(steering.cancel(opening.batch, "enough"))
+    took = []
+    for _ in range(sizes.trips):
+        start = time.perf_counter()
+        count = queue.count
+        took.append((time.perf_counter() - start) * 1000)
+        check([count], [100])
+    for i in range(sizes.ended):
+        queue.store.call(steering.delete(f"ended{i}"))
+    waiting.delete()
+    queue.resume()
+    yield Figure.median(OURS, Measure.COUNT, took, sizes.ended)
+
+
 PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "map": measure_map,
     "records": measure_records,
@@ -223,6 +248,7 @@ PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "bytes": measure_bytes,
     "arrays": measure_arrays,
     "naps": measure_naps,
+    "count": measure_count,
     "panels": measure_panels,
 }
 

@@ -80,7 +80,7 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"t{os.getpid()}-{time.monotonic_ns()}"
     yield name
     store = Store(embedded.ensure().url, name)
-    for state in store.call(looking.batches(10**6)):
+    for state in store.batches(10**6):
         store.call(steering.delete(state.id))
     for worker in store.call(looking.workers()):
         store.call(running.reap(worker.id, None, ""))

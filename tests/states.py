@@ -18,7 +18,11 @@ def batch_state(label: str | None = "score", **changes: Any) -> BatchState:
         "ended_at": None, "is_submitting": False, "is_paused": False, "is_canceled": False, "is_retried": False,
         "reason": "",
     }  # fmt: skip
-    return BatchState(**{**values, **changes})
+    values |= changes
+    ended = values["finished"] + values["failed"] + values["canceled"]
+    return BatchState(
+        **{"queued": values["total"] - values["started"] - ended, "deferred": 0, "scheduled": 0, **values}
+    )
 
 
 def worker_state(id: str = "w1", running: list[tuple[str, float]] | None = None, **fields: str) -> WorkerState:

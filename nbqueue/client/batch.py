@@ -54,11 +54,13 @@ class Batch(Handle):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Jobs by state: total, queued, started, finished, failed, canceled."""
+        """Jobs by state: total, queued, started, finished, failed, canceled; deferred and scheduled, where some are."""
         state = self.state
+        later = {"deferred": state.deferred, "scheduled": state.scheduled}
         return {
             "total": state.total, "queued": state.queued, "started": state.started,
             "finished": state.finished, "failed": state.failed, "canceled": state.canceled,
+            **{name: n for name, n in later.items() if n},
         }  # fmt: skip
 
     @property

@@ -76,7 +76,7 @@ class Job:
         if self._record is not None:
             return self._record
         state = self._state()
-        if state.state != "ended":
+        if state.state not in ("ended", "missing"):
             return state.state
         record = self._read(state.own, state.block)
         if record is None:

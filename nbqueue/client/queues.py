@@ -20,7 +20,7 @@ from nbqueue.client.submitter import Submitter, enqueue_cell
 from nbqueue.payload.seal import Seal
 from nbqueue.store.connection import Client, Source
 from nbqueue.store.description import CellDescription
-from nbqueue.store.requests import looking, steering
+from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
 from nbqueue.store.store import Store
 
@@ -320,7 +320,7 @@ class Queue:
 
     def batches(self, limit: int = 100) -> list[Batch]:
         """The newest batches of this queue, those of this notebook first."""
-        states = self.store.call(looking.batches(limit, self.name))
+        states = self.store.batches(limit, self.name)
         notebook = settings.notebook()
         if notebook:
             states.sort(key=lambda state: state.description.notebook != notebook)
@@ -332,7 +332,7 @@ class Queue:
         return batches[0] if batches else None
 
     def _waiting(self) -> list[BatchState]:
-        return [state for state in self.store.call(looking.batches(10**6, self.name)) if state.queued > 0]
+        return [state for state in self.store.unfinished(self.name) if state.queued > 0]
 
     @property
     def job_ids(self) -> list[str]:
@@ -352,7 +352,7 @@ class Queue:
     @property
     def count(self) -> int:
         """The number of jobs that wait."""
-        return sum(state.queued for state in self._waiting())
+        return self.store.queue(self.name).counts.queued
 
     def __len__(self) -> int:
         return self.count

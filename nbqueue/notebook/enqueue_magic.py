@@ -28,7 +28,6 @@ from nbqueue.notebook.kernel import NOTEBOOK
 from nbqueue.payload.pickling import can_pickle
 from nbqueue.payload.variables import size_of_variable
 from nbqueue.store.description import CellDescription
-from nbqueue.store.requests import looking
 
 _MENTIONED = 1_000_000
 """Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
@@ -162,7 +161,7 @@ class EnqueueMagics(Magics):
 
     def _refuse_second_run(self, queue: Queue, key: str, is_replaced: bool) -> None:
         execution = front_end.execution()  # one that queues several is not its own former run
-        for state in queue.store.call(looking.batches(_RECENT, queue.name)):
+        for state in queue.store.batches(_RECENT, queue.name):
             former = state.description.cell
             if state.done or former is None or former.key != key or (execution and former.execution == execution):
                 continue

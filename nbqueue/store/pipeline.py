@@ -187,7 +187,7 @@ class Pipeline:
                 sent.commands = self._store.commands(sent.request, whole=True)
                 self._append(sent)
                 return
-            what = sent.request.script if sent.request else bytes(sent.commands[0][0]).decode()
+            what = sent.request.name if sent.request else bytes(sent.commands[0][0]).decode()
             sent.callback(self._store.refused(reply, what))
             return
         sent.callback(sent.request.read(reply) if sent.request else reply)

@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from importlib import resources
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
+from importlib.resources.abc import Traversable
 
 
 class Script:
-    """A Lua file, with what it uses of the prelude in front.
+    """A Lua file, with the files in front that it includes.
 
-    Each call makes the functions of the prelude anew: those that are not used cost time.
+    Each call makes the functions of these anew: those that are not used cost time.
     """
 
     _known: dict[str, Script] = {}  # noqa: RUF012 - scripts do not change while a process runs
@@ -22,23 +19,33 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = resources.files(__package__) / "lua"
         body = (folder / f"{name}.lua").read_text("utf-8")
-        self.text = (_used_of((folder / "prelude.lua").read_text("utf-8"), body) + body).encode()
+        self.text = "".join([*_included(folder / "include", body, set()), _without_comments(body)]).encode()
         self.sha = hashlib.sha1(self.text).hexdigest().encode()
 
     @classmethod
     def named(cls, name: str) -> Script:
+        """The script of a file such as 'running/claim'."""
         if name not in cls._known:
             cls._known[name] = cls(name)
         return cls._known[name]
 
 
-def _used_of(prelude: str, body: str) -> str:
-    """Those definitions of the prelude that a script needs, in their order."""
-    definitions = re.split(r"(?m)^(?=local )", re.sub(r"(?m)^--.*\n", "", prelude))
-    kept: list[str] = []
-    for definition in reversed(definitions):  # what a definition uses stands before it
-        name = re.match(r"local (?:function )?(\w+)", definition)
-        if name and re.search(rf"\b{name[1]}\b", body):
-            kept.insert(0, definition)
-            body += definition
-    return "".join(kept)
+def includes(text: str) -> list[str]:
+    """What the line `-- include: keys, runs` of a file names."""
+    line = re.search(r"(?m)^-- include: (.+)$", text)
+    return line[1].split(", ") if line else []
+
+
+def _included(folder: Traversable, text: str, known: set[str]) -> list[str]:
+    """The text of what a file includes, each once, after what it includes itself."""
+    found: list[str] = []
+    for name in includes(text):
+        if name not in known:
+            known.add(name)
+            body = (folder / f"{name}.lua").read_text("utf-8")
+            found += [*_included(folder, body, known), _without_comments(body)]
+    return found
+
+
+def _without_comments(text: str) -> str:
+    return re.sub(r"(?m)^ *--.*\n", "", text)

@@ -4,9 +4,13 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 
 | key                              | type   | holds                                                                       |
 |----------------------------------|--------|-----------------------------------------------------------------------------|
-| `batches`                        | zset   | batches by the time they were submitted                                     |
+| `batches`, `queue:<name>:batches` | zset  | batches by the time they were submitted: all, and those of a queue          |
+| `queue:<name>:unfinished`        | zset   | those of them that have jobs to do, or get some                             |
+| `expiring`, `expiring:jobs`      | zset,  | batches that have ended, by the time at which they expire; `finished failed |
+|                                  | hash   | canceled queue environment` of each                                         |
 | `batch:<id>`                     | hash   | what never changes (queue, environment, description, calls per block,...), |
-|                                  |        | counters total, started, finished, failed, canceled and busy (us), flags    |
+|                                  |        | busy (us), flags, and counters: total, and the jobs in each state (queued,  |
+|                                  |        | started, deferred, scheduled, finished, failed, canceled)                   |
 | `batch:<id>:calls`               | hash   | `b<block>`: signed calls; `<index>`: a large call. Freed when more than     |
 |                                  |        | 1,000 jobs have all finished                                                |
 | `batch:<id>:queued`              | list   | runs that wait, in order: `10-40`; `s10-40` are suspect                     |
@@ -29,6 +33,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
 |                                  |        | long as an ended batch may be run again with it                             |
+| `queue:<name>:<env>:jobs`        | hash   | the same counters of all its batches together, and how many these are       |
+| `queues`, `queue:<name>:environments` | set | names of queues that have batches, and for which environments              |
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
@@ -64,7 +70,15 @@ from nbqueue.store.connection import Address, Command, Connection, Source, unrea
 from nbqueue.store.keys import POINTER, EndedRun, read_queued
 from nbqueue.store.reply import Reply
 from nbqueue.store.requests import looking
-from nbqueue.store.requests.looking import BatchState, JobState, OutcomeRecords, batch_state, read_entries
+from nbqueue.store.requests.looking import (
+    BatchState,
+    JobState,
+    OutcomeRecords,
+    Page,
+    QueueState,
+    batch_state,
+    read_entries,
+)
 from nbqueue.store.requests.request import Request
 from nbqueue.store.requests.running import Entry
 from nbqueue.store.script import Script
@@ -73,6 +87,9 @@ T = TypeVar("T")
 
 _PATIENCE = 10.0
 """Seconds during which a call tries to reach the server again, after it first failed to, before it gives up."""
+
+_PAGE = 500
+"""Batches that are read with one request: others wait for the server meanwhile."""
 
 
 def answer(replies: Sequence[Any]) -> Any:
@@ -150,7 +167,7 @@ class Store:
         if isinstance(reply, Reply) and reply.code == "NOSCRIPT":
             reply = self._ask(self.commands(request, whole=True))
         if isinstance(reply, Reply):
-            raise self.refused(reply, request.script)
+            raise self.refused(reply, request.name)
         return request.read(reply)
 
     def post(self, request: Request[T]) -> Posted[T]:
@@ -178,6 +195,35 @@ class Store:
     def batch(self, id: str) -> BatchState | None:
         """The state of a batch; None if there is none of this id."""
         return batch_state(id, self.run("HGETALL", self.key(f"batch:{id}")))
+
+    def batches(self, most: int, queue: str = "") -> list[BatchState]:
+        """The newest batches of a queue, or of all, the newest first."""
+        return self._listed(lambda n, after: looking.batches(n, queue, after), most)
+
+    def unfinished(self, queue: str) -> list[BatchState]:
+        """The batches of a queue that have jobs to do, or get some, the newest first."""
+        return self._listed(lambda n, after: looking.unfinished(n, queue, after), None)
+
+    def _listed(self, request: Callable[[int, str], Request[Page]], most: int | None) -> list[BatchState]:
+        found: list[BatchState] = []
+        end = ""
+        while most is None or len(found) < most:
+            page = self.call(request(_PAGE if most is None else min(_PAGE, most - len(found)), end))
+            found += page.batches
+            end = page.end
+            if not end:
+                break
+        return found
+
+    def queue(self, name: str) -> QueueState:
+        """How many jobs a queue has, by environment and state. Takes as long however many batches there are."""
+        (state,) = self.call(looking.queues(name))
+        return state
+
+    def queues(self) -> list[QueueState]:
+        """The same of all queues that have batches, by name."""
+        found = self.call(looking.queues())
+        return sorted(found, key=lambda queue: queue.name)
 
     def outcomes(self, batch: str, start: int, stop: int) -> OutcomeRecords | None:
         """The records of the outcomes of neighbouring jobs, of some 4 MB at most; None if there is no such batch."""

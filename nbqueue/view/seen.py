@@ -16,7 +16,7 @@ from nbqueue.client.batch import eta_of, rate_of
 from nbqueue.client.problem import unserved
 from nbqueue.store.reaper import alive_and_dead
 from nbqueue.store.requests import looking
-from nbqueue.store.requests.looking import BatchState, WorkerState
+from nbqueue.store.requests.looking import BatchState, QueueState, WorkerState
 from nbqueue.store.store import Store
 
 RECENT = 10
@@ -159,40 +159,39 @@ def look(store: Store) -> Overview:
     ------
     ServerUnreachable
     """
-    seconds, microseconds = store.run("TIME")
-    now = int(seconds) + int(microseconds) / 1e6
-    states = store.call(looking.batches(10**6))
+    now = store.now()
     workers = store.call(looking.workers())
     alive, dead = alive_and_dead(workers, machine.identity())
-    names = sorted({state.queue for state in states} | {queue for worker in alive for queue in worker.queues})
-    paused = {name for name in names if store.run("EXISTS", store.key(f"queue:{name}:paused"))}
+    queues = {state.name: state for state in store.queues()}
+    for name in sorted({name for worker in alive for name in worker.queues} - set(queues)):
+        queues[name] = store.queue(name)
     return Overview(
         url=store.url,
         namespace=store.namespace,
         at=now,
-        queues=[see_queue(name, states, alive, is_paused=name in paused) for name in names],
+        queues=[see_queue(state, alive) for _, state in sorted(queues.items())],
         workers=[see_worker(worker, is_dead=worker in dead) for worker in workers],
-        batches=[BatchSeen(state, now) for state in states[:RECENT]],
+        batches=[BatchSeen(state, now) for state in store.batches(RECENT)],
     )
 
 
-def see_queue(name: str, states: Sequence[BatchState], workers: Sequence[WorkerState], *, is_paused: bool) -> QueueSeen:
-    """A queue, from all batches and the workers that are alive."""
-    mine = [state for state in states if state.queue == name]
-    serving = [worker for worker in workers if name in worker.queues]
+def see_queue(state: QueueState, workers: Sequence[WorkerState]) -> QueueSeen:
+    """A queue, from its counts and the workers that are alive."""
+    serving = [worker for worker in workers if state.name in worker.queues]
     served = {worker.environment for worker in serving}
-    lacking = sorted({state.environment for state in mine if state.queued > 0} - served)
-    problem = "it is paused" if is_paused else str(unserved(name, lacking[0], workers)) if lacking else ""
+    lacking = sorted(name for name, counts in state.environments.items() if counts.queued and name not in served)
+    problem = "it is paused" if state.is_paused else str(unserved(state.name, lacking[0], workers)) if lacking else ""
+    counts = state.counts
     return QueueSeen(
-        name=name,
-        waiting=sum(state.queued for state in mine),
-        running=sum(state.started for state in mine),
-        finished=sum(state.finished for state in mine),
-        failed=sum(state.failed for state in mine),
-        canceled=sum(state.canceled for state in mine),
-        batches=len(mine),
+        name=state.name,
+        waiting=counts.queued,
+        running=counts.started,
+        finished=counts.finished,
+        failed=counts.failed,
+        canceled=counts.canceled,
+        batches=counts.batches,
         workers=len(serving),
-        is_paused=is_paused,
+        is_paused=state.is_paused,
         problem=problem,
     )
 

@@ -145,8 +145,8 @@ class Follower:
     def before(self, now: float) -> BatchShown:
         """The batch before its first jobs have been accepted."""
         state = BatchState(
-            self._batch.id, "", self._session.environment, 1, Description(label=self._label), 0, 0, 0, 0, 0, 0.0,
-            now, None, True, False, False, False, "",
+            self._batch.id, "", self._session.environment, 1, Description(label=self._label), 0, 0, 0, 0, 0, 0, 0, 0,
+            0.0, now, None, True, False, False, False, "",
         )  # fmt: skip
         return BatchShown(BatchSeen(state, now), expected=self._expected)
 

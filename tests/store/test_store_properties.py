@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -78,6 +78,11 @@ ENVIRONMENT = "here"
 FUNCTIONS = {hashlib.sha256(name).digest(): b"signed " + name for name in (b"score", b"render")}
 MOST_ENTRIES = 6
 WAITING, LEASED, FINISHED, FAILED, CANCELED = "waiting", "leased", "finished", "failed", "canceled"
+COUNTED = {
+    "queued": WAITING, "started": LEASED, "deferred": "", "scheduled": "",
+    "finished": FINISHED, "failed": FAILED, "canceled": CANCELED,
+}  # fmt: skip
+"""What Redis counts, and what the model calls it."""
 PLACES = st.integers(0, 30)
 DEATHS = st.sampled_from(["", "segmentation fault"])
 
@@ -128,6 +133,10 @@ class BatchModel:
 
     def of(self, state: str) -> list[int]:
         return [index for index, now in enumerate(self.states) if now == state]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: len(self.of(state)) if state else 0 for name, state in COUNTED.items()}
 
     @property
     def has_ended(self) -> bool:
@@ -860,6 +869,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.check_output(batch)
             self.check_lifetime(batch)
         self.check_that_nothing_is_left_of_what_was_deleted()
+        self.check_indexes()
 
     def stored_leases(self, worker: str) -> Iterator[tuple[str, int, str, int, int, str]]:
         for number, held in self.value(f"worker:{worker}:leases", {}).items():
@@ -876,8 +886,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(leased) == batch.of(LEASED)
         assert sorted(index for index, _ in self.jobs(f"{key}:canceled")) == batch.of(CANCELED)
         h = self.value(key, {})
-        counters = [int(h[name]) for name in ("total", "started", "finished", "failed", "canceled")]
-        assert counters == [batch.total, *(len(batch.of(state)) for state in (LEASED, FINISHED, FAILED, CANCELED))]
+        assert {name: int(h[name]) for name in COUNTED} == batch.counts
+        assert int(h["total"]) == sum(batch.counts.values())
         assert ("is_paused" in h, "is_canceled" in h) == (batch.is_paused, batch.is_canceled)
         assert ("is_submitting" in h) == (batch.id in self.value("submitting", {})) == batch.is_submitting
         assert int(h["busy"]) == pytest.approx(batch.busy, abs=50)
@@ -940,7 +950,30 @@ class StoreMachine(RuleBasedStateMachine):
             assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:ready", {})) <= set(self.batches)
             suspects = self.value(f"queue:{queue}:{ENVIRONMENT}:suspects", [])
             assert {entry.split()[0] for entry in suspects} <= set(self.batches)
-        assert set(self.value("batches", {})) == set(self.batches)
+
+    def check_indexes(self) -> None:
+        found = set(self.batches)
+        assert set(self.value("batches", {})) == found
+        ended = {id for id in found if self.batches[id].has_ended}
+        assert set(self.value("expiring", {})) == set(self.value("expiring:jobs", {})) == ended
+        names = {batch.opening.queue for batch in self.batches.values()}
+        assert set(self.value("queues", [])) == names
+        for name in QUEUES:
+            mine = [batch for batch in self.batches.values() if batch.opening.queue == name]
+            ids = {batch.id for batch in mine}
+            assert set(self.value(f"queue:{name}:batches", {})) == ids
+            assert set(self.value(f"queue:{name}:unfinished", {})) == ids - ended
+            assert self.value(f"queue:{name}:environments", []) == ([ENVIRONMENT] if mine else [])
+            stored = {state: int(n) for state, n in self.value(f"queue:{name}:{ENVIRONMENT}:jobs", {}).items()}
+            counts = {state: sum(batch.counts[state] for batch in mine) for state in COUNTED}
+            assert {state: n for state, n in stored.items() if n} == {
+                state: n for state, n in {**counts, "batches": len(mine)}.items() if n
+            }
+            listed = self.store.batches(2, name)
+            newest = sorted(ids, key=lambda id: (float(self.value("batches", {})[id]), id), reverse=True)
+            assert [state.id for state in listed] == newest[:2]
+            assert {state.id for state in self.store.unfinished(name)} == ids - ended
+            assert asdict(self.store.queue(name).counts) == {**counts, "batches": len(mine)}
 
 
 def test_whatever_clients_workers_and_sweepers_do_each_job_is_in_one_place_and_ends_once(home: Any) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from states import batch_state, worker_state
 
+from nbqueue.store.requests.looking import Counts, QueueState
 from nbqueue.view.seen import BatchSeen, Overview, look, running_on, see_queue, see_worker
 
 
@@ -51,14 +53,15 @@ def test_a_worker_that_was_killed_is_seen_as_dead(q, worker):
 
 
 def test_a_queue_has_a_problem_where_somebody_waits_whom_nobody_serves():
-    waiting, served = batch_state(environment="gpu"), batch_state(id="abcdef", total=45)
-    found = see_queue("default", [waiting, served], [worker_state()], is_paused=False)
+    done = Counts(started=2, finished=40, failed=1, canceled=2, batches=1)
+    waiting, served = {"gpu": replace(done, queued=55)}, {"python-3.11": done}
+    found = see_queue(QueueState("default", False, waiting | served), [worker_state()])
     assert (found.waiting, found.running, found.failed, found.batches, found.workers) == (55, 4, 2, 2, 1)
     assert found.problem.startswith("no worker for queue default and environment gpu; there is 1 for ")
     assert "Run: nbqueue worker default" in found.problem
-    assert see_queue("default", [served], [], is_paused=False).problem == "", "nothing of it waits"
-    assert see_queue("default", [waiting], [], is_paused=True).problem == "it is paused"
-    assert see_queue("other", [waiting], [worker_state()], is_paused=False).batches == 0
+    assert see_queue(QueueState("default", False, served), []).problem == "", "nothing of it waits"
+    assert see_queue(QueueState("default", True, waiting), []).problem == "it is paused"
+    assert see_queue(QueueState("other", False, {}), [worker_state()]).batches == 0
 
 
 def test_a_worker_is_seen_as_it_described_itself():

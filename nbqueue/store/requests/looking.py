@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from nbqueue import errors
@@ -18,7 +18,8 @@ class JobState:
     """One job as Redis knows it."""
 
     state: str
-    """'ended', 'canceled', 'started', 'queued' or 'unknown'."""
+    """'ended', 'canceled', 'started' or 'queued'; 'unknown' where the batch has fewer jobs, 'missing' where it has no
+    outcome and is in no other place."""
     own: Blob
     block: Blob
     attempts: int
@@ -31,7 +32,7 @@ def job(batch: str, index: int) -> Request[JobState | None]:
             return None
         return JobState(reply[0].decode(), reply[1], reply[2], int(reply[3]), reply[4].decode())
 
-    return request_to("job", read, batch, index)
+    return request_to("looking/job", read, batch, index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None
         names = (name.decode() for name in reply[2::2])
         return OutcomeRecords(reply[0], reply[1], dict(zip(names, reply[3::2], strict=True)))
 
-    return request_to("outcomes", read, batch, start, stop)
+    return request_to("looking/outcomes", read, batch, start, stop)
 
 
 def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | None]:
@@ -59,12 +60,12 @@ def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | Non
     def read(reply: list[Any]) -> tuple[int, bytes, bytes, str] | None:
         return (reply[0], reply[1], reply[2], reply[3].decode()) if reply else None
 
-    return request_to("calls", read, batch, index)
+    return request_to("looking/calls", read, batch, index)
 
 
 def printed(batch: str, index: int) -> Request[list[Entry]]:
     """What a job has printed in all its attempts, the oldest entry first."""
-    return request_to("printed", read_entries, batch, index)
+    return request_to("looking/printed", read_entries, batch, index)
 
 
 def read_entries(reply: Sequence[Sequence[Any]]) -> list[Entry]:
@@ -87,7 +88,12 @@ class BatchState:
     per_block: int
     description: Description
     total: int
+    queued: int
     started: int
+    deferred: int
+    """Jobs that wait for others."""
+    scheduled: int
+    """Jobs that wait for their time."""
     finished: int
     failed: int
     canceled: int
@@ -102,10 +108,6 @@ class BatchState:
     reason: str
     """Why it was canceled."""
     result_ttl: int = 0
-
-    @property
-    def queued(self) -> int:
-        return self.total - self.started - self.ended
 
     @property
     def ended(self) -> int:
@@ -128,19 +130,88 @@ def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
         raise errors.CorruptPayload(f"batch {id}: its description is not what nbqueue wrote ({error})") from error
     return BatchState(
         id, h[b"queue"].decode(), h[b"environment"].decode(), int(h[b"per_block"]), description,
-        int(h[b"total"]), int(h[b"started"]), int(h[b"finished"]), int(h[b"failed"]), int(h[b"canceled"]),
-        int(h[b"busy"]) / 1e6, float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
+        int(h[b"total"]), int(h[b"queued"]), int(h[b"started"]), int(h[b"deferred"]), int(h[b"scheduled"]),
+        int(h[b"finished"]), int(h[b"failed"]), int(h[b"canceled"]), int(h[b"busy"]) / 1e6,
+        float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
         b"is_submitting" in h, b"is_paused" in h, b"is_canceled" in h, b"is_retried" in h,
         h.get(b"reason", b"").decode(), int(h[b"result_ttl"]),
     )  # fmt: skip
 
 
-def batches(most: int, queue: str = "") -> Request[list[BatchState]]:
-    def read(reply: list[Any]) -> list[BatchState]:
-        states = (batch_state(id.decode(), h) for id, h in zip(reply[::2], reply[1::2], strict=True))
-        return [state for state in states if state]
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the batches of a long list."""
 
-    return request_to("batches", read, most, queue)
+    batches: list[BatchState]
+    end: str
+    """Where the next page begins; '' if this is the last one."""
+
+    @classmethod
+    def read(cls, reply: list[Any]) -> Page:
+        """From the answer of a script: where it ended, then ids and fields in turns."""
+        states = (batch_state(id.decode(), h) for id, h in zip(reply[1::2], reply[2::2], strict=True))
+        return cls([state for state in states if state], reply[0].decode())
+
+
+def batches(most: int, queue: str = "", after: str = "") -> Request[Page]:
+    """The newest batches of a queue, or of all; `after` is the end of the page before."""
+    return request_to("looking/batches", Page.read, most, queue, after)
+
+
+def unfinished(most: int, queue: str, after: str = "") -> Request[Page]:
+    """Those of a queue that have jobs to do, or get some."""
+    return request_to("looking/unfinished", Page.read, most, queue, after)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Jobs by state, and of how many batches they are."""
+
+    queued: int = 0
+    started: int = 0
+    deferred: int = 0
+    scheduled: int = 0
+    finished: int = 0
+    failed: int = 0
+    canceled: int = 0
+    batches: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(ours + theirs for ours, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue as Redis knows it at one moment."""
+
+    name: str
+    is_paused: bool
+    environments: dict[str, Counts]
+    """The jobs of all its batches, by what they need to find where they run."""
+
+    @property
+    def counts(self) -> Counts:
+        """The jobs of all its batches."""
+        return sum(self.environments.values(), Counts())
+
+
+def queues(name: str = "") -> Request[list[QueueState]]:
+    """One queue, or all that have batches."""
+
+    def counts(fields: list[bytes]) -> Counts:
+        return Counts(**{state.decode(): int(n) for state, n in zip(fields[::2], fields[1::2], strict=True)})
+
+    def read(reply: list[Any]) -> list[QueueState]:
+        return [
+            QueueState(
+                name.decode(),
+                bool(is_paused),
+                {environment.decode(): counts(fields) for environment, fields in zip(e[::2], e[1::2], strict=True)},
+            )
+            for name, is_paused, e in zip(reply[::3], reply[1::3], reply[2::3], strict=True)
+        ]
+
+    return request_to("looking/queues", read, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,4 +249,4 @@ def workers() -> Request[list[WorkerState]]:
             found.append(WorkerState(id.decode(), int(fields.get("beat", "0")), leases, fields))
         return found
 
-    return request_to("workers", read)
+    return request_to("looking/workers", read)

@@ -31,9 +31,15 @@ class Request(Generic[T]):
     """A script, its arguments, and how to read its answer."""
 
     script: str
+    """Its file in `lua/`: 'running/claim'."""
     arguments: list[bytes]
     read: Callable[[Any], T]
     bulk: Bulk | None = None
+
+    @property
+    def name(self) -> str:
+        """What is asked for: 'claim'."""
+        return self.script.rpartition("/")[2]
 
 
 def request_to(

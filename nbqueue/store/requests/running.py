@@ -65,7 +65,7 @@ def claim(
         )  # fmt: skip
 
     return request_to(
-        "claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes, *queues
+        "running/claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes, *queues
     )
 
 
@@ -112,12 +112,12 @@ def finish(
     for note in failures:
         arguments += (note.index, note.digest, note.summary)
     keep = Bulk(f"batch:{batch}:outcomes:bulk", bulk) if bulk else None
-    return request_to("finish", as_text, *arguments, bulk=keep)
+    return request_to("running/finish", as_text, *arguments, bulk=keep)
 
 
 def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]:
     """'ok' or 'lost'. `death` tells how a process died of the first job."""
-    return request_to("release", as_text, worker, number, run[0], run[1], death)
+    return request_to("running/release", as_text, worker, number, run[0], run[1], death)
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ def output(
     def read(reply: list[bytes]) -> list[str] | str:
         return [id.decode() for id in reply[1:]] if reply[0] == b"ok" else reply[0].decode()
 
-    return request_to("output", read, *arguments)
+    return request_to("running/output", read, *arguments)
 
 
 MOST_SHOWN = 10_000
@@ -198,14 +198,16 @@ START = Shown(0, "clear_output", b'{"wait": false}')
 def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:
     """'ok', 'done' before, 'lost' (the lease is not this worker's) or 'gone'."""
     return request_to(
-        "show", as_text, worker, number, batch, shown.sequence, shown.drop_before, shown.replaces, MOST_SHOWN,
+        "running/show", as_text, worker, number, batch, shown.sequence, shown.drop_before, shown.replaces, MOST_SHOWN,
         shown.kind, shown.content,
     )  # fmt: skip
 
 
 def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:
     """Whether it is registered; not if it was before (`again`) and is not any more: it was taken for dead."""
-    return request_to("register", bool, worker, int(again), *(part for item in description.items() for part in item))
+    return request_to(
+        "running/register", bool, worker, int(again), *(part for item in description.items() for part in item)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,16 +264,16 @@ def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> 
         orders = (order.decode().partition(" ") for order in reply[1:])
         return [(int(number), _order(text)) for number, _, text in orders]
 
-    return request_to("beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
+    return request_to("running/beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
 
 
 def reap(worker: str, beat: float | None, death: str) -> Request[int]:
-    return request_to("reap", int, worker, "" if beat is None else beat, death)
+    return request_to("running/reap", int, worker, "" if beat is None else beat, death)
 
 
 def order(worker: str, what: str) -> Request[bool]:
-    return request_to("order", bool, worker, what)
+    return request_to("running/order", bool, worker, what)
 
 
 def wake(environment: str, queues: Iterable[str]) -> Request[int]:
-    return request_to("wake", int, environment, *queues)
+    return request_to("running/wake", int, environment, *queues)

@@ -10,40 +10,40 @@ from nbqueue.store.requests.request import Request, as_text, request_to
 
 
 def cancel(batch: str, reason: str, *, only_waiting: bool = False) -> Request[int]:
-    return request_to("cancel", int, batch, int(only_waiting), reason)
+    return request_to("steering/cancel", int, batch, int(only_waiting), reason)
 
 
 def cancel_job(batch: str, index: int) -> Request[str]:
-    return request_to("cancel_job", as_text, batch, index)
+    return request_to("steering/cancel_job", as_text, batch, index)
 
 
 def retry(batch: str, token: str, index: int | None = None) -> Request[tuple[int, bool]]:
     """How many jobs were queued again (-1: no such batch), and whether there are more."""
     return request_to(
-        "retry", lambda reply: (int(reply[0]), bool(reply[1])), batch, token, "" if index is None else index
+        "steering/retry", lambda reply: (int(reply[0]), bool(reply[1])), batch, token, "" if index is None else index
     )
 
 
 def pause(batch: str) -> Request[int]:
-    return request_to("pause", int, batch)
+    return request_to("steering/pause", int, batch)
 
 
 def resume(batch: str) -> Request[int]:
-    return request_to("resume", int, batch)
+    return request_to("steering/resume", int, batch)
 
 
 def pause_queue(queue: str) -> Request[int]:
-    return request_to("pause_queue", int, queue)
+    return request_to("steering/pause_queue", int, queue)
 
 
 def resume_queue(queue: str, environments: Iterable[str]) -> Request[int]:
-    return request_to("resume_queue", int, queue, *environments)
+    return request_to("steering/resume_queue", int, queue, *environments)
 
 
 def delete(batch: str) -> Request[int]:
-    return request_to("delete", int, batch)
+    return request_to("steering/delete", int, batch)
 
 
 def delete_job(batch: str, index: int) -> Request[int]:
     record = IN_WORDS.decode() + json.dumps({"type": "ResultExpired", "message": "it was deleted"})
-    return request_to("delete_job", int, batch, index, record)
+    return request_to("steering/delete_job", int, batch, index, record)

@@ -64,17 +64,17 @@ def submit(
         return Submitted(reply[0].decode(), as_text(reply[1]) if len(reply) > 1 else "")
 
     keep = Bulk(f"batch:{opening.batch}:calls:bulk", bulk) if bulk else None
-    return request_to("submit", read, *arguments, bulk=keep)
+    return request_to("submitting/submit", read, *arguments, bulk=keep)
 
 
 def append(batch: str, token: str, index: int, digest: bytes, record: Blob) -> Request[bool]:
     """Whether the call was accepted; if not, `submit` does it or tells why not."""
-    return request_to("append", bool, batch, token, index, digest.hex(), record)
+    return request_to("submitting/append", bool, batch, token, index, digest.hex(), record)
 
 
 def touch(batch: str) -> Request[bool]:
-    return request_to("touch", bool, batch)
+    return request_to("submitting/touch", bool, batch)
 
 
 def abandon(batch: str, touches: float | None, reason: str) -> Request[int]:
-    return request_to("abandon", int, batch, "" if touches is None else touches, reason)
+    return request_to("submitting/abandon", int, batch, "" if touches is None else touches, reason)

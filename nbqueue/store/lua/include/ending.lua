@@ -1,0 +1,37 @@
+-- The end of a batch, and its return.
+-- include: keys, clock, parts, code, hints
+
+-- Ends a batch whose jobs have all ended: it expires, and large calls that cannot run again are freed.
+local function check_end(id)
+  local key = batch_key(id)
+  local total, finished, failed, canceled, is_submitting, ended_at, result_ttl, functions, name, environment =
+    unpack(redis.call('HMGET', key, 'total', 'finished', 'failed', 'canceled', 'is_submitting', 'ended_at',
+      'result_ttl', 'functions', 'queue', 'environment'))
+  if not total or is_submitting or ended_at then return end
+  if finished + failed + canceled < tonumber(total) then return end
+  local at = now()
+  redis.call('HSET', key, 'ended_at', string.format('%.6f', at))
+  redis.call('DEL', key .. ':cancels', key .. ':deaths')
+  if failed + canceled == 0 and tonumber(finished) > 1000 then
+    redis.call('UNLINK', key .. ':calls', key .. ':calls:bulk')
+  end
+  for _, part in ipairs(parts_at_end(key)) do redis.call('EXPIRE', key .. part, result_ttl) end
+  redis.call('ZREM', prefix .. 'queue:' .. name .. ':unfinished', id)
+  redis.call('ZADD', prefix .. 'expiring', string.format('%.3f', at + result_ttl), id)
+  redis.call('HSET', prefix .. 'expiring:jobs', id,
+    finished .. ' ' .. failed .. ' ' .. canceled .. ' ' .. name .. ' ' .. environment)
+  unlink_code(id, functions or '', tonumber(result_ttl))
+  tell(id, 'ended')
+end
+
+-- A batch that had ended has jobs to do again.
+local function revive(id)
+  local key = batch_key(id)
+  if redis.call('HDEL', key, 'ended_at') == 0 then return end
+  for _, part in ipairs(parts_at_end(key)) do redis.call('PERSIST', key .. part) end
+  local name, submitted_at, functions = unpack(redis.call('HMGET', key, 'queue', 'submitted_at', 'functions'))
+  redis.call('ZADD', prefix .. 'queue:' .. name .. ':unfinished', submitted_at, id)
+  redis.call('ZREM', prefix .. 'expiring', id)
+  redis.call('HDEL', prefix .. 'expiring:jobs', id)
+  link_code(id, functions or '')
+end

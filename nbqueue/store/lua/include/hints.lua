@@ -1,0 +1,5 @@
+-- Hints for those who wait.
+-- include: keys
+local function tell(id, message)
+  redis.call('PUBLISH', batch_key(id), message)
+end

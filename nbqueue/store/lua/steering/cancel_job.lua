@@ -1,0 +1,40 @@
+-- Cancels one job: at once if it waits, by an order to its worker if it runs.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  index
+-- Returns  'canceled' | 'canceling' | 'ended' before | 'gone': no such job
+-- include: keys, runs, holders, orders, fair_share, canceling, ending, hints
+local id, index = ARGV[1], tonumber(ARGV[2])
+local key = batch_key(id)
+local total, name, environment = unpack(redis.call('HMGET', key, 'total', 'queue', 'environment'))
+if not total or index >= tonumber(total) then return 'gone' end
+local runs = redis.call('LRANGE', key .. ':queued', 0, -1)
+for _, run in ipairs(runs) do
+  local start, stop, suspect = read_run(run)
+  if start <= index and index < stop then
+    if start < index then redis.call('LINSERT', key .. ':queued', 'BEFORE', run, write_run(start, index, suspect)) end
+    if index + 1 < stop then
+      redis.call('LINSERT', key .. ':queued', 'AFTER', run, write_run(index + 1, stop, suspect))
+    end
+    redis.call('LREM', key .. ':queued', 1, run)
+    if redis.call('EXISTS', key .. ':queued') == 0 then not_ready(id) end
+    add_canceled(id, index, index + 1, 'queued')
+    tell(id, 'changed')
+    check_end(id)
+    return 'canceled'
+  end
+end
+if redis.call('LREM', queue_key(name, environment) .. ':suspects', 1, id .. ' ' .. index) == 1 then
+  add_canceled(id, index, index + 1, 'queued')
+  tell(id, 'changed')
+  check_end(id)
+  return 'canceled'
+end
+for _, lease in ipairs(leases_of(id)) do
+  if lease.start <= index and index < lease.stop then
+    redis.call('SADD', key .. ':cancels', index)
+    order_cancel(lease.worker, 'cancel_job ' .. id .. ' ' .. index)
+    return 'canceling'
+  end
+end
+return 'ended'

@@ -1,0 +1,29 @@
+-- Forgets the call and the outcome of one job that has ended, and what it printed.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  index
+-- ARGV[3]  a record that says that it was deleted
+-- Returns  1, or -1 if there is no such batch
+-- include: keys, hints
+local key = batch_key(ARGV[1])
+if redis.call('EXISTS', key) == 0 then return -1 end
+local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
+if pointer then redis.call('HDEL', key .. ':outcomes:bulk', pointer) end
+redis.call('HSET', key .. ':outcomes', ARGV[2], ARGV[3])
+local ttl = redis.call('TTL', key)
+if ttl > 0 then redis.call('EXPIRE', key .. ':outcomes', ttl) end
+redis.call('HDEL', key .. ':failed', ARGV[2])
+local per_block, token = unpack(redis.call('HMGET', key, 'per_block', 'token'))
+local fields = { ARGV[2] }
+if tonumber(per_block) == 1 then fields[2] = 'b' .. ARGV[2] end
+for _, field in ipairs(fields) do
+  redis.call('HDEL', key .. ':calls', field)
+  redis.call('HDEL', key .. ':calls:bulk', token .. ':' .. field)
+end
+if redis.call('HEXISTS', key, 'has_output') == 1 then
+  for _, entry in ipairs(redis.call('XRANGE', key .. ':output', '-', '+')) do
+    if string.match(entry[2][2], '^%d+') == ARGV[2] then redis.call('XDEL', key .. ':output', entry[1]) end
+  end
+end
+tell(ARGV[1], 'changed')
+return 1

@@ -1,0 +1,118 @@
+-- Stores calls as jobs of a batch, which the first submission makes.
+-- Sent twice it acts once: it carries its first index.
+-- KEYS[1]  prefix of all keys
+-- ARGV[1]  batch
+-- ARGV[2]  token of the submitting client: tells an id that is taken from a command that is sent again
+-- ARGV[3]  index of the first job
+-- ARGV[4]  number of jobs
+-- ARGV[5]  '1' if this is the last submission of the batch
+-- ARGV[6]  '1' if the jobs go before all others of the queue
+-- ARGV[7]  queue
+-- ARGV[8]  environment
+-- ARGV[9]  calls per block
+-- ARGV[10] weight in the fair share
+-- ARGV[11] seconds that results are kept
+-- ARGV[12] description, JSON
+-- ARGV[13] number of functions
+-- ARGV[14] number of fields of calls
+-- ARGV[15] number of fields that the same transaction has written in bulk
+-- ARGV[16...] digest and record of each function (the record empty where it is known to be stored),
+--          then field and record of each block or large call, then the names of those in bulk
+-- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
+--          {'code', digest}: send its record
+-- include: keys, clock, runs, counters, registry, code, fair_share, ending
+local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
+  functions, fields, bulk = unpack(ARGV, 1, 15)
+first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
+functions, fields, bulk = tonumber(functions), tonumber(fields), tonumber(bulk)
+local key = batch_key(id)
+
+local total, token_before, is_canceled, ended_at, known, reason, is_submitting = unpack(redis.call('HMGET', key,
+  'total', 'token', 'is_canceled', 'ended_at', 'functions', 'reason', 'is_submitting'))
+total = tonumber(total)
+
+local function refuse(answer, detail)
+  for i = 16 + 2 * (functions + fields), #ARGV do
+    redis.call('HDEL', key .. ':calls:bulk', token .. ':' .. ARGV[i])
+  end
+  return { answer, detail }
+end
+
+if total and token_before ~= token then return refuse('taken') end
+if is_canceled then return refuse('canceled', reason or '') end
+if not total and (first > 0 or redis.call('GET', key .. ':deleted') == token) then return refuse('gone') end
+if total and (total > first or (number == 0 and not (is_last and is_submitting))) then
+  if total < first + number then return refuse('gap', total) end
+  local ttl = redis.call('TTL', key)
+  if bulk > 0 and ttl > 0 then redis.call('EXPIRE', key .. ':calls:bulk', ttl) end
+  return { 'ok', total }
+end
+if total and total < first then return refuse('gap', total) end
+
+for i = 0, functions - 1 do
+  local digest, record = ARGV[16 + 2 * i], ARGV[17 + 2 * i]
+  if record == '' and redis.call('EXISTS', prefix .. 'code:' .. digest) == 0 then return refuse('code', digest) end
+end
+
+if not total then
+  local at = string.format('%.6f', now())
+  redis.call('HSET', key, 'token', token, 'queue', name, 'environment', environment, 'per_block', per_block,
+    'weight', weight, 'result_ttl', result_ttl, 'description', description, 'submitted_at', at, 'total', 0, 'busy', 0,
+    'queued', 0, 'started', 0, 'deferred', 0, 'scheduled', 0, 'finished', 0, 'failed', 0, 'canceled', 0)
+  if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
+  register_batch(id, name, environment, at)
+  forget_expired(2)
+elseif ended_at then
+  revive(id)
+end
+
+known = known or ''
+local added = {}
+for i = 0, functions - 1 do
+  local digest, record = ARGV[16 + 2 * i], ARGV[17 + 2 * i]
+  if record ~= '' then redis.call('SETNX', prefix .. 'code:' .. digest, record) end
+  if not string.find(known, digest, 1, true) then
+    known = known .. digest .. ' '
+    added[#added + 1] = digest
+  end
+end
+if #added > 0 then
+  redis.call('HSET', key, 'functions', known)
+  link_code(id, table.concat(added, ' '))
+end
+
+local position = 16 + 2 * functions
+for i = position, position + 2 * fields - 1, 2 do
+  if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
+  redis.call('HSET', key .. ':calls', ARGV[i], ARGV[i + 1])
+end
+if bulk > 0 then redis.call('HSET', key, 'has_bulk', 1) end
+for i = position + 2 * fields, #ARGV do
+  if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
+end
+
+if number > 0 then
+  redis.call('HINCRBY', key, 'total', number)
+  count(key, queue_key(name, environment), 'queued', number)
+  local queued = key .. ':queued'
+  local tail = not at_front and redis.call('LINDEX', queued, -1)
+  local tail_start, tail_stop, tail_suspect
+  if tail then tail_start, tail_stop, tail_suspect = read_run(tail) end
+  if at_front then
+    redis.call('LPUSH', queued, write_run(first, first + number))
+  elseif tail and tail_stop == first and tail_suspect == '' then
+    redis.call('LSET', queued, -1, write_run(tail_start, first + number))
+  else
+    redis.call('RPUSH', queued, write_run(first, first + number))
+  end
+end
+
+if is_last then
+  redis.call('HDEL', key, 'is_submitting')
+  redis.call('ZREM', prefix .. 'submitting', id)
+else
+  redis.call('ZINCRBY', prefix .. 'submitting', 1, id)
+end
+make_ready(id, at_front)
+check_end(id)
+return { 'ok', first + number }
