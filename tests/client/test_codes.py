@@ -17,7 +17,7 @@ from nbqueue.payload.functions import unpack_code
 
 @pytest.fixture
 def codes(q):
-    return Codes(q._backend)
+    return Codes(q.session.backend)
 
 
 def defined(source, **scope):
