@@ -4,5 +4,6 @@ Owns what happens around a job in its process: verifying and unpickling calls, r
 signing what they return, and everything that has to be put back between two of them. Never talks to Redis for the
 engine, and decides nothing about retries, limits or leases: the worker does.
 
-Read `main.py` first.
+Read `main.py` first: a run, job by job. `loading.py` makes functions and arguments of signed records, `report.py` signs
+and sends outcomes, `streams.py` takes what is printed, `place.py` puts the directory and the path back.
 """

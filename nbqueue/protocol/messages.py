@@ -1,6 +1,7 @@
 """What a worker and its children say to each other: small messages over a socket, and memory that they share.
 
-Neither side unpickles what the other says: a message is JSON, followed by blobs that are passed on unseen.
+Neither side unpickles what the other says: a message is JSON, followed by blobs that are passed on unseen. Each class
+has `split`, which takes its fields apart into these two, and `join`, which puts them together again in the same order.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ _LARGE = 64 * 1024
 """Bytes of a blob that is handed on as a part of the message that it came in."""
 
 
+Split = tuple[list[Any], list[Blob]]
+"""What of a message is JSON, and its blobs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hello:
     """Worker to child, first: who it is, and the key to sign with."""
@@ -34,6 +39,14 @@ class Hello:
     worker: str
     namespace: str
     key: bytes
+
+    def split(self) -> Split:
+        return [self.worker, self.namespace], [self.key]
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Hello:
+        worker, namespace = plain
+        return cls(worker, namespace, blobs[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,24 @@ class Do:
     forget: bool = False
     """Forget all functions of before: there are too many."""
 
+    def split(self) -> Split:
+        names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
+        blobs: list[Blob] = [record for _, record in self.calls]
+        blobs += [record for _, record in self.functions]
+        return [
+            self.number, self.batch, self.start, self.stop, self.per_block, self.description, self.job_by_job,
+            list(self.attempts.items()), names, digests, self.forget,
+        ], blobs  # fmt: skip
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Do:
+        number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, forget = plain
+        calls = list(zip(names, blobs[: len(names)], strict=True))
+        functions = list(zip(map(bytes.fromhex, digests), blobs[len(names) :], strict=True))
+        return cls(
+            number, batch, start, stop, per_block, description, job_by_job, dict(attempts), calls, functions, forget
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -73,6 +104,19 @@ class Done:
     canceled: bool = False
     """The last of the jobs was stopped because it was canceled; it has no record."""
 
+    def split(self) -> Split:
+        names = [name for name, _ in self.records]
+        failures = [(note.index, note.digest, note.summary) for note in self.failures]
+        blobs = [record for _, record in self.records]
+        return [self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled], blobs
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Done:
+        number, start, stop, busy, ended, names, failures, canceled = plain
+        records = list(zip(names, blobs, strict=True))
+        notes = [FailureNote(*failure) for failure in failures]
+        return cls(number, start, stop, busy, ended, records, notes, canceled)
+
 
 @dataclass(frozen=True, slots=True)
 class Show:
@@ -81,8 +125,19 @@ class Show:
     number: int
     shown: Shown
 
+    def split(self) -> Split:
+        shown = self.shown
+        return [self.number, shown.sequence, shown.kind, shown.drop_before, shown.replaces], [shown.content]
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Show:
+        number, sequence, kind, drop_before, replaces = plain
+        return cls(number, Shown(sequence, kind, blobs[0], drop_before, replaces))
+
 
 Message = Hello | Do | Done | Show
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show)}
 
 STREAMS = ("stdout", "stderr")
 
@@ -103,31 +158,9 @@ class Printed:
 
 def encode(message: Message) -> list[Blob]:
     """The bytes of a message, in pieces."""
-    if isinstance(message, Do):
-        meta: list[Any] = [
-            "do", message.number, message.batch, message.start, message.stop, message.per_block, message.description,
-            message.job_by_job, list(message.attempts.items()), [name for name, _ in message.calls],
-            [digest.hex() for digest, _ in message.functions], message.forget,
-        ]  # fmt: skip
-        blobs: list[Blob] = [record for _, record in message.calls]
-        blobs += [record for _, record in message.functions]
-    elif isinstance(message, Done):
-        meta = [
-            "done", message.number, message.start, message.stop, message.busy, message.ended,
-            [name for name, _ in message.records],
-            [(note.index, note.digest, note.summary) for note in message.failures], message.canceled,
-        ]  # fmt: skip
-        blobs = [record for _, record in message.records]
-    elif isinstance(message, Show):
-        shown = message.shown
-        meta = ["show", message.number, shown.sequence, shown.kind, shown.drop_before, shown.replaces]
-        blobs = [shown.content]
-    else:
-        meta = ["hello", message.worker, message.namespace]
-        blobs = [message.key]
+    plain, blobs = message.split()
     sizes = [len(blob) for blob in blobs]
-    meta.append(sizes)
-    text = json.dumps(meta, separators=(",", ":")).encode()
+    text = json.dumps([type(message).__name__, plain, sizes], separators=(",", ":")).encode()
     text += b" " * (-(_HEAD.size + len(text)) % 16)
     pads, size = _pads(sizes)
     pieces: list[Blob] = [_HEAD.pack(len(text), size) + text]
@@ -149,33 +182,15 @@ def _pads(sizes: Sequence[int]) -> tuple[list[int], int]:
 
 
 def _decode(text: bytes, body: memoryview) -> Message:
-    meta = json.loads(text)
+    kind, plain, sizes = json.loads(text)
     blobs: list[Any] = []
     position = 0
-    sizes = meta.pop()
     for size, pad in zip(sizes, _pads(sizes)[0], strict=True):
         position += pad
         blob = body[position : position + size]
         blobs.append(bytes(blob) if size < _LARGE else blob)
         position += size
-    kind = meta[0]
-    if kind == "do":
-        names, digests = meta[9], meta[10]
-        calls = list(zip(names, blobs[: len(names)], strict=True))
-        functions = list(zip(map(bytes.fromhex, digests), blobs[len(names) :], strict=True))
-        _, number, batch, start, stop, per_block, description, job_by_job, attempts, _, _, forget = meta
-        return Do(
-            number, batch, start, stop, per_block, description, job_by_job, dict(attempts), calls, functions, forget
-        )
-    if kind == "done":
-        records = list(zip(meta[6], blobs, strict=True))
-        _, number, start, stop, busy, ended, _, failures, canceled = meta
-        notes = [FailureNote(*note) for note in failures]
-        return Done(number, start, stop, busy, ended, records, notes, canceled)
-    if kind == "show":
-        _, number, sequence, kind, drop_before, replaces = meta
-        return Show(number, Shown(sequence, kind, blobs[0], drop_before, replaces))
-    return Hello(meta[1], meta[2], blobs[0])
+    return _KINDS[kind].join(plain, blobs)
 
 
 class Inbox:

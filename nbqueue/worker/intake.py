@@ -109,6 +109,8 @@ class Intake:
 
     def due_in(self, now: float) -> float:
         """Seconds until it wants to look again."""
+        if self.is_stopped or not self._presence.is_registered:
+            return float("inf")
         if self.is_dry:
             return float("inf") if self._bell.is_waiting else self._pace.claimed_at + BLOCKING - now
         return self._pace.claimed_at + _TRICKLE - now if self._pace.is_holding(now) else float("inf")
