@@ -30,6 +30,7 @@ from nbqueue.protocol import messages
 from nbqueue.protocol.messages import Done, Printed, Show
 from nbqueue.protocol.page import CANCEL, TIMEOUT
 from nbqueue.server import embedded
+from nbqueue.store import keys
 from nbqueue.store.description import Description
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Reaper, vanished
@@ -291,7 +292,7 @@ class Worker:
         self._is_dry = False
 
     def _listen(self) -> None:
-        self._hears.subscribe(self._store.key(f"worker:{self.id}"), lambda _: self._ask_for_orders())
+        self._hears.subscribe(self._store.key(keys.worker(self.id)), lambda _: self._ask_for_orders())
 
     def _ask_for_orders(self) -> None:
         self._beat_at = 0.0
@@ -334,9 +335,9 @@ class Worker:
 
     def _wait_for_work(self) -> None:
         environment = self._backend.environment
-        keys = [self._store.key(f"queue:{queue}:{environment}:wake") for queue in self._options.queues]
+        tokens = [self._store.key(keys.wake(queue, environment)) for queue in self._options.queues]
         self._is_waiting = True
-        self._waits.run("BLPOP", *keys, _BLOCKING, callback=self._on_wake)
+        self._waits.run("BLPOP", *tokens, _BLOCKING, callback=self._on_wake)
 
     def _on_wake(self, token: Any) -> None:
         self._is_waiting = False
@@ -408,8 +409,8 @@ class Worker:
             )
             self._hand(child, claimed, missing)
 
-        keys = [self._store.key(f"code:{digest.hex()}") for digest in missing]
-        self._fetch(child, claimed, ["MGET", *keys], on_functions)
+        wanted = [self._store.key(keys.code(digest)) for digest in missing]
+        self._fetch(child, claimed, ["MGET", *wanted], on_functions)
 
     def _fetch_bulk(self, child: ChildProcess, claimed: Claimed) -> None:
         def on_records(records: list[bytes | None]) -> None:
@@ -417,7 +418,7 @@ class Worker:
             calls = claimed.calls + [(name, record) for name, record in found if record is not None]
             self._hand(child, replace(claimed, calls=calls, bulk=[]))
 
-        key = self._store.key(f"batch:{claimed.batch}:calls:bulk")
+        key = self._store.key(keys.calls_bulk(claimed.batch))
         self._fetch(child, claimed, ["HMGET", key, *(field for _, field in claimed.bulk)], on_records)
 
     def _fetch(
@@ -811,17 +812,17 @@ class Worker:
         found: list[Any] = []
 
         def on_workers(workers: Any) -> None:
-            if isinstance(workers, list) and isinstance(found[0], list):
+            touches = found[0]
+            if isinstance(workers, list) and isinstance(touches, dict):
                 others = [worker for worker in workers if worker.id != self.id]
                 self._tell_of_namesakes(others)
                 names = {worker.id: worker.name for worker in others}
-                touches = {id.decode(): float(n) for id, n in zip(found[0][::2], found[0][1::2], strict=True)}
                 for request in self._reaper.requests(others, touches, time.monotonic()):
                     dead = request.arguments[0].decode()
                     log.warning("taking over from the dead: %s", names.get(dead, dead))
                     self._requests.send(request, lambda answer: None)
 
-        self._requests.run("ZRANGE", self._store.key("submitting"), 0, -1, "WITHSCORES", callback=found.append)
+        self._requests.send(looking.submissions(), found.append)
         self._requests.send(looking.workers(), on_workers)
 
     def _tell_of_namesakes(self, others: Sequence[WorkerState]) -> None:
