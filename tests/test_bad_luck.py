@@ -322,7 +322,7 @@ def test_a_corrupted_record_is_refused_and_the_worker_goes_on(q, workers):
 
 
 def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
-    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 0.2)
+    monkeypatch.setattr("nbqueue.store.link._PATIENCE", 0.2)
     queue = Queue(connection="redis://me:secret@127.0.0.1:1/0")
     with pytest.raises(errors.ServerUnreachable, match=r"redis://me:\*\*\*@127.0.0.1:1/0.*Is it running") as caught:
         queue.enqueue(abs, 1)
@@ -331,7 +331,7 @@ def test_an_unreachable_redis_names_its_url_and_hides_the_password(monkeypatch):
 
 @pytest.mark.parametrize("credentials", ["", "me:secret@"])
 def test_what_is_not_a_redis_is_told(monkeypatch, credentials):
-    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 0.2)
+    monkeypatch.setattr("nbqueue.store.link._PATIENCE", 0.2)
     with http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as web:
         thread = threading.Thread(target=web.serve_forever)
         thread.start()
@@ -345,7 +345,7 @@ def test_what_is_not_a_redis_is_told(monkeypatch, credentials):
 
 
 def test_a_redis_that_goes_away_during_a_wait_is_told_and_comes_back(private, monkeypatch):
-    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 0.3)
+    monkeypatch.setattr("nbqueue.store.link._PATIENCE", 0.3)
     own = private()
     queue = Queue(connection=own.url, key="k", progress=False)
     batch = queue.map(abs, [1])

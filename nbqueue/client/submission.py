@@ -18,10 +18,10 @@ from nbqueue.client.session import Session
 from nbqueue.payload.records import Blob
 from nbqueue.store.interrupts import held_interrupt
 from nbqueue.store.keys import new_id, new_token
+from nbqueue.store.link import Posted
 from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import Request
 from nbqueue.store.requests.submitting import Opening, Submitted
-from nbqueue.store.store import Posted
 
 _MOST_WEIGHT = 4_000_000
 """Bytes of arguments that are not packed as one block, however small the first ones were."""

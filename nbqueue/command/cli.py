@@ -246,15 +246,10 @@ def _dismiss_workers() -> int:
     from nbqueue.store.requests import looking
     from nbqueue.store.store import Store
 
-    url, namespaces, cursor = embedded.ensure().url, set[str](), b"0"
+    url = embedded.ensure().url
     reader = Store(url)
-    while True:
-        cursor, keys = reader.run("SCAN", cursor, "MATCH", "nbq:{*}:workers", "COUNT", 10000, "TYPE", "zset")
-        namespaces |= {key.decode().removeprefix("nbq:{").removesuffix("}:workers") for key in keys}
-        if cursor == b"0":
-            break
+    stores = [Store(url, namespace) for namespace in reader.namespaces()]
     reader.close()
-    stores = [Store(url, namespace) for namespace in sorted(namespaces)]
     here, began = machine.identity(), time.monotonic()
 
     def present() -> list[tuple[Store, WorkerState]]:

@@ -5,6 +5,6 @@ starts no process. Each change of state is one Lua file, with a function of its 
 request and reads the answer without any input or output; each may be sent twice.
 
 Read the table on top of `keys.py` first, then a pair such as `lua/running/finish.lua` and `requests/running.py`.
-`store.py` sends requests and waits for the answer, `pipeline.py` does so for event loops, `subscription.py` hears of
-changes, and `reaper.py` finds those who died.
+`link.py` sends requests and waits for the answer, `store.py` reads what is there, `pipeline.py` sends for event loops,
+`subscription.py` hears of changes, and `reaper.py` finds those who died.
 """

@@ -1,9 +1,142 @@
-"""Names and texts that keys hold: ids, tokens, runs, and the marks in front of records."""
+"""The keys in Redis: their names, what they hold, and how that is written.
+
+Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (payload/seal.py).
+
+| key                              | type   | holds                                                                       |
+|----------------------------------|--------|-----------------------------------------------------------------------------|
+| `batches`, `queue:<name>:batches` | zset  | batches by the time they were submitted: all, and those of a queue          |
+| `queue:<name>:unfinished`        | zset   | those of them that have jobs to do, or get some                             |
+| `expiring`, `expiring:jobs`      | zset,  | batches that have ended, by the time at which they expire; `finished failed |
+|                                  | hash   | canceled queue environment` of each                                         |
+| `batch:<id>`                     | hash   | what never changes (queue, environment, description, calls per block,...), |
+|                                  |        | busy (us), flags, and counters: total, and the jobs in each state (queued,  |
+|                                  |        | started, deferred, scheduled, finished, failed, canceled)                   |
+| `batch:<id>:calls`               | hash   | `b<block>`: signed calls; `<index>`: a large call. Freed when more than     |
+|                                  |        | 1,000 jobs have all finished                                                |
+| `batch:<id>:queued`              | list   | runs that wait, in order: `10-40`; `s10-40` are suspect                     |
+| `batch:<id>:outcomes`            | hash   | `b<block>` and `<index>`: signed outcomes, the job's own wins; `!...` are   |
+|                                  |        | plain words, never unpickled; `@...` is the name of a field of the next one |
+| `batch:<id>:calls:bulk`,         | hash   | records of 64 KB and more, which no script touches: written and read by     |
+|   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`)              |
+| `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
+| `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
+| `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
+| `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
+| `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
+| `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died since  |
+|                                  |        | it was submitted or retried                                                 |
+| `batch:<id>:output`              | stream | what jobs printed, made when there is some: `job`: `<index> <attempt> <bytes |
+|                                  |        | before>`, then `stdout` or `stderr` and text, in turns. The newest 1,000    |
+|                                  |        | entries of up to 1,000 bytes; of a job its first and last 32 KB             |
+| `batch:<id>:shown`               | stream | Jupyter messages that a cell has put out: id `<start>-<number>`, type,      |
+|                                  |        | content (JSON). Less those that later ones make superfluous; 10,000 at most |
+| `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
+| `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
+|                                  |        | long as an ended batch may be run again with it                             |
+| `queue:<name>:<env>:jobs`        | hash   | the same counters of all its batches together, and how many these are       |
+| `queues`, `queue:<name>:environments` | set | names of queues that have batches, and for which environments              |
+| `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
+| `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
+| `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
+| `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
+| `queue:<name>:<env>:starting`    | string | there while the first worker starts by itself; for ten seconds at most      |
+| `queue:<name>:paused`            | string | there while the queue is paused                                             |
+| `workers`                        | zset   | workers by the number of their last beat                                    |
+| `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
+|                                  |        | process has an id of its own; the `name` that people see may be others' too |
+| `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
+| `worker:<id>:orders`             | zset   | orders by number: `stop`, `cancel <batch> <lease>`, `cancel_job <batch>     |
+|                                  |        | <index> <lease>`, where leases up to that number are meant                  |
+| `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
+
+Each job is in exactly one place: in `queued` (or `suspects`), in a lease, or ended (an outcome, or `canceled`).
+Channels: `batch:<id>` tells what happened ('changed', 'outcome <index> <record>', 'ended', 'gone'), `worker:<id>`
+that there are orders. They are hints: who waits reads the state.
+"""
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+
+WORKERS = "workers"
+SUBMITTING = "submitting"
+
+
+def prefix(namespace: str) -> bytes:
+    """What all keys of a namespace begin with; a name from below follows."""
+    return f"nbq:{{{namespace}}}:".encode()
+
+
+WORKERS_OF_ANY = prefix("*") + WORKERS.encode()
+"""A pattern: there is such a key for each namespace that has workers."""
+
+
+def namespace_of(key: bytes) -> str:
+    return key.decode().removeprefix("nbq:{").partition("}:")[0]
+
+
+def batch(id: str) -> str:
+    """A batch, and the channel that tells what happens to it."""
+    return f"batch:{id}"
+
+
+def batch_of(channel: str) -> str:
+    return channel.removeprefix(batch(""))
+
+
+def calls_bulk(id: str) -> str:
+    return f"{batch(id)}:calls:bulk"
+
+
+def queued(id: str) -> str:
+    return f"{batch(id)}:queued"
+
+
+def outcomes_bulk(id: str) -> str:
+    return f"{batch(id)}:outcomes:bulk"
+
+
+def ended(id: str) -> str:
+    return f"{batch(id)}:ended"
+
+
+def failed(id: str) -> str:
+    return f"{batch(id)}:failed"
+
+
+def failures(id: str) -> str:
+    return f"{batch(id)}:errors"
+
+
+def output(id: str) -> str:
+    return f"{batch(id)}:output"
+
+
+def shown(id: str) -> str:
+    return f"{batch(id)}:shown"
+
+
+def code(digest: bytes) -> str:
+    return f"code:{digest.hex()}"
+
+
+def wake(queue: str, environment: str) -> str:
+    return f"queue:{queue}:{environment}:wake"
+
+
+def starting(queue: str, environment: str) -> str:
+    return f"queue:{queue}:{environment}:starting"
+
+
+def paused(queue: str) -> str:
+    return f"queue:{queue}:paused"
+
+
+def worker(id: str) -> str:
+    """A worker, and the channel that tells that there are orders for it."""
+    return f"worker:{id}"
+
 
 IN_WORDS = b"!"
 """Begins the record of an outcome that is plain words (JSON), never unpickled."""

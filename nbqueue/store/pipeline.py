@@ -19,9 +19,9 @@ from typing import Any
 
 from nbqueue import errors
 from nbqueue.store.connection import CONNECTING, Command, Connection
+from nbqueue.store.link import Link, answer
 from nbqueue.store.reply import Reply
 from nbqueue.store.requests.request import Request
-from nbqueue.store.store import Store, answer
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -47,7 +47,7 @@ class Pipeline:
 
     Parameters
     ----------
-    store : Store
+    store : Link
         Where to connect to.
     selector : selectors.BaseSelector
         The event loop's; its keys carry a callable as data.
@@ -55,7 +55,7 @@ class Pipeline:
         Called after each connecting, to send what a new connection needs first.
     """
 
-    def __init__(self, store: Store, selector: selectors.BaseSelector, greeting: Callable[[], None]) -> None:
+    def __init__(self, store: Link, selector: selectors.BaseSelector, greeting: Callable[[], None]) -> None:
         self._store = store
         self._selector = selector
         self._greeting = greeting

@@ -29,7 +29,7 @@ EVERY = 3.0
 
 
 @dataclass
-class Watch:
+class Stillness:
     """Remembers, by its own monotonic clock, since when each count has stood still."""
 
     silence: float
@@ -66,8 +66,8 @@ class Reaper:
     """Looks for the dead now and then, and takes back what they held."""
 
     def __init__(self) -> None:
-        self._workers = Watch(WORKER_SILENCE)
-        self._submitters = Watch(SUBMITTER_SILENCE)
+        self._workers = Stillness(WORKER_SILENCE)
+        self._submitters = Stillness(SUBMITTER_SILENCE)
         self._here = machine.identity()
 
     def requests(self, workers: list[WorkerState], touches: dict[str, float], now: float) -> list[Request[int]]:

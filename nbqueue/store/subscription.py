@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable, Iterator
 
 from nbqueue import errors
+from nbqueue.store import keys
 from nbqueue.store.connection import Connection
+from nbqueue.store.link import Link
 from nbqueue.store.reply import Reply
-from nbqueue.store.store import Store
 
 _LINGER = 30.0
 """Seconds for which a subscription stays after the last wait."""
@@ -72,7 +73,7 @@ class Watch:
 class Listener:
     """Subscribes to batches. Threads may share it."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Link) -> None:
         self._store = store
         self._reset()
 
@@ -188,7 +189,7 @@ class Listener:
     def _subscribe(self, connection: Connection, batches: list[str]) -> None:
         if batches:
             with self._sending:
-                connection.tell([b"SUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in batches)])
+                connection.tell([b"SUBSCRIBE", *(self._store.key(keys.batch(batch)) for batch in batches)])
 
     def _refused(self, connection: Connection, reply: Reply) -> None:
         """A subscription was refused. For now: try again. For good: the state is read now and then without it."""
@@ -198,7 +199,7 @@ class Listener:
 
     def _tell(self, message: list[bytes]) -> None:
         kind, channel, text = message
-        watch = self._watches.get(channel[len(self._store.prefix) + len("batch:") :].decode())
+        watch = self._watches.get(keys.batch_of(channel.removeprefix(self._store.prefix).decode()))
         if watch is None:
             return
         if kind == b"subscribe":
@@ -227,6 +228,6 @@ class Listener:
             connection.close()
         elif connection is not None and unused:
             with contextlib.suppress(errors.ServerError), self._sending:
-                connection.tell([b"UNSUBSCRIBE", *(self._store.key(f"batch:{batch}") for batch in unused)])
+                connection.tell([b"UNSUBSCRIBE", *(self._store.key(keys.batch(batch)) for batch in unused)])
         if not is_empty:
             self._retire_later()

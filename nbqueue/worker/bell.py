@@ -6,6 +6,7 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
+from nbqueue.store import keys
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.store import Store
 from nbqueue.worker.identity import Identity
@@ -30,7 +31,7 @@ class Bell:
     def __init__(
         self, who: Identity, store: Store, selector: selectors.BaseSelector, on_token: Callable[[], None]
     ) -> None:  # fmt: skip
-        self._keys = [store.key(f"queue:{queue}:{who.environment}:wake") for queue in who.options.queues]
+        self._keys = [store.key(keys.wake(queue, who.environment)) for queue in who.options.queues]
         self._on_token = on_token
         self._waits = Pipeline(store, selector, lambda: None)
         self.is_waiting = False

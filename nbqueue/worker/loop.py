@@ -65,7 +65,7 @@ class Worker:
         hello = messages.Hello(who.name, store.namespace, backend.key)
         self._pool = pool = Pool(selector, hello, options.children, options.preload, settlement.hear)
         self._presence = presence = Presence(who, store, selector, requests, pool, settlement, cancels)
-        self._neighbours = Neighbours(who, store, requests)
+        self._neighbours = Neighbours(who, requests)
         self._intake = Intake(who, store, selector, requests, cancels, presence, pool, settlement, output, costs)
 
     # Life

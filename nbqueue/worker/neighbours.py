@@ -12,7 +12,6 @@ from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Reaper, vanished
 from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import WorkerState
-from nbqueue.store.store import Store
 from nbqueue.worker.identity import Identity
 
 log = logging.getLogger("nbqueue.worker")
@@ -25,13 +24,11 @@ class Neighbours:
     ----------
     who : Identity
         The worker that looks.
-    store : Store
     requests : Pipeline
     """
 
-    def __init__(self, who: Identity, store: Store, requests: Pipeline) -> None:
+    def __init__(self, who: Identity, requests: Pipeline) -> None:
         self._who = who
-        self._submitting = store.key("submitting")
         self._requests = requests
         self._reaper = Reaper()
         self._namesakes: set[str] = set()
@@ -46,13 +43,13 @@ class Neighbours:
         touched: list[Any] = []
 
         def on_workers(workers: Any) -> None:
-            if isinstance(workers, list) and isinstance(touched[0], list):
+            touches = touched[0]
+            if isinstance(workers, list) and isinstance(touches, dict):
                 others = [worker for worker in workers if worker.id != self._who.id]
                 self._tell_of_namesakes(others)
-                touches = {id.decode(): float(n) for id, n in zip(touched[0][::2], touched[0][1::2], strict=True)}
                 self._take_over(others, touches)
 
-        self._requests.run("ZRANGE", self._submitting, 0, -1, "WITHSCORES", callback=touched.append)
+        self._requests.send(looking.submissions(), touched.append)
         self._requests.send(looking.workers(), on_workers)
 
     def _take_over(self, others: list[WorkerState], touches: dict[str, float]) -> None:

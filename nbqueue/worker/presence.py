@@ -9,6 +9,7 @@ import selectors
 import time
 
 from nbqueue import errors, machine
+from nbqueue.store import keys
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import CancelBatch, CancelJob, Order, UnknownOrder
@@ -48,7 +49,7 @@ class Presence:
         settlement: Settlement, cancels: Cancels,
     ) -> None:  # fmt: skip
         self._who = who
-        self._channel = store.key(f"worker:{who.id}")
+        self._channel = store.key(keys.worker(who.id))
         self._requests = requests
         self._pool = pool
         self._settlement = settlement

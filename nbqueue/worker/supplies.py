@@ -9,6 +9,7 @@ from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.records import functions_of
+from nbqueue.store import keys
 from nbqueue.store.description import Description
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests.running import Claimed
@@ -65,7 +66,7 @@ class Supplies:
             self._functions.update(found)
             then(claimed, {**dict.fromkeys(missing, b""), **known, **found})
 
-        self._ask("MGET", [self._store.key(f"code:{digest.hex()}") for digest in missing], len(missing), on_functions)
+        self._ask("MGET", [self._store.key(keys.code(digest)) for digest in missing], len(missing), on_functions)
 
     def _fetch_calls(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, bytes]], None]) -> None:
         def on_calls(records: Records) -> None:
@@ -74,7 +75,7 @@ class Supplies:
             self.fetch(replace(claimed, calls=calls, bulk=[]), then)
 
         fields = [field for _, field in claimed.bulk]
-        self._ask("HMGET", [self._store.key(f"batch:{claimed.batch}:calls:bulk"), *fields], len(fields), on_calls)
+        self._ask("HMGET", [self._store.key(keys.calls_bulk(claimed.batch)), *fields], len(fields), on_calls)
 
     def _ask(self, command: str, arguments: list[Any], count: int, then: Callable[[Records], None]) -> None:
         def on_records(records: Any) -> None:

@@ -214,7 +214,7 @@ def test_a_submission_fails_in_bounded_time_and_names_the_url(remote, queue, sta
     start()
     assert queue.enqueue(abs, -1).result(timeout=20) == 1
     monkeypatch.setattr("nbqueue.store.connection.SILENCE", 2.0)
-    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 1.0)
+    monkeypatch.setattr("nbqueue.store.link._PATIENCE", 1.0)
     remote.pull_out()
     began = time.monotonic()
     with pytest.raises(errors.ServerUnreachable, match=remote.url):
@@ -230,7 +230,7 @@ def test_a_submission_fails_in_bounded_time_and_names_the_url(remote, queue, sta
 def test_a_wait_that_hears_nothing_ends_with_an_error_that_says_how_to_come_back(remote, queue, monkeypatch):
     job = queue.enqueue(abs, -1)
     monkeypatch.setattr("nbqueue.store.connection.SILENCE", 2.0)
-    monkeypatch.setattr("nbqueue.store.store._PATIENCE", 1.0)
+    monkeypatch.setattr("nbqueue.store.link._PATIENCE", 1.0)
     remote.pull_out()
     with pytest.raises(errors.ServerUnreachable, match=remote.url) as caught:
         job.result(timeout=60)

@@ -214,6 +214,15 @@ def queues(name: str = "") -> Request[list[QueueState]]:
     return request_to("looking/queues", read, name)
 
 
+def submissions() -> Request[dict[str, float]]:
+    """The batches that are being submitted, and how often their submitters have touched them."""
+
+    def read(reply: list[bytes]) -> dict[str, float]:
+        return {id.decode(): float(touches) for id, touches in zip(reply[::2], reply[1::2], strict=True)}
+
+    return request_to("looking/submissions", read)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerState:
     """A worker as Redis knows it."""

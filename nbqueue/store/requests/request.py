@@ -23,6 +23,7 @@ class Bulk:
     """Fields of a hash that a plain command writes, in one transaction with the script that makes them count."""
 
     key: str
+    """Its name in `keys.py`."""
     fields: Sequence[tuple[str, Blob]]
 
 

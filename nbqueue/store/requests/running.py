@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbqueue.payload.records import Blob
+from nbqueue.store import keys
 from nbqueue.store.keys import POINTER
 from nbqueue.store.requests.request import BULK, Bulk, Request, Run, as_text, request_to
 
@@ -111,7 +112,7 @@ def finish(
         arguments += (name, record)
     for note in failures:
         arguments += (note.index, note.digest, note.summary)
-    keep = Bulk(f"batch:{batch}:outcomes:bulk", bulk) if bulk else None
+    keep = Bulk(keys.outcomes_bulk(batch), bulk) if bulk else None
     return request_to("running/finish", as_text, *arguments, bulk=keep)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbqueue.payload.records import Blob
+from nbqueue.store import keys
 from nbqueue.store.requests.request import BULK, Bulk, Request, as_text, request_to
 
 
@@ -63,7 +64,7 @@ def submit(
     def read(reply: list[Any]) -> Submitted:
         return Submitted(reply[0].decode(), as_text(reply[1]) if len(reply) > 1 else "")
 
-    keep = Bulk(f"batch:{opening.batch}:calls:bulk", bulk) if bulk else None
+    keep = Bulk(keys.calls_bulk(opening.batch), bulk) if bulk else None
     return request_to("submitting/submit", read, *arguments, bulk=keep)
 
 
