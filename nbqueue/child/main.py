@@ -230,9 +230,7 @@ class Child:
         cells = self._cells
         cells[Page.IS_LOADING] = 1
         function, args, kwargs = block.load(index)
-        if self.is_fork:  # made by a module that was imported
-            forks.leave()
-        cells[Page.SINCE] = began = time.monotonic_ns()
+        cells[Page.SINCE] = began = time.monotonic_ns()  # an error in a fork that unpickling has made, which ends so
         cells[Page.IS_LOADING] = 0
         return began, function(*args, **kwargs)
 

@@ -103,10 +103,3 @@ def test_a_function_that_cannot_be_loaded_fails_all_jobs_of_a_batch(q, worker, m
     batch = q.map(broken.work, range(300))
     batch.wait(20)
     assert batch.counts["failed"] == 300
-
-
-def test_a_fork_that_a_module_makes_while_it_is_imported_ends_there(q, workers, module, tmp_path):
-    forks = module("forks", "pid = os.fork()\nif pid: os.waitpid(pid, 0)")
-    process = workers.start(children=1)
-    assert q.enqueue(forks.work, 1).result(timeout=20) > 0
-    assert "Traceback" not in process.log.read_text()
