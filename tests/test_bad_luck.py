@@ -263,7 +263,7 @@ def test_a_job_that_somebody_else_has_deleted_says_so_to_who_heard_of_its_outcom
     other = Queue(namespace=namespace, progress=False)
     jobs = [other.enqueue(pow, 2, 5), other.enqueue(pow, 2, 6)]
     mine = [q.fetch_job(job.id) for job in jobs]
-    with q.listener.watch(jobs[0].batch.id) as watch:
+    with q.session.listener.watch(jobs[0].batch.id) as watch:
         for job in jobs:
             job.wait(20)
         wait_until(lambda: watch.wait(watch.version, 0.1) or watch.outcome(jobs[1].index))

@@ -111,10 +111,12 @@ def test_what_is_named_in_the_text_exists():
     named = {(kinds[name], attribute) for name, attribute in re.findall(r"\b(q|batch|job)\.(?!py`)([a-z_]\w*)", README)}
     assert len(named) > 10
     assert [pair for pair in named if not hasattr(*pair)] == []
-    modules = set(re.findall(r"`(\w+\.py)`", README))
+    named = set(re.findall(r"`([\w/]+(?:\.py|/))`", README))
     package = Path(nbqueue.__file__).parent
-    assert len(modules) > 10
-    assert modules <= {path.name for path in [*package.glob("*.py"), *(ROOT / "tests").glob("*.py")]}
+    assert len(named) > 10
+    assert [name for name in named if not (package / name).exists() and not (ROOT / name).exists()] == []
+    packages = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert packages <= named, "each has its paragraph"
 
 
 def test_the_table_of_variables_is_complete():

@@ -96,7 +96,8 @@ class Batch(Handle):
     @overload
     def __getitem__(self, index: slice) -> list[Job]: ...
     def __getitem__(self, index: int | slice) -> Job | list[Job]:
-        total = len(self)
+        state = self.state
+        total, self._is_cell = state.total, state.description.cell is not None
         if isinstance(index, slice):
             return [job_of(self, i) for i in range(*index.indices(total))]
         if not -total <= index < total:

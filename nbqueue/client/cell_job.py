@@ -86,4 +86,4 @@ class CellJob(Job):
 
 def job_of(batch: Handle, index: int) -> Job:
     """The job of a batch and an index, of the kind that it is."""
-    return CellJob(batch, index) if batch.description.cell is not None else Job(batch, index)
+    return CellJob(batch, index) if batch.is_cell else Job(batch, index)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.payload.functions import Code, pack_code, parts_of
+
+_LARGE = 64 * 1024
+"""Bytes of a function that is sent only if Redis says that it does not have it."""
+_MOST_ACCEPTED = 10_000
 
 
 class Codes:
@@ -16,6 +21,7 @@ class Codes:
         self._seal = backend.seal
         self._records: dict[bytes, bytes] = {}
         self._packed: dict[int, tuple[tuple[Any, ...], Code]] = {}
+        self._accepted: set[bytes] = set()
 
     def pack(self, function: Any) -> Code:
         """Pickle a function; anew where what it refers to may have changed."""
@@ -40,5 +46,18 @@ class Codes:
             self._records[code.digest] = code.sealed(self._seal)
         return code
 
+    def to_send(self, digest: bytes) -> bytes:
+        """The record of a function, where Redis is not known to have it; empty if it is, or to ask before so much is
+        sent."""
+        record = self._records[digest]
+        return b"" if digest in self._accepted or len(record) > _LARGE else record
+
+    def accepted(self, digests: Iterable[bytes]) -> None:
+        """Redis has them now."""
+        if len(self._accepted) > _MOST_ACCEPTED:
+            self._accepted.clear()
+        self._accepted.update(digests)
+
     def record(self, digest: bytes) -> bytes:
+        """The signed record of a function that was packed."""
         return self._records[digest]

@@ -28,7 +28,7 @@ class Handle:
         self._session = session
         self._id = id
         self._progress = progress
-        self._description: Description | None = None
+        self._is_cell: bool | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._id}>"
@@ -63,19 +63,29 @@ class Handle:
         NotFound
             There is no such batch (any more).
         """
-        state = self._session.state(self._id)
-        self._description = state.description
-        return state
+        return self._session.state(self._id)
 
     @property
     def description(self) -> Description:
-        """What never changes of it, read once.
+        """What never changes of it.
 
         Raises
         ------
         NotFound
         """
-        return self._description or self.state.description
+        return self.state.description
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it is a cell of a notebook, asked once.
+
+        Raises
+        ------
+        NotFound
+        """
+        if self._is_cell is None:
+            self._is_cell = self.state.description.cell is not None
+        return self._is_cell
 
     @property
     def origin(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 from nbqueue import errors
@@ -23,8 +23,8 @@ from nbqueue.store.requests.submitting import Opening
 _MOST_JOBS = 1000
 _SECONDS = 60.0
 _MOST_OPEN = 100
-"""Open batches of a client; the one that was used least lately is not appended to any more."""
-_TRIES = 3
+"""Open batches of a client; the oldest one is not appended to any more."""
+_TRIES = 4
 
 
 class OpenBatch:
@@ -112,30 +112,36 @@ class OpenBatches:
         SubmitError
             Batches are canceled or deleted as soon as they are made.
         """
+        key = queue, options
         for _ in range(_TRIES):
-            batch = self._of(queue, options)
+            batch = self._open.get(key) or self._make(key)
             with batch.lock:
                 index = None if batch.is_over else batch.append(code, args, kwargs)
             if index is not None:
                 return batch.id, index
+            self._forget(key, batch)
         raise errors.SubmitError(
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )
 
-    def _of(self, queue: str, options: JobOptions) -> OpenBatch:
+    def _make(self, key: tuple[str, JobOptions]) -> OpenBatch:
         with self._lock:
-            batch = self._open.pop((queue, options), None)
-            if batch is None or batch.is_over:
-                batch = OpenBatch(self._backend, self._codes, queue, options)
-            self._open[queue, options] = batch
-            while len(self._open) > _MOST_OPEN:
-                self._open.pop(next(iter(self._open)))
-            return batch
+            if key not in self._open:
+                while len(self._open) >= _MOST_OPEN:
+                    self._open.pop(next(iter(self._open)))
+                self._open[key] = OpenBatch(self._backend, self._codes, *key)
+            return self._open[key]
+
+    def _forget(self, key: tuple[str, JobOptions], batch: OpenBatch) -> None:
+        """It takes no more."""
+        with self._lock:
+            if self._open.get(key) is batch:
+                del self._open[key]
 
 
 def _place() -> tuple[str, list[str]]:
     """What a batch says of where its calls were made."""
     try:
-        return str(Path.cwd()), sys.path.copy()
+        return os.getcwd(), sys.path.copy()  # noqa: PTH109 - for each call; `Path.cwd` takes ten times as long
     except OSError:  # it was deleted
         return "", sys.path.copy()

@@ -71,6 +71,8 @@ class Queue:
         self.name = name
         self.session = Session(connection, namespace=namespace, key=key, environment=environment)
         self._progress = progress
+        self._plain = Submitter(self.session, name, JobOptions(), progress)
+        """Submits without options."""
 
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"
@@ -174,13 +176,15 @@ class Queue:
         >>> q.enqueue(pow, 2, 10).result()
         1024
         """
-        options = take_options(kwargs)
-        tell_of_claimed(func, options)
+        submitter = self._plain
+        if kwargs and (options := take_options(kwargs)):
+            tell_of_claimed(func, options)
+            submitter = self._submitter(options, None)
         if "args" in kwargs or "kwargs" in kwargs:
             if args:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
             args, kwargs = tuple(kwargs.pop("args", ())), {**kwargs.pop("kwargs", {}), **kwargs}
-        return self._submitter(options, None).enqueue(func, *args, **kwargs)
+        return submitter.enqueue(func, *args, **kwargs)
 
     def map(
         self,
@@ -296,10 +300,10 @@ class Queue:
         if not index.isdigit():
             raise errors.NotFound(f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17'")
         found = self._batch(batch)
-        total = found.state.total
-        if int(index) >= total:
-            raise errors.NotFound(f"batch {batch} has {total} jobs, there is none with index {index}")
-        return job_of(found, int(index))
+        try:
+            return found[int(index)]
+        except IndexError as error:
+            raise errors.NotFound(str(error)) from None
 
     def batch(self, id: str) -> Batch:
         """The batch of an id.
@@ -420,6 +424,7 @@ class Queue:
 def _restored(name: str, session: Session, progress: Progress) -> Queue:
     queue = Queue(name, progress=progress)
     queue.session = session
+    queue._plain = Submitter(session, name, JobOptions(), progress)
     return queue
 
 

@@ -191,7 +191,8 @@ class Submission:
             raise errors.SubmitError(f"batch {self.batch} is submitted by the process that this one is a fork of")
         self.settle()
         ready, self._ready = self._ready, _Ready()
-        part = _Part(self.sent, self.packed - self.sent, ready.functions, ready.fields, is_last)
+        functions = {digest: self._session.codes.to_send(digest) for digest in ready.functions}
+        part = _Part(self.sent, self.packed - self.sent, functions, ready.fields, is_last)
         request = self._request(part, part.functions)
         if is_last or self.sent == 0:
             self._accept(part, self._session.store.call(request))
@@ -234,6 +235,7 @@ class Submission:
                 "somebody deleted it"
             )
         self.sent += part.count
+        self._session.codes.accepted(part.functions)
 
     def touch(self) -> None:
         """Say that the submitter is alive, if anything was sent."""

@@ -1,11 +1,11 @@
-"""`%%enqueue` in a real JupyterLab, in a real browser; pictures as in test_panel."""
+"""`%%enqueue` in a real JupyterLab, in a real browser; pictures as in test_panels."""
 
 from __future__ import annotations
 
 import pytest
 from conftest import wait_until
 from lab import browser_path
-from test_panel import browser, kinds, lab, opened, says  # noqa: F401 - fixtures
+from test_panels import browser, kinds, lab, opened, says  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.skipif(browser_path() is None, reason="no Chromium on the PATH")
 

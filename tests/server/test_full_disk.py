@@ -24,7 +24,8 @@ if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", home], captu
     sys.exit("cannot mount")
 
 from conftest import wait_until
-from nbqueue import Queue, errors, server
+from nbqueue import Queue, errors
+from nbqueue.server import embedded as server
 
 def run(*arguments, also=0):
     done = subprocess.run([sys.executable, "-m", "nbqueue", *arguments], capture_output=True, text=True, timeout=60)
@@ -67,7 +68,7 @@ assert "Short write" in run("server", "log").stdout
 refused = run("cancel", job.batch.id, also=2)
 assert refused.stderr.startswith("nbqueue: ") and refused.stderr.count("\\n") == 1 and "make room" in refused.stderr
 os.environ["NBQUEUE_AUTOSTART"] = "1"
-assert "make room" in lonely.attend(waiting.batch.state)
+assert "make room" in str(lonely.session.attend(waiting.batch.state))
 os.environ["NBQUEUE_AUTOSTART"] = "0"
 
 stopped = run("server", "stop")
@@ -95,7 +96,7 @@ def test_on_a_full_disk_the_server_and_its_workers_tell_what_is_wrong_and_stop(t
     as_root = [] if os.getuid() == 0 else ["--map-root-user"]
     done = subprocess.run(
         [*apart, *as_root, sys.executable, "-c", STORY, home, tmp_path / "go"], capture_output=True, text=True,
-        timeout=120, cwd=Path(__file__).parent, env={**os.environ, "NBQUEUE_HOME": str(home)},
+        timeout=120, cwd=Path(__file__).parents[1], env={**os.environ, "NBQUEUE_HOME": str(home)},
     )  # fmt: skip
     if done.returncode and ("cannot mount" in done.stderr or done.stderr.startswith("unshare")):
         pytest.skip("cannot mount a small disk")

@@ -128,7 +128,7 @@ def kill(home: Path, pid: int | None = None) -> None:
 
 def python(code: str, *, before: Sequence[str] = (), session: bool = False) -> subprocess.Popen[str]:
     """Another process that runs this with the module `server`, by means of the command `before` if there is one."""
-    code = f"import sys, os, time\nfrom pathlib import Path\nfrom nbqueue.server import embedded as server\n{code}"
+    code = f"import sys, os, time\nfrom pathlib import Path\nfrom nbqueue.server import embedded as server, key\n{code}"
     return subprocess.Popen(
         [*before, sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -734,7 +734,7 @@ def test_a_home_that_cannot_be_written_is_replaced_by_a_temporary_one(short: Pat
         assert running.note and str(home) in running.note and "do not survive a reboot" in running.note
         assert running.directory.is_relative_to(f"/tmp/nbqueue-{os.getuid()}")
         assert stat.S_IMODE(running.directory.parent.stat().st_mode) == 0o700
-        code = f"home = Path({str(home)!r}); print(server.ensure(home).url, server.signing_key(home).hex())"
+        code = f"home = Path({str(home)!r}); print(server.ensure(home).url, key.signing_key(home).hex())"
         assert output_of(python(code)) == f"{running.url} {signing_key(home).hex()}"
         kill(home)
         assert get(embedded.ensure(home), "a") == "1"
@@ -784,7 +784,7 @@ with (home / "ballast").open("wb", buffering=0) as file:
     try:
         while True: file.write(b"x" * 100)
     except OSError: pass
-for use in (server.ensure, server.signing_key):
+for use in (server.ensure, key.signing_key):
     try: use(home)
     except server.ServerError as error: print(repr(str(error)))
 (home / "ballast").unlink()
@@ -938,7 +938,7 @@ def test_those_who_make_a_key_at_once_get_the_same(short: Path) -> None:
 gate = Path({str(short / "gate")!r})
 (gate.parent / f"ready{{os.getpid()}}").touch()
 while not gate.exists(): time.sleep(0.0005)
-print(server.signing_key(gate.parent / "home").hex())
+print(key.signing_key(gate.parent / "home").hex())
 """
     processes = [python(code) for _ in range(6)]
     assert until(lambda: len(list(short.glob("ready*"))) == 6)

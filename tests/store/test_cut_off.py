@@ -177,7 +177,7 @@ class Waiting(threading.Thread):
 def is_kept_once(work, job) -> None:
     assert work.began.read_text() == "x"
     assert (job.attempt, job.batch.counts["finished"], job.batch.counts["started"]) == (1, 1, 0)
-    ended = job._store.run("LRANGE", job._store.key(f"batch:{job.batch.id}:ended"), 0, -1)
+    ended = job.batch.session.store.run("LRANGE", job.batch.session.store.key(f"batch:{job.batch.id}:ended"), 0, -1)
     assert ended == [b"0"]
 
 

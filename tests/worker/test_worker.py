@@ -662,8 +662,9 @@ def test_a_child_that_does_not_even_die_of_a_kill_is_replaced_and_keeps_no_worke
     """It hangs in the kernel, such as in a file system that is gone."""
     began = tmp_path / "began"
     unkillable = """
-import os, subprocess, nbqueue.pool
-nbqueue.worker.pool._ENDING = 0.3
+import os, subprocess
+from nbqueue.worker import pool
+pool._ENDING = 0.3
 os.killpg = lambda *_: None
 subprocess.Popen.kill = lambda self: None
 """
@@ -701,7 +702,7 @@ def test_a_child_that_is_in_no_job_and_does_not_go_on_does_not_keep_the_worker(q
     monkeypatch.syspath_prepend(str(tmp_path))
     import hanging
 
-    process = workers.start(first="import nbqueue.worker; nbqueue.worker.loop._STUCK = 0.3", HANGS="1")
+    process = workers.start(first="from nbqueue.worker import loop; loop._STUCK = 0.3", HANGS="1")
     job = q.enqueue(hanging.work, 1)
     wait_until(loading.exists)
     assert q.stop_workers() == 1
@@ -717,7 +718,7 @@ def test_a_worker_leaves_although_its_guard_is_stopped_and_its_redis_does_not_an
     own = private()
     process = workers.start(
         "--url", own.url, "--namespace", "default", NBQUEUE_KEY="k",
-        first="import nbqueue.worker, nbqueue.pool; nbqueue.worker.loop._GONE = nbqueue.worker.pool._ENDING = 0.3",
+        first="from nbqueue.worker import loop, pool; loop._GONE = pool._ENDING = 0.3",
     )  # fmt: skip
     (guard,) = (pid for pid, command in machine.commands() if "guard.py" in command and parent(pid) == process.pid)
     os.kill(guard, signal.SIGSTOP)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from conftest import wait_until
 
 from nbqueue.protocol.messages import Hello
 from nbqueue.protocol.page import CANCEL, TIMEOUT, Page
+from nbqueue.store.description import Description
 from nbqueue.store.requests.running import Claimed
 from nbqueue.worker.pool import OBEYS, ChildProcess, Guard, Run
 
@@ -18,12 +20,13 @@ def child() -> Iterator[ChildProcess]:
     made = ChildProcess(Hello("worker", "namespace", bytes(32)), guard, 1, [])
     yield made
     made.kill()
-    made.close()
+    made.leave()
+    wait_until(made.has_left)
     guard.close()
 
 
 def hand(child: ChildProcess, number: int, start: int = 0, stop: int = 10) -> Run:
-    child.hand(Claimed(number, "batch", start, stop, "", 1, b"{}", False, {}, [], [], False), {}, {})
+    child.hand(Claimed(number, "batch", start, stop, "", 1, b"{}", False, {}, [], [], False), Description(), {})
     return child.runs[-1]
 
 

@@ -1,0 +1,78 @@
+"""Submitting: how many trips it takes, what is stored, and what happens where an id is taken."""
+
+from __future__ import annotations
+
+import pytest
+
+from nbqueue import errors
+from nbqueue.client import submission
+from nbqueue.store.store import Store
+
+
+@pytest.fixture
+def trips(q, monkeypatch):
+    """How often the server is asked, from when a queue has been used on."""
+    q.map(abs, [1])  # connects, and looks for workers
+    said = []
+    talk, post = Store._talk, Store.post
+    monkeypatch.setattr(Store, "_talk", lambda self, say: said.append("call") or talk(self, say))
+    monkeypatch.setattr(Store, "post", lambda self, request: said.append("post") or post(self, request))
+    return said
+
+
+@pytest.mark.parametrize(
+    "items",
+    [range(10), list("abc"), [], [{"a": [1]}] * 100, (i for i in range(7))],
+    ids=["range", "list", "none", "dicts", "generator"],
+)
+def test_a_small_batch_is_submitted_in_one_trip(q, trips, items):
+    q.map(repr, items)
+    assert trips == ["call"]
+
+
+def test_a_single_call_takes_one_trip(q, trips):
+    q.enqueue(abs, 1)
+    q.enqueue(abs, 2)  # the first of its kind, which a new server has to be told
+    trips.clear()
+    q.enqueue(abs, 3)
+    assert trips == ["call"]
+
+
+def test_the_outcomes_of_a_small_batch_of_quick_jobs_are_few_records(q, worker):
+    batch = q.map(abs, range(10)).wait(timeout=20)
+    assert batch.results() == list(range(10))
+    # The first job shows how long they take; then each child has a part.
+    assert q.store.run("HLEN", q.store.key(f"batch:{batch.id}:outcomes")) <= 3
+
+
+def test_what_was_pickled_to_be_weighed_is_not_pickled_again(q, worker):
+    class Counted:
+        times = 0
+
+        def __getstate__(self):
+            type(self).times += 1
+            return {"x": 1}
+
+    items = [Counted() for _ in range(10)]
+    assert q.map(lambda item: item.x, items).results(timeout=20) == [1] * 10
+    assert Counted.times == 10
+
+
+@pytest.mark.parametrize("form", ["list", "generator", "long generator"])
+def test_where_an_id_is_taken_the_batch_gets_another_one(q, worker, monkeypatch, form):
+    taken = q.map(abs, [-5])
+    ids = iter([taken.id, taken.id, "b22222"])
+    monkeypatch.setattr(submission, "new_id", lambda: next(ids))
+    count = 3000 if form == "long generator" else 5
+    batch = q.map(lambda x: 2 * x, list(range(count)) if form == "list" else iter(range(count)))
+    assert batch.id == "b22222"
+    assert batch.results(timeout=30) == [2 * i for i in range(count)]
+    assert taken.results(timeout=20) == [5]
+
+
+def test_where_all_ids_are_taken_it_is_said(q, monkeypatch):
+    taken = q.map(abs, [-5])
+    monkeypatch.setattr(submission, "new_id", lambda: taken.id)
+    with pytest.raises(errors.SubmitError, match="no id was free"):
+        q.map(abs, [1, 2])
+    assert len(taken) == 1
