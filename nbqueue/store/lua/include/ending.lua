@@ -1,4 +1,4 @@
--- The end of a batch, and its return.
+-- The end of a batch.
 -- include: keys, clock, parts, code, hints
 
 -- Ends a batch whose jobs have all ended: it expires, and large calls that cannot run again are freed.
@@ -22,16 +22,4 @@ local function check_end(id)
     finished .. ' ' .. failed .. ' ' .. canceled .. ' ' .. name .. ' ' .. environment)
   unlink_code(id, functions or '', tonumber(result_ttl))
   tell(id, 'ended')
-end
-
--- A batch that had ended has jobs to do again.
-local function revive(id)
-  local key = batch_key(id)
-  if redis.call('HDEL', key, 'ended_at') == 0 then return end
-  for _, part in ipairs(parts_at_end(key)) do redis.call('PERSIST', key .. part) end
-  local name, submitted_at, functions = unpack(redis.call('HMGET', key, 'queue', 'submitted_at', 'functions'))
-  redis.call('ZADD', prefix .. 'queue:' .. name .. ':unfinished', submitted_at, id)
-  redis.call('ZREM', prefix .. 'expiring', id)
-  redis.call('HDEL', prefix .. 'expiring:jobs', id)
-  link_code(id, functions or '')
 end

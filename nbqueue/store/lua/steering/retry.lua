@@ -6,7 +6,7 @@
 -- ARGV[2]  token of this call
 -- ARGV[3]  an index, or '' for all
 -- Returns  {number of jobs queued again, 1 if there are more}, or {-1, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, ending, hints
+-- include: keys, runs, holders, counters, fair_share, reviving, hints
 local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = batch_key(id)
 local total, last, retried = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried'))

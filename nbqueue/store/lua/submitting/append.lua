@@ -7,7 +7,7 @@
 -- ARGV[4]  digest of the function
 -- ARGV[5]  record of the call
 -- Returns  1, or 0 if only `submit` can tell or do it: the function is not there, the batch was canceled or is gone
--- include: keys, runs, fair_share, counters, ending
+-- include: keys, runs, fair_share, counters, reviving
 local id, index = ARGV[1], tonumber(ARGV[3])
 local key = batch_key(id)
 local total, token, is_canceled, functions, ended_at, name, environment = unpack(redis.call('HMGET', key,
@@ -15,10 +15,11 @@ local total, token, is_canceled, functions, ended_at, name, environment = unpack
 if token ~= ARGV[2] or is_canceled or not string.find(functions or '', ARGV[4], 1, true) then return 0 end
 total = tonumber(total)
 if total ~= index then return total > index and 1 or 0 end
-if redis.call('EXISTS', prefix .. 'code:' .. ARGV[4]) == 0 then return 0 end
-
 local queue = queue_key(name, environment)
-if ended_at then revive(id) end
+if ended_at then
+  if redis.call('EXISTS', prefix .. 'code:' .. ARGV[4]) == 0 then return 0 end
+  revive(id)
+end
 redis.call('HSET', key .. ':calls', 'b' .. ARGV[3], ARGV[5])
 redis.call('HINCRBY', key, 'total', 1)
 count(key, queue, 'queued', 1)

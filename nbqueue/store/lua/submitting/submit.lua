@@ -20,7 +20,7 @@
 --          then field and record of each block or large call, then the names of those in bulk
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
 --          {'code', digest}: send its record
--- include: keys, clock, runs, counters, registry, code, fair_share, ending
+-- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
   functions, fields, bulk = unpack(ARGV, 1, 15)
 first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
