@@ -21,11 +21,13 @@ _MOST_ACCEPTED = 10_000
 
 
 class Codes:
-    """Packs functions, and only those anew that have changed since they were packed last."""
+    """Packs functions, and only those anew that have changed since they were packed last. Threads may share it."""
 
     def __init__(self, backend: Backend) -> None:
         self._seal = backend.seal
         self._accepted: set[bytes] = set()
+        self._lock = threading.Lock()
+        """Held while something is put into one of these."""
         self._by_digest = weakref.WeakValueDictionary[bytes, Code]()
         self._fixed = _Kept[int]()
         """Functions of which nothing can be changed in place, by their ids, with their parts."""
@@ -56,11 +58,12 @@ class Codes:
         last = self._last.get(name)
         known = None if last is None else last[1]
         code = pack_code(self._seal, function, known)
-        if code is not known:
-            code = self._by_digest.setdefault(code.digest, code)
-            self._last.put(name, (), code)
-        if parts is not None:
-            self._fixed.put(id(function), parts, code)
+        with self._lock:
+            if code is not known:
+                code = self._by_digest.setdefault(code.digest, code)
+                self._last.put(name, (), code)
+            if parts is not None:
+                self._fixed.put(id(function), parts, code)
         return code
 
     def to_send(self, digest: bytes) -> bytes:
@@ -92,19 +95,17 @@ class _Kept(Generic[K]):
     def __init__(self) -> None:
         self._codes: dict[K, tuple[tuple[Any, ...], Code]] = {}
         self._bytes = 0
-        self._lock = threading.Lock()
 
     def get(self, key: K) -> tuple[tuple[Any, ...], Code] | None:
         return self._codes.get(key)
 
     def put(self, key: K, parts: tuple[Any, ...], code: Code) -> None:
         size = len(code.record)
-        with self._lock:
-            self._drop(key)
-            while self._codes and (len(self._codes) >= self._MOST or self._bytes + size > self._MOST_BYTES):
-                self._drop(next(iter(self._codes)))
-            self._codes[key] = parts, code
-            self._bytes += size
+        self._drop(key)
+        while self._codes and (len(self._codes) >= self._MOST or self._bytes + size > self._MOST_BYTES):
+            self._drop(next(iter(self._codes)))
+        self._codes[key] = parts, code
+        self._bytes += size
 
     def _drop(self, key: K) -> None:
         if key in self._codes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -183,3 +184,15 @@ def test_a_job_computes_with_what_stood_there_when_it_was_submitted(q, workers):
     rows.clear()
     workers.start()
     assert [*(job.result(timeout=60) for job in jobs), *batch.results(timeout=60)] == expected
+
+
+def test_threads_that_pack_the_same_find_its_record(codes):
+    source = "def f():\n    return TABLE"
+    tables = [[bytes([number]) * 100_000] for number in range(5)]
+
+    def pack(number):
+        code = codes.pack(defined(source, TABLE=tables[number % 5])[0])
+        return codes.record(code.digest) == code.record
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(pack, range(400)))
