@@ -103,21 +103,14 @@ def functions_of(record: Blob) -> list[bytes]:
     ]
 
 
-def check_version(what: str, version: int) -> None:
-    """Tell whose record it is that this version cannot read.
-
-    Raises
-    ------
-    CorruptPayload
-    """
-    if version == VERSION:
-        return
+def wrong_version(what: str, version: int) -> errors.CorruptPayload:
+    """The error that tells whose record it is that this version cannot read."""
     if 0 < version < VERSION:
-        raise errors.CorruptPayload(
+        return errors.CorruptPayload(
             f"{what}: the batch was submitted by an older nbqueue, in format {version}, and this one reads format "
             f"{VERSION}. Submit it again, or read it with the nbqueue that it was submitted with"
         )
-    raise errors.CorruptPayload(
+    return errors.CorruptPayload(
         f"{what}: in format {version}, and this nbqueue reads format {VERSION}. If a newer one submitted the "
         "batch, update this one"
     )

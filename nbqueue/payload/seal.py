@@ -17,12 +17,13 @@ from nbqueue.payload.records import (
     HEADER,
     LARGE_RECORD,
     SIGNATURE_SIZE,
+    VERSION,
     Blob,
     Pieces,
     Record,
-    check_version,
     pack_header,
     size_of,
+    wrong_version,
 )
 
 _CHUNK = 128 * 1024
@@ -86,20 +87,22 @@ class Seal:
         SignatureError
             It was signed with another key, changed, or put into another place.
         """
-        what = f"{kind.decode()} of {batch}:{first}" if batch else kind.decode()
         try:
             version, layout, count, functions = HEADER.unpack_from(record)
         except struct.error:
-            raise errors.CorruptPayload(f"{what}: a record of {len(record)} bytes is too short to be one") from None
-        check_version(what, version)
+            raise errors.CorruptPayload(
+                f"{_called(kind, batch, first)}: a record of {len(record)} bytes is too short to be one"
+            ) from None
+        if version != VERSION:
+            raise wrong_version(_called(kind, batch, first), version)
         end = HEADER.size + functions * DIGEST_SIZE
         body = memoryview(record)[end + SIGNATURE_SIZE :]
         header = bytes(record[:end])
         signature = bytes(record[end : end + SIGNATURE_SIZE])
         if not hmac.compare_digest(signature, self._sign(kind, batch, first, header, [body])):
             raise errors.SignatureError(
-                f"{what}: the signature does not hold, nothing was unpickled. Clients and workers need the same "
-                "NBQUEUE_KEY; or somebody changed the record"
+                f"{_called(kind, batch, first)}: the signature does not hold, nothing was unpickled. Clients and "
+                "workers need the same NBQUEUE_KEY; or somebody changed the record"
             )
         digests = [header[i : i + DIGEST_SIZE] for i in range(HEADER.size, end, DIGEST_SIZE)]
         return Record(layout, count, digests, signature, body)
@@ -115,3 +118,7 @@ class Seal:
 
     def _place(self, kind: bytes, batch: str, first: int) -> bytes:
         return b"%s\0%s%s\0%d\0" % (kind, self._namespace, batch.encode(), first)
+
+
+def _called(kind: bytes, batch: str, first: int) -> str:
+    return f"{kind.decode()} of {batch}:{first}" if batch else kind.decode()
