@@ -129,7 +129,10 @@ class _Loop:
 
 
 class _Walker(ast.NodeVisitor):
-    """Walks statements in the order in which they run."""
+    """Walks statements in the order in which they run.
+
+    It is long because Python's syntax is: a method for each kind of node that binds or reads, and all know the frame.
+    """
 
     def __init__(self, transform: Callable[[str], str]) -> None:
         self._transform = transform

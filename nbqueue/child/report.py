@@ -28,7 +28,11 @@ _FULL = 256 * 1024
 
 
 class Report:
-    """Collects the outcomes of a run and sends them: quick ones by the block, others as they end."""
+    """Collects the outcomes of a run and sends them: quick ones by the block, others as they end.
+
+    It has many fields because each job, of which there may be a million a second, changes most of them: objects of
+    their own would cost each job.
+    """
 
     def __init__(self, send: Callable[[Done], None], seal: Seal, worker: str, run: Do, buffers: Buffers) -> None:
         self._send, self._seal, self._worker, self._run, self._buffers = send, seal, worker, run, buffers

@@ -23,7 +23,10 @@ from nbqueue.store.requests.looking import JobState
 
 
 class Job:
-    """One call of one function: a batch and an index in it."""
+    """One call of one function: a batch and an index in it.
+
+    What RQ's users know of a job is all here under its names, each in a few lines, which makes it long.
+    """
 
     def __init__(
         self, batch: Handle, index: int, record: Outcome | None = None, *, waits_since: float = float("-inf")

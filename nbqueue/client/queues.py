@@ -29,7 +29,8 @@ class Queue:
     """A name that jobs wait under and workers listen to.
 
     Making one does nothing yet; the server is looked for (the embedded one is started) when it is first used. Threads
-    and event loops may share it.
+    and event loops may share it. Its methods hand on to those who do it, and are long in words only: they are the
+    reference of what users call.
 
     Parameters
     ----------

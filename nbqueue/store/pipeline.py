@@ -45,6 +45,8 @@ class _Sent:
 class Pipeline:
     """One connection of an event loop.
 
+    All its fields are one state, that of the connection: cut, each part would have to ask the others what holds.
+
     Parameters
     ----------
     store : Link
