@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen, see
 from nbqueue.view.words import duration, pace, shares, short, size
 
+LATER = ("deferred", "scheduled")
+"""States that are told of where there are such jobs."""
+
 GROUPS = 20
 """Errors of a batch that are listed."""
 
@@ -108,7 +111,8 @@ def _table(*columns: tuple[str, bool]) -> Table:
 
 
 def _queues(queues: list[QueueSeen]) -> Table:
-    numbers = ("waiting", "running", "finished", "failed", "canceled", "batches", "workers")
+    later = (name for name in LATER if any(getattr(queue, name) for queue in queues))
+    numbers = ("waiting", *later, "running", "finished", "failed", "canceled", "batches", "workers")
     table = _table(("queue", False), *((name, True) for name in numbers))
     for queue in queues:
         table.add_row(_text(queue.name), *(short(getattr(queue, name)) for name in numbers))
@@ -140,7 +144,7 @@ def _show_counts(console: Console, batch: BatchSeen, now: float) -> None:
     """Two lines: what it is and how it goes, then the bar and the counts."""
     from rich.table import Table
 
-    counts = [(name, getattr(batch, name)) for name, *_ in MARKS]
+    counts = [(name, getattr(batch, name)) for name in (*(name for name, *_ in MARKS), *LATER)]
     words = ", ".join(f"{short(n)} {name}" for name, n in counts if n) or "no jobs"
     if sum(n > 0 for _, n in counts) > 1:
         words += f" of {short(batch.total)}"

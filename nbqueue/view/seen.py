@@ -41,6 +41,8 @@ class QueueSeen:
     is_paused: bool
     problem: str
     """What keeps its jobs from running, in words; '' if nothing does."""
+    deferred: int = 0
+    scheduled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,8 @@ class BatchSeen:
     """Seconds that its jobs took, all together."""
     reason: str
     """Why it was canceled."""
+    deferred: int = 0
+    scheduled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +159,8 @@ def _queue(state: QueueState, workers: list[WorkerState]) -> QueueSeen:
         workers=len(serving),
         is_paused=state.is_paused,
         problem=problem,
+        deferred=counts.deferred,
+        scheduled=counts.scheduled,
     )
 
 
@@ -201,6 +207,8 @@ def see(state: BatchState, now: float) -> BatchSeen:
         eta=eta_of(state, now),
         busy=state.busy,
         reason=state.reason,
+        deferred=state.deferred,
+        scheduled=state.scheduled,
     )
 
 

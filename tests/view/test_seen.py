@@ -10,7 +10,7 @@ from rich.console import Console
 
 from nbqueue import errors
 from nbqueue.command.terminal import show, show_batch
-from nbqueue.view.seen import BatchSeen, Overview, look
+from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, look
 from nbqueue.view.words import duration, shares, short, size
 
 
@@ -84,6 +84,14 @@ def test_states_are_told_apart_by_character(encoding, marks):
     assert list(dict.fromkeys(bar)) == list(marks)
     assert "40 finished, 1 failed, 2 canceled, 2 running, 55 waiting of 100" in text
     assert "\x1b" not in text
+
+
+def test_jobs_that_wait_for_others_or_for_their_time_are_told_of_where_there_are_some():
+    text = written(show, shown(seen(deferred=7, scheduled=8, total=115)))
+    assert "55 waiting, 7 deferred, 8 scheduled of 115" in text
+    queue = QueueSeen("default", 1, 0, 0, 0, 0, 1, 1, False, "", scheduled=12)
+    heading = written(show, Overview("unix:///s", "default", 1010.0, [queue], [], []))
+    assert "scheduled" in heading and "12" in heading and "deferred" not in heading
 
 
 def test_it_fits_into_80_columns_whatever_the_label():
