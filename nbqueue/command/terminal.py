@@ -132,7 +132,7 @@ def _heading(console: Console) -> Text:
 
 def _show_counts(console: Console, batch: BatchSeen) -> None:
     """Two lines: what it is and how it goes, then the bar and the counts."""
-    counts = batch.counts
+    counts = batch.counts | batch.later
     words = ", ".join(f"{short(n)} {state}" for state, n in counts.items() if n) or "no jobs"
     if sum(n > 0 for n in counts.values()) > 1:
         words += f" of {short(batch.known.total)}"

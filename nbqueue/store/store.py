@@ -26,6 +26,9 @@ from nbqueue.store.requests.running import Entry
 _PAGE = 500
 """Batches that are read with one request: others wait for the server meanwhile."""
 
+_EXPIRED = 100
+"""Batches that have expired and are forgotten with one request."""
+
 
 class Store(Link):
     """The state of one namespace on one Redis; see `Link`, which sends."""
@@ -54,12 +57,17 @@ class Store(Link):
         return found
 
     def queue(self, name: str) -> QueueState:
-        """How many jobs a queue has, by environment and state. Takes as long however many batches there are."""
+        """How many jobs a queue has, by environment and state. Takes as long however many batches there are.
+
+        Where hundreds of batches have expired since somebody looked, what has ended in them may still be counted.
+        """
         (state,) = self.call(looking.queues(name))
         return state
 
     def queues(self) -> list[QueueState]:
         """The same of all queues that have batches, by name."""
+        while self.call(looking.forget_expired(_EXPIRED)) == _EXPIRED:
+            pass
         found = self.call(looking.queues())
         return sorted(found, key=lambda queue: queue.name)
 

@@ -97,12 +97,17 @@ class BatchSeen:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Jobs by state, as a bar draws them from left to right; all together they are its jobs."""
+        """Jobs by state, as a bar draws them from left to right; with those of `later` they are all its jobs."""
         known = self.known
         return {
             "finished": known.finished, "failed": known.failed, "canceled": known.canceled,
             "running": known.started, "waiting": known.queued,
         }  # fmt: skip
+
+    @property
+    def later(self) -> dict[str, int]:
+        """Jobs that wait for others, and for their time."""
+        return {"deferred": self.known.deferred, "scheduled": self.known.scheduled}
 
     @property
     def elapsed(self) -> float:
@@ -126,7 +131,7 @@ class BatchSeen:
             "id": known.id, "label": self.label, "queue": known.queue, "environment": self.environment,
             "state": self.state, "total": known.total, **self.counts, "submitted_at": known.submitted_at,
             "ended_at": known.ended_at, "elapsed": self.elapsed, "rate": self.rate, "eta": self.eta,
-            "busy": known.busy, "reason": known.reason,
+            "busy": known.busy, "reason": known.reason, **self.later,
         }  # fmt: skip
 
 

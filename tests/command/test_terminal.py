@@ -112,3 +112,8 @@ def test_a_bar_has_a_cell_for_each_state_that_occurs(counts, width, cells):
 def test_cells_of_a_bar_are_as_many_as_it_is_wide():
     for counts in itertools.product((0, 1, 7, 1000), repeat=4):
         assert sum(shares(list(counts), 24)) == (24 if any(counts) else 0)
+
+
+def test_jobs_that_wait_for_others_or_for_their_time_are_told_of_where_there_are_some():
+    assert "7 deferred, 8 scheduled of 115" in written(show, shown(seen(deferred=7, scheduled=8, total=115, queued=55)))
+    assert "deferred" not in written(show, shown(seen()))

@@ -81,6 +81,16 @@ def test_what_has_expired_is_not_counted_any_more(store: Store) -> None:
     assert [state.id for state in store.batches(10)] == ["stays"]
 
 
+def test_none_of_many_that_have_expired_is_counted(store: Store) -> None:
+    submit(store, "stays")
+    for n in range(350):
+        submit(store, f"b{n}", ttl=1)
+        store.call(steering.cancel(f"b{n}", "enough"))
+    wait_until(lambda: store.batch("b349") is None)
+    (queue,) = store.queues()
+    assert queue.counts == Counts(queued=1, batches=1)
+
+
 def test_nothing_is_left_of_a_queue_whose_batches_have_all_expired(store: Store) -> None:
     submit(store, "one", ttl=1)
     end(store, "one")

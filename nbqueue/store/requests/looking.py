@@ -163,6 +163,11 @@ def unfinished(most: int, queue: str, after: str = "") -> Request[Page]:
     return request_to("looking/unfinished", Page.read, most, queue, after)
 
 
+def forget_expired(most: int) -> Request[int]:
+    """How many batches that had expired are counted no longer."""
+    return request_to("looking/forget_expired", int, most)
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """Jobs by state, and of how many batches they are."""

@@ -21,9 +21,10 @@ local function unregister_batch(id, name, environment, finished, failed, cancele
   redis.call('HDEL', prefix .. 'expiring:jobs', id)
   local jobs, environments = queue_key(name, environment) .. ':jobs', prefix .. 'queue:' .. name .. ':environments'
   if redis.call('HINCRBY', jobs, 'batches', -1) > 0 then
-    redis.call('HINCRBY', jobs, 'finished', -finished)
-    redis.call('HINCRBY', jobs, 'failed', -failed)
-    redis.call('HINCRBY', jobs, 'canceled', -canceled)
+    -- Not -finished: of 0 that would be '-0', which Redis takes for no number.
+    redis.call('HINCRBY', jobs, 'finished', 0 - finished)
+    redis.call('HINCRBY', jobs, 'failed', 0 - failed)
+    redis.call('HINCRBY', jobs, 'canceled', 0 - canceled)
     return
   end
   redis.call('DEL', jobs)
@@ -35,13 +36,16 @@ end
 -- full disk.
 local function forget_expired_batch(id)
   local counted = redis.call('HGET', prefix .. 'expiring:jobs', id)
-  if not counted or type(redis.pcall('ZREM', prefix .. 'expiring', id)) == 'table' then return end
+  if not counted or type(redis.pcall('ZREM', prefix .. 'expiring', id)) == 'table' then return false end
   local finished, failed, canceled, name, environment = string.match(counted, '^(%d+) (%d+) (%d+) (%S+) (.*)$')
   unregister_batch(id, name, environment, finished, failed, canceled)
+  return true
 end
 
 local function forget_expired(most)
+  local n = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'expiring', '-inf', now(), 'LIMIT', 0, most)) do
-    forget_expired_batch(id)
+    if forget_expired_batch(id) then n = n + 1 end
   end
+  return n
 end

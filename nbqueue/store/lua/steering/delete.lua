@@ -16,7 +16,7 @@ tell(id, 'gone')
 local name, environment, functions, token, finished, failed, canceled = unpack(redis.call('HMGET', key, 'queue',
   'environment', 'functions', 'token', 'finished', 'failed', 'canceled'))
 for _, state in ipairs({ 'started', 'deferred', 'scheduled' }) do
-  count(key, queue_key(name, environment), state, -redis.call('HGET', key, state))
+  count(key, queue_key(name, environment), state, 0 - redis.call('HGET', key, state))
 end
 unregister_batch(id, name, environment, finished, failed, canceled)
 unlink_code(id, functions or '', 0)
