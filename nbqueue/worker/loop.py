@@ -158,7 +158,7 @@ class Worker:
         self._neighbours.look(now)
         self._requests.flush()
         self._intake.flush()
-        if self._pool.is_busy:
+        if self._presence.is_busy:
             self._idle_since = now
         if not self._times_stopped and (self._presence.is_told_to_stop or self._has_done_its_jobs()):
             self.stop()
