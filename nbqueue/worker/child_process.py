@@ -164,7 +164,10 @@ class ChildProcess:
 
     def lease(self, number: int) -> Lease | None:
         """The lease of this number, if it still holds that."""
-        return next((lease for lease in self.leases if lease.number == number), None)
+        for lease in self.leases:
+            if lease.number == number:
+                return lease
+        return None
 
     def position(self, lease: Lease) -> int:
         """The index of the job during which it died, as far as is known."""

@@ -119,13 +119,14 @@ class Intake:
         """Claim for a child that wants a run, or wait until there is one."""
         if self.is_stopped or not self._presence.is_registered:
             return
-        if self.is_dry and not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING:
-            self._dry_at = None
+        is_dry = self.is_dry
+        if is_dry and not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING:
+            self._dry_at, is_dry = None, False
         wanting = sorted(filter(self._wants, self._pool.children), key=lambda child: len(child.leases))
         if not wanting:
             return
-        if not self.is_dry:
-            if not self.is_claiming and not self._pace.is_holding(now):
+        if not is_dry:
+            if self._claiming is None and not self._pace.is_holding(now):
                 self._claim(wanting[0])
         elif not wanting[0].leases and not self._who.options.burst:
             self._bell.wait()

@@ -140,9 +140,9 @@ class Worker:
         """Seconds until something is due that nobody tells."""
         now = time.monotonic()
         until = [_LONGEST_TURN, self._neighbours.look_at - now, self._presence.due_in(now), self._intake.due_in(now)]
-        if self._pool.is_busy:  # also with leases that have not begun: that they do, nobody tells
-            until.append(self._output.look_at - now)
-        until += (stopping.due_in(child.seen(now), now) for child in self._pool.children)
+        for child in self._pool.children:
+            if child.leases:  # also if it has not begun them: that it does, nobody tells
+                until += (self._output.look_at - now, stopping.due_in(child.seen(now), now))
         return max(0.0, min(until))
 
     def _tick(self, now: float) -> None:
@@ -158,7 +158,7 @@ class Worker:
         self._neighbours.look(now)
         self._requests.flush()
         self._intake.flush()
-        if self._pool.is_busy:
+        if self._presence.is_busy:
             self._idle_since = now
         if not self._times_stopped and (self._presence.is_told_to_stop or self._has_done_its_jobs()):
             self.stop()
@@ -177,7 +177,7 @@ class Worker:
                 self._pool.fill()
         elif child.is_used_up and not child.leases and not self._times_stopped:
             self._pool.renew(child)
-        else:
+        elif child.leases:
             self._act(child, stopping.decide(child.seen(now), self._cancels, now, self._waits_since), now)
 
     def _act(self, child: ChildProcess, actions: list[Action], now: float) -> None:

@@ -56,7 +56,8 @@ class Presence:
         self._cancels = cancels
         self._orders = Pipeline(store, selector, self._listen)
         self._acknowledged = 0
-        self._was_busy = False
+        self.is_busy = False
+        """A child had a lease when it looked last."""
         self._beat_at = 0.0
         self.is_registered = False
         self.registrations = 0
@@ -105,13 +106,12 @@ class Presence:
 
     def look(self, now: float) -> bool:
         """Beat if that is due; whether it was."""
-        is_busy = self._pool.is_busy
-        if self._was_busy and not is_busy:
+        was_busy, self.is_busy = self.is_busy, self._pool.is_busy
+        if was_busy and not self.is_busy:
             self._beat_at = min(self._beat_at, now + _BEAT_SOON)
-        self._was_busy = is_busy
         if now < self._beat_at or not self.is_registered:
             return False
-        self._beat_at = now + (_BEAT_BUSY if is_busy else _BEAT_IDLE)
+        self._beat_at = now + (_BEAT_BUSY if self.is_busy else _BEAT_IDLE)
         changes = {"jobs": self._settlement.jobs, "failed": self._settlement.failed, **self._doing(now)}
         self._requests.send(running.beat(self._who.id, self._acknowledged, changes), self._on_beat)
         return True
