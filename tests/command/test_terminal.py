@@ -115,5 +115,5 @@ def test_cells_of_a_bar_are_as_many_as_it_is_wide():
 
 
 def test_jobs_that_wait_for_others_or_for_their_time_are_told_of_where_there_are_some():
-    assert "7 deferred, 8 scheduled of 115" in written(show, shown(seen(deferred=7, scheduled=8, total=115, queued=55)))
-    assert "deferred" not in written(show, shown(seen()))
+    assert "7 deferred, 8 scheduled of 115" in written(show, shown(deferred=7, scheduled=8, total=115, queued=55))
+    assert "deferred" not in written(show, shown())

@@ -105,7 +105,7 @@ def test_programs_get_a_batch_in_full():
     (found,) = json.loads(json.dumps(overview.as_json()))["batches"]
     assert list(found) == [
         "id", "label", "queue", "environment", "state", "total", "finished", "failed", "canceled", "running", "waiting",
-        "submitted_at", "ended_at", "elapsed", "rate", "eta", "busy", "reason",
+        "submitted_at", "ended_at", "elapsed", "rate", "eta", "busy", "reason", "deferred", "scheduled",
     ]  # fmt: skip
     assert (found["id"], found["total"], found["running"], found["waiting"]) == ("k3f9x2", 100, 2, 55)
     assert (found["ended_at"], found["busy"], found["reason"]) == (None, 20.0, "why")
