@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import wait_until
 
+from nbqueue import errors
 from nbqueue.server import embedded
+from nbqueue.store import keys
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import looking, running, steering, submitting
 from nbqueue.store.requests.looking import Counts
@@ -153,3 +155,18 @@ def test_a_batch_is_found_behind_many_that_have_expired(store: Store) -> None:
         store.run("DEL", store.key(f"batch:e{n}"))  # as if its time were over
     assert [state.id for state in store.batches(1, "first")] == ["old"]
     assert store.queue("first").counts == Counts(queued=1, batches=1)
+
+
+def test_a_batch_of_an_older_version_is_told_in_words_and_hides_no_other(store: Store) -> None:
+    store.run("HSET", store.key(keys.batch("a22222")), "total", 1, "about", "{}", "queue", "first")
+    indexes = [store.key(index) for index in ("batches", "queue:first:batches")]
+    for index in indexes:
+        store.run("ZADD", index, 1, "a22222")
+    submit(store, "b22222")
+    assert [state.id for state in store.batches(10)] == ["b22222"]
+    assert [state.id for state in store.batches(10, "first")] == ["b22222"]
+    with pytest.raises(errors.CorruptPayload, match="a22222 was submitted by an older nbqueue.*submit it again"):
+        store.batch("a22222")
+    store.run("DEL", store.key(keys.batch("a22222")))
+    for index in indexes:
+        store.run("ZREM", index, "a22222")

@@ -119,10 +119,21 @@ class BatchState:
 
 
 def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
-    """A batch from what HGETALL answers for it."""
+    """A batch from what HGETALL answers for it.
+
+    Raises
+    ------
+    CorruptPayload
+        An older version wrote it, or somebody else.
+    """
     h = dict(zip(fields[::2], fields[1::2], strict=True))
     if b"total" not in h:
         return None
+    if b"queued" not in h:
+        raise errors.CorruptPayload(
+            f"batch {id} was submitted by an older nbqueue, which kept it in another form: read it with that one, or "
+            "submit it again"
+        )
     ended_at = h.get(b"ended_at")
     try:
         description = Description.from_json(h[b"description"])
@@ -148,8 +159,10 @@ class Page:
 
     @classmethod
     def read(cls, reply: list[Any]) -> Page:
-        """From the answer of a script: where it ended, then ids and fields in turns."""
-        states = (batch_state(id.decode(), h) for id, h in zip(reply[1::2], reply[2::2], strict=True))
+        """From the answer of a script: where it ended, then ids and fields in turns. Those of an older version are
+        passed over."""
+        found = zip(reply[1::2], reply[2::2], strict=True)
+        states = (batch_state(id.decode(), fields) for id, fields in found if b"queued" in fields[::2])
         return cls([state for state in states if state], reply[0].decode())
 
 
