@@ -55,8 +55,8 @@ with ballast.open("wb", buffering=0) as file:
         while True: file.write(b"x" * 100)
     except OSError: pass
 last = "not refused"
-for _ in range(100):  # what comes with the first write that fails is accepted
-    try: short.enqueue(abs, -1)
+for _ in range(100):  # what comes with the first write that fails is accepted; nobody shall have run it
+    try: lonely.enqueue(abs, -1)
     except errors.ServerFull as error: last = str(error)
     time.sleep(0.01)
 assert "No space left" in last and "make room" in last and "script" not in last, last
