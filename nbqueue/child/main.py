@@ -7,6 +7,7 @@ keeps from job to job.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -40,6 +41,9 @@ _stands_around_user_code = True
 
 _LOOK_AFTER = 1_000_000
 """Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
+
+_described = functools.lru_cache(maxsize=16)(Description.from_json)
+"""The description of a batch; of single calls, each of which is a run, the same one comes again and again."""
 
 
 class _Stopped(BaseException):
@@ -149,7 +153,7 @@ class Child:
         cells = self._cells
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
-        description = Description.from_json(run.description)
+        description = _described(run.description)
         self._limit = description.timeout or 0.0
         self._place.use(description.directory, description.path)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
