@@ -4,6 +4,9 @@ from nbqueue import q
 
 batch = q.map(func, items)
 batch.results()
+
+Beside the packages stand what several of them use: `settings.py` (the environment variables), `backend.py` (which
+server is meant, and the way to it), `machine.py` (CPUs, memory, who is alive) and `errors.py`.
 """
 
 from __future__ import annotations
