@@ -15,8 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from nbqueue.protocol.messages import STREAMS
 from nbqueue.protocol.ring import Writer
+from nbqueue.store.requests.running import STREAMS
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

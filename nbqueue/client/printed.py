@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbqueue.cells.carriage_returns import visible
-from nbqueue.protocol.messages import STREAMS
-from nbqueue.store.requests.running import Entry
+from nbqueue.store.requests.running import STREAMS, Entry
 
 
 @dataclass(frozen=True, slots=True)

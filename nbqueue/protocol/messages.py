@@ -139,8 +139,6 @@ Message = Hello | Do | Done | Show
 
 _KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show)}
 
-STREAMS = ("stdout", "stderr")
-
 
 @dataclass(frozen=True, slots=True)
 class Printed:
@@ -149,7 +147,7 @@ class Printed:
     number: int
     index: int
     stream: str
-    """One of `STREAMS`."""
+    """One of `running.STREAMS`."""
     at: int
     """How many bytes the job had printed before."""
     text: bytes

@@ -15,8 +15,9 @@ import struct
 from dataclasses import replace
 from zlib import crc32
 
-from nbqueue.protocol.messages import STREAMS, Printed
+from nbqueue.protocol.messages import Printed
 from nbqueue.protocol.page import Page
+from nbqueue.store.requests.running import STREAMS
 
 _FRONT = 4096
 """Bytes of the cells before the segments."""
@@ -70,7 +71,7 @@ class Writer:
             Of the lease.
         index : int
         stream : int
-            Its place in `messages.STREAMS`.
+            Its place in `running.STREAMS`.
         text : bytes
             UTF-8.
         """

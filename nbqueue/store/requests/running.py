@@ -121,6 +121,10 @@ def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]
     return request_to("running/release", as_text, worker, number, run[0], run[1], death)
 
 
+STREAMS = ("stdout", "stderr")
+"""Streams whose text is kept: the names in an `Entry`, and their numbers in the ring."""
+
+
 @dataclass(slots=True)
 class Entry:
     """Text that a job has printed, as one entry of the stream `batch:<id>:output`."""
@@ -130,7 +134,7 @@ class Entry:
     at: int
     """How many bytes this attempt had printed before."""
     parts: list[tuple[str, bytes]]
-    """The streams ('stdout', 'stderr') and what was written to them, in order."""
+    """The streams, see `STREAMS`, and what was written to them, in order."""
     id: str = ""
     """What the stream calls it; '' before it is stored."""
 
