@@ -5,5 +5,6 @@ signing what they return, and everything that has to be put back between two of 
 engine, and decides nothing about retries, limits or leases: the worker does.
 
 Read `main.py` first: a run, job by job. `loading.py` makes functions and arguments of signed records, `report.py` signs
-and sends outcomes, `streams.py` takes what is printed, `place.py` puts the directory and the path back.
+and sends outcomes, `streams.py` takes what is printed, `place.py` puts the directory and the path back, `forks.py`
+ends what `os.fork` in a job has made.
 """

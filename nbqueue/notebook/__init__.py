@@ -4,6 +4,6 @@ Owns `ipywidgets`, and IPython on the kernel's side. Imported when nbqueue is fi
 below. A magic parses, calls and shows; a panel reads a batch, never Redis.
 
 Read `kernel.py` first: what is shown where, and all that a kernel keeps. `panels/` reads and draws what is live, of the
-widgets in `widgets.py`; `markup/` makes HTML from plain data. `arriving.py` knows which variables cells in the
-background still have to bring, `between.py` binds them when no cell runs.
+widgets in `widgets.py`; `markup/` makes HTML from plain data. Variables that a cell in the background
+brings: `between.py` binds them when no cell runs, `arriving.py` knows which are still to come.
 """

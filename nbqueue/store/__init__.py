@@ -5,8 +5,8 @@ starts no process. Each change of state is one Lua file, with a function of its 
 request and reads the answer without any input or output; each may be sent twice.
 
 Read the table on top of `keys.py` first, then a pair such as `lua/running/finish.lua` and `requests/running.py`.
-`link.py` sends requests and waits for the answer, `store.py` reads what is there, `subscription.py` hears of changes.
-`pipeline.py` sends for a worker's event loop, and once more what a broken connection left without an answer.
-`reaper.py` decides from beats who has died. `lua/include/` has what several scripts share: what becomes due at a time
-belongs to those that `lua/running/claim.lua` names, for workers promote it.
+`link.py` sends requests of clients, waits for the answer and connects again, `store.py` reads what is there,
+`subscription.py` hears of changes, for all who wait. `pipeline.py` sends for a worker's event loop, and once more what
+a broken connection left without an answer. `reaper.py` decides from beats who has died. `lua/include/` has what several
+scripts share: what becomes due at a time belongs to those that `lua/running/claim.lua` names, for workers promote it.
 """

@@ -7,5 +7,6 @@ Two kinds of HTML are made here:
   `role` and `aria-*`; GitHub drops all styles. So it has inline styles only, inherits the colour of the text, its greys
   are transparent (light and dark), and its facts are words with real separators between them.
 
-Read `parts.py` first: colours, glyphs and what all the others are made of.
+Read `parts.py` first: colours, glyphs and what all the others are made of. `batch.py` is a batch with its failed jobs,
+`job.py` a job, `tables.py` lists of batches, workers and queues.
 """
