@@ -17,6 +17,7 @@ NbqueueError
 ├── UsageError                  an argument that makes no sense (also a `ValueError`)
 └── JobError                    how a job ended when it was not the function's own exception
     ├── JobFailed               the function's exception could not be rebuilt here
+    ├── JobExited               the function was left by `sys.exit` or the like, which is no `Exception`
     ├── JobTimeout              the job ran longer than its `job_timeout`
     ├── JobCanceled             the job was canceled
     └── JobKilled               its process died (by what, in words)
@@ -95,6 +96,10 @@ class JobError(NbqueueError):
 
 class JobFailed(JobError):
     """The function raised an exception that could not be rebuilt here; the message is its text."""
+
+
+class JobExited(JobError):
+    """The function was left by what is no `Exception`, such as `sys.exit()`: that is the `__cause__` of this error."""
 
 
 class JobTimeout(JobError, TimeoutError):

@@ -40,18 +40,33 @@ class Outcome:
         message = str(words.get("message", ""))
         return Failure(str(words.get("type", "JobError")), message, f"{words.get('type')}: {message}\n")
 
-    def exception(self, job_id: str) -> BaseException:
-        """The exception that `result` raises: the function's own where it can be rebuilt."""
+    def exception(self, job_id: str) -> Exception:
+        """The exception that `result` raises: the function's own where it can be rebuilt, if it is an `Exception`."""
         failure = self.failure()
         error = failure.exception()
         if error is None:
             kind = _OWN_ERRORS.get(failure.type, errors.JobFailed)
             text = failure.message if kind is not errors.JobFailed else f"{failure.type}: {failure.message}"
             error = kind(f"job {job_id}: {text}")
+        remote = RemoteTraceback(f"{failure.traceback}\n(in nbqueue job {job_id})")
+        if not isinstance(error, Exception):
+            # Raised here, it would end the caller's script, or look like the user's own interrupt.
+            error.__cause__ = remote
+            raised = errors.JobExited(f"job {job_id} {_left_by(error)}")
+            raised.__cause__, error = error, raised
+        else:
+            error.__cause__ = remote
         if isinstance(error, errors.NbqueueError):
             error.job_id = job_id
-        error.__cause__ = RemoteTraceback(f"{failure.traceback}\n(in nbqueue job {job_id})")
         return error
+
+
+def _left_by(error: BaseException) -> str:
+    """How a function was left by what is no `Exception`."""
+    if isinstance(error, SystemExit):
+        return f"called sys.exit({'' if error.code is None else repr(error.code)})"
+    text = str(error)
+    return f"raised {type(error).__name__}" + (f": {text}" if text else "")
 
 
 def value_of(outcomes: Outcomes, index: int) -> Any:

@@ -44,6 +44,14 @@ class Call:
     kwargs: dict[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A call as it was when an iterable gave it: the next item may be the same object, changed."""
+
+    code: Code
+    entry: Pieces
+
+
 class Packer:
     """Packs calls of one form."""
 
@@ -58,6 +66,20 @@ class Packer:
         """The digest of its function, positional and keyword arguments."""
         raise NotImplementedError
 
+    def take(self, index: int, item: Any) -> Any:
+        """An item that an iterable has just given, as something that nobody can change any more.
+
+        Raises
+        ------
+        CannotPickle, TooLarge
+        """
+        raise NotImplementedError
+
+    def _freeze(self, index: int, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
+        entry = self._entry(index, 0, args, kwargs)
+        # Parts of arrays are the arrays' own memory, as it will be when it is looked at.
+        return Packed(code, [part if isinstance(part, bytes) else bytes(part) for part in entry])
+
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         """A record of plain values, where that is possible."""
         raise NotImplementedError
@@ -66,6 +88,9 @@ class Packer:
         """The number of calls that make a block, from the size of the first ones."""
         sizes: list[int] = []
         for position, item in enumerate(items):
+            if type(item) is Packed:
+                sizes.append(size_of(item.entry))
+                continue
             _, args, kwargs = self.call(item)
             size = None if kwargs else _plain_size(args)
             if size is None:
@@ -95,11 +120,10 @@ class Packer:
         digests: dict[bytes, int] = {}
         entries = []
         for index, item in enumerate(items, first):
-            digest, args, kwargs = self.call(item)
+            digest, packed = self._digest_and_entry(index, item)
             functions.setdefault(digest, b"")
             number = digests.setdefault(digest, len(digests))
-            weighed = self._weighed.pop(index, None)
-            entry = self._entry(index, number, args, kwargs) if weighed is None else of_function(weighed, number)
+            entry = of_function(packed, number) if number else packed
             if len(items) > 1 and size_of(entry) > _LARGE:
                 yield (
                     str(index),
@@ -111,10 +135,16 @@ class Packer:
 
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         """The record of one call by itself."""
-        digest, args, kwargs = self.call(item)
+        digest, entry = self._digest_and_entry(index, item)
         functions.setdefault(digest, b"")
-        entry = self._weighed.pop(index, None) or self._entry(index, 0, args, kwargs)
         return pack_entries(self._seal, batch, index, [digest], [entry], self._buffers)
+
+    def _digest_and_entry(self, index: int, item: Any) -> tuple[bytes, Pieces]:
+        """The digest of its function, and its entry as that of the first function of a record."""
+        if type(item) is Packed:
+            return item.code.digest, item.entry
+        digest, args, kwargs = self.call(item)
+        return digest, self._weighed.pop(index, None) or self._entry(index, 0, args, kwargs)
 
 
 def _plain_size(args: tuple[Any, ...]) -> int | None:
@@ -132,6 +162,8 @@ def weight_of(value: Any, depth: int = 2) -> int:
         return len(value)
     if kind in LIGHT:
         return 0
+    if kind is Packed:
+        return size_of(value.entry)
     if kind is Call:
         return weight_of((*value.args, *(value.kwargs or {}).values()), depth)
     if kind in (tuple, list, dict):
@@ -156,6 +188,9 @@ class ItemPacker(Packer):
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         return self._digest, (item,), {}
 
+    def take(self, index: int, item: Any) -> Any:
+        return item if type(item) in IMMUTABLE else self._freeze(index, self._code, (item,), {})
+
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         functions.setdefault(self._digest, b"")
         return pack_items(self._seal, batch, first, self._digest, items)
@@ -167,8 +202,14 @@ class TuplePacker(ItemPacker):
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         return self._digest, tuple(item), {}
 
+    def take(self, index: int, item: Any) -> Any:
+        args = tuple(item)
+        return args if set(map(type, args)) <= IMMUTABLE else self._freeze(index, self._code, args, {})
+
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         functions.setdefault(self._digest, b"")
+        if any(type(item) is Packed for item in items):
+            return None
         return pack_tuples(self._seal, batch, first, self._digest, [tuple(item) for item in items])
 
 
@@ -181,10 +222,17 @@ class CallPacker(Packer):
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         call = as_call(item)
-        known = self._digests.get(id(call.function))
-        if known is None or known[0] is not call.function:
-            known = self._digests[id(call.function)] = (call.function, self._codes.pack(call.function))
-        return known[1].digest, tuple(call.args), call.kwargs or {}
+        return self._code_of(call.function).digest, tuple(call.args), call.kwargs or {}
+
+    def take(self, index: int, item: Any) -> Any:
+        call = as_call(item)
+        return self._freeze(index, self._code_of(call.function), tuple(call.args), call.kwargs or {})
+
+    def _code_of(self, function: Callable[..., Any]) -> Code:
+        known = self._digests.get(id(function))
+        if known is None or known[0] is not function:
+            known = self._digests[id(function)] = (function, self._codes.pack(function))
+        return known[1]
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         return None

@@ -7,7 +7,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -118,7 +118,8 @@ class Submission:
             One of the calls cannot be sent. What was submitted is canceled.
         """
         try:
-            if isinstance(calls, Sized) and isinstance(calls, Sequence):
+            if type(calls) in (list, tuple, range):  # others may give the same object again and again, changed
+                assert isinstance(calls, Sequence)
                 self._run_fast(iter(calls), len(calls))
             else:
                 _Steady(self).run(iter(calls))
@@ -144,6 +145,10 @@ class Submission:
     def weigh(self, items: list[Any]) -> None:
         """See from the first calls how many make a block."""
         self.per_block = self._packer.calls_per_block(items)
+
+    def take(self, item: Any, position: int) -> Any:
+        """An item as it is now, of which `position` others are waiting to be packed."""
+        return self._packer.take(self.packed + position, item)
 
     def add(self, items: list[Any], *, is_block: bool) -> None:
         """Pack neighbouring calls: as a block, or one by one where that would be too much at once."""
@@ -342,11 +347,12 @@ class _Steady:
         submission = self._submission
         if not self._pending:
             self._since = time.monotonic()
-        self._pending.append(item)
         if self._problem is not None:
             raise self._problem
         if type(item) not in LIGHT:
+            item = submission.take(item, len(self._pending))
             self._weight += weight_of(item)
+        self._pending.append(item)
         if not submission.per_block and len(self._pending) >= _WEIGHED:
             submission.weigh(self._pending)
         is_whole = submission.per_block and len(self._pending) >= self._room()

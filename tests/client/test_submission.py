@@ -76,3 +76,81 @@ def test_where_all_ids_are_taken_it_is_said(q, monkeypatch):
     with pytest.raises(errors.SubmitError, match="no id was free"):
         q.map(abs, [1, 2])
     assert len(taken) == 1
+
+
+def test_what_an_iterator_gives_is_taken_as_it_is_at_that_moment(q, worker):
+    import numpy as np
+
+    def refilled(make, change, count=300):
+        thing = make()
+        for i in range(count):
+            change(thing, i)
+            yield thing
+
+    def at(key):
+        return lambda thing, i: thing.__setitem__(key, i)
+
+    expected = list(range(300))
+    assert q.map(lambda row: row["n"], refilled(dict, at("n"))).results(timeout=20) == expected
+    assert q.map(lambda row: row[0], refilled(lambda: [0], at(0))).results(timeout=20) == expected
+    assert (
+        q.map(lambda row: row[0][0], refilled(lambda: ([0],), lambda t, i: t[0].__setitem__(0, i))).results(timeout=20)
+        == expected
+    )
+    assert q.starmap(lambda x, y: x + y, refilled(lambda: [0, 0], at(1))).results(timeout=20) == expected
+    assert (
+        q.starmap(lambda x, y: x[0], refilled(lambda: ([0], 1), lambda t, i: t[0].__setitem__(0, i))).results(
+            timeout=20
+        )
+        == expected
+    )
+    large = refilled(lambda: np.zeros(20_000), at(0), 30)
+    assert q.map(lambda row: int(row[0]), large).results(timeout=20) == expected[:30]
+    args = refilled(lambda: [0], at(0))
+    assert q.enqueue_many((abs, args_now) for args_now in args).results(timeout=20) == expected
+
+
+def test_a_sequence_that_refills_what_it_gives_is_read_as_map_reads_it(q, worker):
+    from collections.abc import Sequence
+
+    class Rows(Sequence):
+        row = [0]  # noqa: RUF012 - shared on purpose
+
+        def __len__(self):
+            return 100
+
+        def __getitem__(self, index):
+            if index >= 100:
+                raise IndexError
+            self.row[0] = index
+            return self.row
+
+    assert q.map(lambda row: row[0], Rows()).results(timeout=20) == list(range(100))
+
+
+def test_an_item_of_a_generator_that_cannot_be_sent_is_named_with_its_number(q):
+    import threading
+
+    with pytest.raises(errors.CannotPickle, match="call 3: "):
+        q.map(repr, (threading.Lock() if i == 3 else [i] for i in range(10)))
+
+
+@pytest.mark.parametrize(
+    ("leave", "kind", "words"),
+    [
+        ("import sys; sys.exit(0)", SystemExit, r"called sys.exit\(0\)"),
+        ("raise SystemExit", SystemExit, r"called sys.exit\(\)"),
+        ("raise KeyboardInterrupt", KeyboardInterrupt, "raised KeyboardInterrupt"),
+        ("raise GeneratorExit('all')", GeneratorExit, "raised GeneratorExit: all"),
+        ("import asyncio; raise asyncio.CancelledError", BaseException, "raised CancelledError"),
+    ],
+)
+def test_what_is_no_exception_does_not_end_who_asks(q, worker, leave, kind, words):
+    job = q.enqueue(exec, leave)
+    with pytest.raises(errors.JobExited, match=words) as caught:
+        job.result(timeout=20)
+    assert isinstance(caught.value, errors.JobError)
+    assert isinstance(caught.value.__cause__, kind)
+    assert caught.value.job_id == job.id
+    (returned,) = q.map(exec, [leave]).results(timeout=20, errors="return")
+    assert isinstance(returned, errors.JobExited)
