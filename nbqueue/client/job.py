@@ -143,6 +143,8 @@ class Job:
             It had not ended in time. It goes on.
         JobCanceled, JobTimeout, JobKilled
             It ended without the function's doing.
+        JobExited
+            The function was left by `sys.exit` or the like, which is the cause of the error.
         Exception
             The function's own, with the worker's traceback as its cause.
 

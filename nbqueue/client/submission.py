@@ -7,13 +7,13 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.client.options import JobOptions
-from nbqueue.client.packing import LIGHT, Packer, weight_of
+from nbqueue.client.packing import LIGHT, Packed, Packer, weight_of
 from nbqueue.client.session import Session
 from nbqueue.payload.records import Blob
 from nbqueue.store.interrupts import held_interrupt
@@ -118,8 +118,7 @@ class Submission:
             One of the calls cannot be sent. What was submitted is canceled.
         """
         try:
-            if type(calls) in (list, tuple, range):  # others may give the same object again and again, changed
-                assert isinstance(calls, Sequence)
+            if isinstance(calls, Sized) and isinstance(calls, Sequence):
                 self._run_fast(iter(calls), len(calls))
             else:
                 _Steady(self).run(iter(calls))
@@ -147,7 +146,9 @@ class Submission:
         self.per_block = self._packer.calls_per_block(items)
 
     def take(self, item: Any, position: int) -> Any:
-        """An item as it is now, of which `position` others are waiting to be packed."""
+        """An item as it is now, before which `position` others are waiting to be packed."""
+        if type(item) is Packed:  # it was taken for a batch whose id was another's
+            return item
         return self._packer.take(self.packed + position, item)
 
     def add(self, items: list[Any], *, is_block: bool) -> None:
@@ -347,12 +348,12 @@ class _Steady:
         submission = self._submission
         if not self._pending:
             self._since = time.monotonic()
-        if self._problem is not None:
-            raise self._problem
         if type(item) not in LIGHT:
             item = submission.take(item, len(self._pending))
             self._weight += weight_of(item)
         self._pending.append(item)
+        if self._problem is not None:  # also where the id is taken: all that was given is submitted once more
+            raise self._problem
         if not submission.per_block and len(self._pending) >= _WEIGHED:
             submission.weigh(self._pending)
         is_whole = submission.per_block and len(self._pending) >= self._room()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from nbqueue import errors
@@ -94,7 +94,7 @@ class Submitter:
     def _run(self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None) -> Batch:
         if isinstance(items, Sized):
             expected = len(items)
-        if not isinstance(items, Sequence):
+        if type(items) not in (list, tuple, range):  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
             submission = Submission(self._session, self._queue, self._options, name, packer)

@@ -358,12 +358,12 @@ def test_nobody_can_be_asked(shared: Interpreter) -> None:
 
 def test_threads_print_and_display_in_the_cell(shared: Interpreter) -> None:
     answer = shared.run(
-        "import threading\ndef work(i):\n    for _ in range(1000): print(i)\n    display(i)\n"
+        "import threading\ndef work(i):\n    for _ in range(1000): print(f'{i}\\n', end='')\n    display(i)\n"
         "threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]\n"
         "for t in threads: t.start()\nfor t in threads: t.join()"
     )
-    # `print` writes the text and the end of the line one after the other: other threads may come between.
-    assert sorted(text(answer)) == sorted("\n0123" * 1000 + "\n" * 3000)
+    lines = text(answer).split()
+    assert sorted(lines) == sorted(str(i) for i in range(4) for _ in range(1000))
     assert sorted(output["data"]["text/plain"] for output in outputs(answer) if "data" in output) == list("0123")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from nbqueue import errors
@@ -68,6 +70,36 @@ def test_where_an_id_is_taken_the_batch_gets_another_one(q, worker, monkeypatch,
     assert batch.id == "b22222"
     assert batch.results(timeout=30) == [2 * i for i in range(count)]
     assert taken.results(timeout=20) == [5]
+
+
+@pytest.mark.parametrize("form", ["generator", "slow generator", "sequence", "tuples", "calls"])
+def test_where_an_id_is_taken_nothing_that_was_given_is_lost_doubled_or_changed(q, worker, monkeypatch, form):
+    taken = q.map(abs, [-5])
+    ids = iter([taken.id, taken.id, "b22222"])
+    monkeypatch.setattr(submission, "new_id", lambda: next(ids))
+    row = [0]
+
+    def refilled():
+        for i in range(40):
+            if form == "slow generator" and i in (3, 7):
+                time.sleep(0.6)  # a helper sends meanwhile what was given, and hears that the id is taken
+            row[0] = i
+            yield row
+
+    if form == "sequence":
+        batch = q.map(lambda letter: letter, "".join(map(chr, range(100, 140))))
+        expected = [chr(i) for i in range(100, 140)]
+    elif form == "tuples":
+        batch = q.starmap(lambda row, one: row[0] + one, ((row, 1) for row in refilled()))
+        expected = list(range(1, 41))
+    elif form == "calls":
+        batch = q.enqueue_many((list, (row,)) for row in refilled())
+        expected = [[i] for i in range(40)]
+    else:
+        batch = q.map(lambda row: row[0], refilled())
+        expected = list(range(40))
+    assert batch.id == "b22222"
+    assert batch.results(timeout=30) == expected
 
 
 def test_where_all_ids_are_taken_it_is_said(q, monkeypatch):
