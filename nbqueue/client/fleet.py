@@ -15,6 +15,7 @@ from nbqueue.backend import Backend
 from nbqueue.client import launch
 from nbqueue.client.problem import Problem, paused, unserved
 from nbqueue.store.connection import Source
+from nbqueue.store.keys import new_token
 from nbqueue.store.reaper import Reaper, vanished
 from nbqueue.store.requests import looking, running
 from nbqueue.store.requests.looking import WorkerState
@@ -145,7 +146,7 @@ class Fleet:
         if backend.embedded is None or not settings.autostart() or environment != backend.environment:
             return unserved(queue, environment, workers)
         try:
-            is_mine = backend.store.is_first_to_start(queue, environment, _STARTING)
+            is_mine = backend.store.call(running.start_first(queue, environment, new_token(), _STARTING))
         except errors.ServerFull as error:
             return Problem("full", str(error))
         if is_mine:

@@ -39,7 +39,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
-| `queue:<name>:<env>:starting`    | string | there while the first worker starts by itself; for ten seconds at most      |
+| `queue:<name>:<env>:starting`    | string | token of who starts the first worker, until it is there; for ten seconds     |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
 | `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
@@ -123,10 +123,6 @@ def code(digest: bytes) -> str:
 
 def wake(queue: str, environment: str) -> str:
     return f"queue:{queue}:{environment}:wake"
-
-
-def starting(queue: str, environment: str) -> str:
-    return f"queue:{queue}:{environment}:starting"
 
 
 def paused(queue: str) -> str:

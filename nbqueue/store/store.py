@@ -153,11 +153,6 @@ class Store(Link):
         """Whether a whole queue is paused."""
         return bool(self.run("EXISTS", self.key(keys.paused(queue))))
 
-    def is_first_to_start(self, queue: str, environment: str, seconds: int) -> bool:
-        """Whether the caller is the one that starts the first worker: for so long nobody else is."""
-        key = self.key(keys.starting(queue, environment))
-        return self.run("SET", key, "1", "NX", "EX", seconds) is not None
-
     def namespaces(self) -> list[str]:
         """The namespaces of the server that have workers."""
         found, cursor = set[str](), b"0"

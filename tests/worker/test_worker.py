@@ -13,7 +13,10 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import errors, machine
+from nbqueue.client import launch
+from nbqueue.client.fleet import Fleet, Workers
 from nbqueue.store.reaper import Reaper
+from nbqueue.store.requests import running
 
 
 def alive(pid: int) -> bool:
@@ -854,6 +857,30 @@ def test_the_first_job_on_the_embedded_server_starts_a_worker(q, monkeypatch):
         assert q.map(abs, [-1, -2]).results(timeout=9) == [1, 2], "the next first job does at once, too"
     finally:
         q.stop_workers()
+
+
+def test_who_looked_before_a_worker_was_there_starts_no_second_one(q, worker, monkeypatch):
+    monkeypatch.setenv("NBQUEUE_AUTOSTART", "1")
+    monkeypatch.setattr(launch, "start_worker", lambda *args, **options: pytest.fail("a second worker"))
+    fleet, environment = q.session.fleet, q.session.environment
+    monkeypatch.setattr(Fleet, "workers", lambda self: Workers())  # what it saw, a moment ago
+    assert fleet.attend("default", environment) is None
+    assert fleet.launched_at is None
+    assert q.connection.keys(q.store.key("queue:*:starting")) == []
+
+
+def test_one_of_many_starts_the_first_worker_of_a_queue_that_nobody_serves(q, workers):
+    workers.start("here", "there", "--environment", "one")
+
+    def is_first(queue, environment, token):
+        return q.store.call(running.start_first(queue, environment, token, 10))
+
+    assert not is_first("here", "one", "a")
+    assert not is_first("there", "one", "a")
+    assert is_first("her", "one", "a"), "another name"
+    assert is_first("here", "two", "a"), "another environment"
+    assert is_first("here", "two", "a"), "its answer was lost"
+    assert not is_first("here", "two", "b")
 
 
 def test_priority_at_front_and_labels(q, workers):

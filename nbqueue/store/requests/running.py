@@ -215,6 +215,11 @@ def register(worker: str, description: Mapping[str, str | float], *, again: bool
     )
 
 
+def start_first(queue: str, environment: str, token: str, seconds: int) -> Request[bool]:
+    """Whether the caller starts the first worker of a queue: nobody serves it, and nobody else starts one meanwhile."""
+    return request_to("running/start_first", bool, queue, environment, token, seconds)
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """An order: take nothing new, finish what runs, leave."""
