@@ -52,6 +52,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"needs {needed} GB of free memory, and there are {free:.1f}")
 
 
+@pytest.fixture
+def scope(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the test unpickles is loaded into it, as in a child."""
+    from nbqueue.payload import scope as module
+
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setattr(module._Entered, "scope", None)
+    made = module.Scope()
+    made.enter()
+    return made
+
+
 @pytest.fixture(scope="session", autouse=True)
 def home() -> Iterator[Path]:
     """An empty NBQUEUE_HOME for the whole run, with an embedded server that is stopped at the end."""

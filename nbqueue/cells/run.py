@@ -10,6 +10,7 @@ from nbqueue import errors
 from nbqueue.cells.messages import Keeper
 from nbqueue.cells.value import CellValue
 from nbqueue.child import context
+from nbqueue.payload.scope import Scope
 from nbqueue.payload.variables import pack_variables, size_of_variable, unpack_variables
 
 _stands_around_user_code = True
@@ -61,6 +62,7 @@ def run_cell(raw_cell: str, packed: bytes, returns: Sequence[str], number: int) 
     child = context.running()
     if child is None:
         raise errors.UsageError("run_cell runs in the child of a worker")
+    Scope().enter()
     variables, namespace = unpack_variables(packed)
     namespace.update(variables)
     del variables

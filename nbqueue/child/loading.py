@@ -1,56 +1,144 @@
 """What jobs call, and with what: from signed records to functions and arguments, each when its turn comes.
 
+A call is loaded into a scope of its own: it finds what was submitted, not what other calls have made of it. A function
+of which nothing can be changed is loaded once.
+
 Unpickling imports modules, which is user code: it may raise anything, take for ever, or be stopped.
 """
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from nbqueue import errors
+from nbqueue import errors, machine
 from nbqueue.payload.calls import Calls
-from nbqueue.payload.functions import unpack_code
+from nbqueue.payload.functions import Opened, is_constant
 from nbqueue.payload.records import Blob
+from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
 
+_LARGE = 1_000_000
+"""Bytes of a function that is not left to the garbage collector, which counts objects and knows no sizes."""
+
+_MOST_GARBAGE = 32 * 2**20
+"""Bytes by which this process may grow before what is left of such functions is collected."""
+
 Function = Callable[..., Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    function: Function
+    scope: Scope
+
+
 class Functions:
-    """The functions that a child was given, kept from job to job once they are loaded."""
+    """The functions that a child was given, by digest."""
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
-        self._records: dict[bytes, bytes] = {}
-        self._loaded: dict[bytes, Function] = {}
+        self._records: dict[bytes, Blob] = {}
+        """Those that nobody has asked for yet."""
+        self._opened: dict[bytes, Opened] = {}
+        self._constant: dict[bytes, _Loaded] = {}
+        self._shared: dict[bytes, _Loaded] = {}
+        """Those of a batch whose calls shall find what others of it have left, as far as they ran in this process."""
+        self._shared_scope: Scope | None = None
+        self._caches: dict[bytes, dict[str, Any]] = {}
+        self._batch = ""
+        self._memory = 0
 
-    def add(self, records: Iterable[tuple[bytes, bytes]], *, forget: bool) -> None:
+    def add(self, records: Iterable[tuple[bytes, Blob]], *, forget: bool) -> None:
         """More of them, by digest; `forget` those of before."""
         if forget:
-            self._records.clear()
-            self._loaded.clear()
+            for kept in (self._records, self._opened, self._constant):
+                kept.clear()
         self._records.update(records)
 
-    def loaded(self, digest: bytes) -> Function | None:
-        """A function, if it is loaded."""
-        return self._loaded.get(digest)
+    def begin(self, batch: str, *, share: bool) -> None:
+        """Calls of this batch follow; of what those of another have left, nothing is found."""
+        if batch != self._batch:
+            self.leave()
+            self._batch = batch
+        if share and self._shared_scope is None:
+            self._shared_scope = Scope()
 
-    def load(self, digest: bytes) -> Function:
-        """A function, which is loaded if it is not."""
-        function = self._loaded.get(digest)
-        if function is None:
+    def leave(self) -> None:
+        """Nothing of the batch is needed any more."""
+        self._batch = ""
+        self._shared_scope = None
+        self._shared.clear()
+        self._caches.clear()
+
+    def scope(self) -> Scope:
+        """Where the next call is loaded, its arguments first."""
+        scope = self._shared_scope or Scope()
+        scope.enter()
+        return scope
+
+    def constant(self, digest: bytes) -> Function | None:
+        """A function that is loaded and can be called again and again, to be called next; None if it is not that."""
+        kept = self._constant.get(digest) or self._shared.get(digest)
+        if kept is None:
+            return None
+        kept.scope.enter()
+        return kept.function
+
+    def load(self, digest: bytes, scope: Scope) -> Function:
+        """A function for a call whose arguments were loaded into a scope."""
+        kept = self._constant.get(digest) or self._shared.get(digest)
+        if kept is not None:
+            if not scope.is_touched:
+                kept.scope.enter()
+            elif kept.scope is not scope:
+                scope.take(kept.scope)
+            return kept.function
+        opened = self._open(digest)
+        is_own = not scope.is_touched
+        scope.caches = self._caches.setdefault(digest, {})
+        function: Function = opened.load()
+        if self._shared_scope is not None:
+            self._shared[digest] = _Loaded(function, scope)
+        elif is_constant(function):
+            self._keep(digest, opened, _Loaded(function, scope) if is_own else None)
+        scope.enter()
+        return function
+
+    def _keep(self, digest: bytes, opened: Opened, loaded: _Loaded | None) -> None:
+        """A constant function is needed as an object only; in a scope that is free of the arguments of a call."""
+        if loaded is None:
+            own = Scope()
+            own.enter()
+            loaded = _Loaded(opened.load(), own)
+        self._constant[digest] = loaded
+        self._opened.pop(digest, None)
+
+    def _open(self, digest: bytes) -> Opened:
+        opened = self._opened.get(digest)
+        if opened is None:
             record = self._records.get(digest)
             if not record:
                 raise errors.CorruptPayload(
                     "the function of this job is not in Redis any more: it was deleted or evicted there. Submit the "
                     "call again, and Redis has the function again, also for `retry`"
                 )
-            function = self._loaded[digest] = unpack_code(self._seal, digest, record)
-        return function
+            opened = self._opened[digest] = Opened(self._seal, digest, record)
+            del self._records[digest], record
+        if opened.size > _LARGE:
+            self._collect()
+        return opened
+
+    def _collect(self) -> None:
+        """Free what is left of large functions, which hold themselves, if that is much."""
+        if machine.own_memory() - self._memory > _MOST_GARBAGE:
+            gc.collect()
+            self._memory = machine.own_memory()
 
 
 class Block:
@@ -78,8 +166,8 @@ class Block:
         """What is wrong with all of its calls."""
         self.first = first
         self.function: Function | None = None
-        """The function of all calls, where these have one atom each as their argument and it is loaded: to be called
-        at once, with `atoms[index - first]`. Else each call is to be loaded."""
+        """The function of all calls, where these have one atom each as their argument, and it is loaded once: to be
+        called at once, with `atoms[index - first]`. Else each call is to be loaded."""
         self.atoms: list[Any] = []
         try:
             if record is not None:
@@ -89,7 +177,7 @@ class Block:
         atoms = None if self._calls is None else self._calls.atoms()
         if self._calls is not None and atoms is not None:
             self.atoms = atoms
-            self.function = functions.loaded(self._calls.digest())
+            self.function = functions.constant(self._calls.digest())
 
     def load(self, index: int) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
         """A call: its function, positional and keyword arguments.
@@ -101,19 +189,21 @@ class Block:
         """
         if self._problem is not None:
             raise self._problem
+        scope = self._functions.scope()
         if self.atoms:
-            return self._load_function(), (self.atoms[index - self.first],), {}
+            return self._load_function(scope), (self.atoms[index - self.first],), {}
         digest, args, kwargs = self._calls_of(index)[index]
-        return self._functions.load(digest), args, kwargs
+        return self._functions.load(digest, scope), args, kwargs
 
-    def _load_function(self) -> Function:
+    def _load_function(self, scope: Scope) -> Function:
         assert self._calls is not None
         try:
-            self.function = self._functions.load(self._calls.digest())
+            function = self._functions.load(self._calls.digest(), scope)
         except Exception as error:
             self._problem = error
             raise
-        return self.function
+        self.function = self._functions.constant(self._calls.digest())
+        return self.function or function
 
     def _calls_of(self, index: int) -> Calls:
         if self._calls is not None and not self._calls.is_elsewhere(index):

@@ -156,6 +156,7 @@ class Child:
         description = _described(run.description)
         self._limit = description.timeout or 0.0
         self._place.use(description.directory, description.path)
+        self._functions.begin(run.batch, share=description.share)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -171,6 +172,7 @@ class Child:
             if position < stop:
                 break
             report.close_block(number)
+        self._functions.scope()  # of the last call, nothing is kept
         self._printing.end()
         report.end()
 

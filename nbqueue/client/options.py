@@ -39,6 +39,9 @@ class Options(TypedDict, total=False):
     """Before all others that wait in the queue."""
     priority: float
     """Weight in the fair share; 2 gets twice the time of 1, the default."""
+    share: bool
+    """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
+    wants. By default each call finds what was submitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class JobOptions:
     """Seconds."""
     priority: float = 1.0
     at_front: bool = False
+    share: bool = False
     meta: dict[str, Any] | None = field(default=None, hash=False)
     cell: CellDescription | None = None
     """The cell, of one that runs in the background."""
@@ -76,6 +80,7 @@ class JobOptions:
             result_ttl=max(1, int(seconds(options.get("result_ttl", _WEEK), "result_ttl"))),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
+            share=bool(options.get("share", False)),
             meta=options.get("meta"),
         )
 
@@ -88,7 +93,7 @@ class JobOptions:
         return Description(
             label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
-            timeout=self.timeout, meta=self.meta or {}, cell=self.cell,
+            timeout=self.timeout, share=self.share, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
 
 

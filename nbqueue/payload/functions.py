@@ -8,6 +8,7 @@ the pickle is compared with the last one (`known` of `pack_code`).
 
 from __future__ import annotations
 
+import dis
 import functools
 import sys
 import types
@@ -18,9 +19,9 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.pickling import IMMUTABLE, is_importable, names_read, travels_by_value
-from nbqueue.payload.records import DIGEST_SIZE, HEADER, SEPARATE, SIGNATURE_SIZE, check_size, size_of
+from nbqueue.payload.records import DIGEST_SIZE, HEADER, SEPARATE, SIGNATURE_SIZE, Blob, check_size, size_of
 from nbqueue.payload.seal import Seal
-from nbqueue.payload.sources import pack_again, pack_with_sources, unpack_with_sources
+from nbqueue.payload.sources import Sourced, pack_again, pack_with_sources
 
 _BODY = HEADER.size + SIGNATURE_SIZE
 """Where the body of a record starts that names no functions."""
@@ -76,18 +77,31 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None) -> Code:
     return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name)
 
 
-def unpack_code(seal: Seal, digest: bytes, record: bytes) -> Any:
-    """The function of a signed record; its sources become known to tracebacks.
+class Opened:
+    """The verified record of a function, which is loaded from it as often as one wants: a new one each time, with
+    arrays of its own.
 
     Raises
     ------
     SignatureError, CorruptPayload
         See `Seal.open`; or it is the record of another function.
     """
-    opened = seal.open(b"code", "", 0, record)
-    if opened.signature[:DIGEST_SIZE] != digest:
-        raise errors.SignatureError("the stored function is not the one that the call names")
-    return unpack_with_sources(opened.body)
+
+    def __init__(self, seal: Seal, digest: bytes, record: Blob) -> None:
+        opened = seal.open(b"code", "", 0, record)
+        if opened.signature[:DIGEST_SIZE] != digest:
+            raise errors.SignatureError("the stored function is not the one that the call names")
+        self.size = len(record)
+        self._packed = Sourced(opened.body)
+
+    def load(self) -> Any:
+        """The function; its sources become known to tracebacks."""
+        return self._packed.load()
+
+
+def unpack_code(seal: Seal, digest: bytes, record: Blob) -> Any:
+    """The function of a record, once; see `Opened`."""
+    return Opened(seal, digest, record).load()
 
 
 # What a function is made from
@@ -100,6 +114,30 @@ def parts_of(function: Any) -> tuple[Any, ...] | None:
     """
     parts: list[Any] = []
     return tuple(parts) if callable(function) and _add(function, parts, set()) else None
+
+
+def is_constant(function: Any) -> bool:
+    """Whether no call of a function can leave anything in it that the next call would find."""
+    parts = parts_of(function)
+    return parts is not None and not any(type(part) is types.CodeType and _may_set(part) for part in parts)
+
+
+_SETTING = frozenset(dis.opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"))
+
+_SETTING_FREE = frozenset(dis.opmap[name] for name in ("STORE_DEREF", "DELETE_DEREF"))
+
+_SETTING_BY_NAME = frozenset({"globals", "exec", "eval", "setattr", "delattr", "vars", "__dict__", "__globals__"})
+
+
+@functools.lru_cache(1000)
+def _may_set(code: types.CodeType) -> bool:
+    """Whether a function's code, or that of one in it, may set globals, variables of a closure, or attributes."""
+    operations = set(code.co_code[::2])
+    if operations & _SETTING or (code.co_freevars and operations & _SETTING_FREE):
+        return True
+    if not _SETTING_BY_NAME.isdisjoint(code.co_names):
+        return True
+    return any(isinstance(constant, types.CodeType) and _may_set(constant) for constant in code.co_consts)
 
 
 def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:

@@ -6,6 +6,12 @@ takes several times as long as to copy a page, and `free` gives it back before t
 
 from __future__ import annotations
 
+import mmap
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 _STEP = 256 * 1024
 """Sizes are rounded up to a multiple of it, so that what is about as large fits."""
 
@@ -55,3 +61,50 @@ def _is_free(buffer: bytearray) -> bool:
         return False
     buffer.pop()
     return True
+
+
+class Mapped:
+    """Bytes in a file without a name, to be mapped again and again: who writes to a mapping has a copy of that page.
+
+    Examples
+    --------
+    >>> mapped = Mapped([b"abc"])
+    >>> first, second = next(mapped.buffers()), next(mapped.buffers())
+    >>> first[:1] = b"x"
+    >>> bytes(first), bytes(second)
+    (b'xbc', b'abc')
+    """
+
+    def __init__(self, parts: Sequence[bytes | memoryview]) -> None:
+        self._places: list[tuple[int, int]] = []
+        self._file = _nameless() if parts else -1
+        position = 0
+        for part in parts:
+            self._places.append((position, len(part)))
+            _write_at(self._file, part, position)
+            position += -(-len(part) // mmap.ALLOCATIONGRANULARITY) * mmap.ALLOCATIONGRANULARITY
+
+    def buffers(self) -> Iterator[Any]:
+        """A new mapping of each part."""
+        for position, size in self._places:
+            yield mmap.mmap(self._file, size, access=mmap.ACCESS_COPY, offset=position)
+
+    def __del__(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+
+def _nameless() -> int:
+    """The descriptor of a file that ends with its last user: in memory, where the system has that."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("nbqueue")
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())
+
+
+def _write_at(file: int, data: bytes | memoryview, position: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        written = os.pwrite(file, rest, position)
+        position += written
+        rest = rest[written:]

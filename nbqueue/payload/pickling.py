@@ -13,15 +13,24 @@ import pickle
 import struct
 import sys
 import types
+import typing
+import uuid
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import cloudpickle
 
+from nbqueue.payload.classes import named_in, reduce_class
+from nbqueue.payload.memory import Mapped
 from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
+from nbqueue.payload.scope import entered, fill
 
 _ONE_FRAME = struct.Struct("<HQ")
 """What stands before a pickle without buffers, as before others."""
+
+_MAPPED = 256 * 1024
+"""Bytes of a buffer that is mapped rather than copied."""
 
 _MOST_BUFFERS = MOST_FRAMES - 2
 """Beside a pickle, and the sources of code; what comes after them goes into the pickle."""
@@ -120,6 +129,26 @@ def unpickle_frames(frames: Sequence[memoryview], *, once: bool = False) -> Any:
     return pickle.loads(pickled, buffers=[(_in_place(b) if once else None) or bytearray(b) for b in buffers])
 
 
+class Again:
+    """An object in frames that is unpickled again and again: each time a new one, with arrays that are its own.
+
+    Large buffers are kept in a file without a name, which each object maps for itself: what it does not write to is in
+    memory once, for all of them.
+    """
+
+    def __init__(self, frames: Sequence[memoryview]) -> None:
+        pickled, *buffers = frames
+        self._pickled = bytes(pickled)
+        self._mapped = Mapped([buffer for buffer in buffers if len(buffer) >= _MAPPED])
+        self._small = [bytes(buffer) if len(buffer) < _MAPPED else None for buffer in buffers]
+
+    def load(self) -> Any:
+        large = self._mapped.buffers()
+        return pickle.loads(
+            self._pickled, buffers=[next(large) if small is None else bytearray(small) for small in self._small]
+        )
+
+
 def _pickle_to(file: io.BytesIO | _Comparison, obj: Any, files: set[str] | None) -> list[memoryview]:
     buffers: list[memoryview] = []
 
@@ -196,6 +225,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffers)
         self._files = files
+        self._main = _MainGlobals()
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
@@ -205,27 +235,176 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
                 self._files.add(obj.co_filename)
             make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)[:2]
             return _code, (obj.co_filename, make, arguments)
-        if kind is functools._lru_cache_wrapper and not is_importable(obj):
-            # By reference it would be looked up in the worker's own __main__.
-            parameters = obj.cache_parameters()
-            return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"])
-        if kind is io.TextIOWrapper and obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
-            # cloudpickle would send a copy of what it holds, without a word.
-            raise pickle.PicklingError("cannot pickle an open file")
+        if kind is types.FunctionType:
+            return self._reduce_function(obj)
+        if kind is _MainGlobals:
+            return _main_globals, (obj.attributes,)
+        special = _SPECIAL.get(kind)
+        if special is not None:
+            return special(obj)
         if issubclass(kind, StaysHere):
             raise pickle.PicklingError("it is this process's own")
         shell = sys.modules.get("IPython.core.interactiveshell")
         if shell is not None and isinstance(obj, shell.InteractiveShell):
             return _shell, ()
-        return super().reducer_override(obj)
+        reduced = super().reducer_override(obj)
+        if type(reduced) is tuple and len(reduced) == 6:  # a class that is sent by value
+            return reduce_class(obj, reduced, is_importable)
+        return reduced
+
+    def _reduce_function(self, function: types.FunctionType) -> Any:
+        if function.__code__ is _DISPATCHING:
+            return _reduce_dispatching(function)
+        reduced = super().reducer_override(function)
+        main = sys.modules["__main__"].__dict__
+        if type(reduced) is not tuple or function.__globals__ is not main:
+            return reduced
+        make, (code, attributes, *rest), state, _, _, setter = reduced
+        self._main.attributes.update(attributes)
+        names = named_in(function.__annotations__, main)
+        if main.get(function.__name__) is function:
+            names[function.__name__] = function
+        return make, (code, self._main, *rest), (setter, state, names), None, None, _fill_function
+
+
+class _MainGlobals:
+    """Stands for the namespace of `__main__` in a pickle."""
+
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+        """Of the module: its name, the path of a script."""
+
+
+def _main_globals(attributes: dict[str, Any]) -> dict[str, Any]:
+    scope = entered()
+    return dict(attributes) if scope is None else scope.globals(attributes)
+
+
+def _fill_function(function: types.FunctionType, state: tuple[Callable[..., Any], Any, dict[str, Any]]) -> None:
+    """Give a function of `__main__` its attributes; globals that are there already stay as they are."""
+    setter, (attributes, slots), names = state
+    scope = function.__globals__
+    slots["__globals__"] = {name: value for name, value in slots["__globals__"].items() if name not in scope}
+    setter(function, (attributes, slots))
+    fill(scope, names)
 
 
 def _code(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
     return make(*arguments).replace(co_filename=filename)
 
 
-def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool) -> Callable[..., Any]:
-    return functools.lru_cache(maxsize, typed)(function)
+# What cloudpickle would take by the name that `__main__` has for it, or not at all
+
+_caches = weakref.WeakKeyDictionary[Any, str]()
+"""Ids of functions with a cache, so that who has such a function gets no second one."""
+
+_cached_here = weakref.WeakValueDictionary[str, Any]()
+
+
+def _reduce_cached(obj: Any) -> Any:
+    if is_importable(obj):
+        return NotImplemented
+    name = _caches.get(obj)
+    if name is None:
+        name = _caches[obj] = uuid.uuid4().hex
+        _cached_here[name] = obj
+    parameters = obj.cache_parameters()
+    usual = {"__wrapped__", "__dict__", "cache_parameters", *functools.WRAPPER_ASSIGNMENTS}
+    own = {key: value for key, value in vars(obj).items() if key not in usual}
+    return _cached, (obj.__wrapped__, parameters["maxsize"], parameters["typed"], name), own or None
+
+
+def _cached(function: Callable[..., Any], maxsize: int | None, typed: bool, name: str) -> Any:
+    scope = entered()
+    known: Any = (_cached_here if scope is None else scope.caches).get(name)
+    if known is None:
+        known = functools.lru_cache(maxsize, typed)(function)
+        _caches[known] = name
+        if scope is None:
+            _cached_here[name] = known
+        else:
+            scope.caches[name] = known
+    return known
+
+
+_DISPATCHING = functools.singledispatch(lambda obj: None).__code__  # type: ignore[attr-defined]
+"""The code of all functions that `functools.singledispatch` makes: they hold weak references, which cannot be sent."""
+
+
+def _reduce_dispatching(function: Any) -> Any:
+    if is_importable(function):
+        return NotImplemented
+    own = {name: value for name, value in vars(function).items() if name not in vars(_dispatching())}
+    names = {name: getattr(function, name) for name in functools.WRAPPER_ASSIGNMENTS}
+    return _dispatching, (), (dict(function.registry), names, own), None, None, _fill_dispatching
+
+
+def _dispatching() -> Any:
+    return functools.singledispatch(_code)
+
+
+def _fill_dispatching(function: Any, state: tuple[dict[type, Any], dict[str, Any], dict[str, Any]]) -> None:
+    registry, names, own = state
+    for kind, implementation in registry.items():
+        function.register(kind, implementation)
+    function.__wrapped__ = registry[object]
+    for name, value in names.items():
+        setattr(function, name, value)
+    vars(function).update(own)
+
+
+def _reduce_file(obj: io.TextIOWrapper) -> Any:
+    if obj not in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        # cloudpickle would send a copy of what it holds, without a word.
+        raise pickle.PicklingError("cannot pickle an open file")
+    return NotImplemented
+
+
+def _reduce_cached_property(obj: functools.cached_property[Any]) -> Any:
+    # Before Python 3.12 it holds a lock.
+    return _cached_property, (obj.func, obj.attrname, obj.__doc__)
+
+
+def _cached_property(function: Callable[[Any], Any], attribute: str, doc: str | None) -> functools.cached_property[Any]:
+    made = functools.cached_property(function)
+    made.attrname, made.__doc__ = attribute, doc
+    return made
+
+
+def _reduce_new_type(obj: Any) -> Any:
+    if is_importable(obj):
+        return NotImplemented
+    return _new_type, (obj.__name__, obj.__supertype__, obj.__module__)
+
+
+def _new_type(name: str, supertype: Any, module: str) -> Any:
+    make: Any = typing.NewType
+    made = make(name, supertype)
+    made.__module__ = module
+    return made
+
+
+def _reduce_parameters(obj: Any) -> Any:
+    if is_importable(obj):
+        return NotImplemented
+    return _parameters, (type(obj), obj.__name__, obj.__module__)
+
+
+def _parameters(kind: Any, name: str, module: str) -> Any:
+    made = kind(name)
+    made.__module__ = module
+    return made
+
+
+_SPECIAL: dict[type, Callable[[Any], Any]] = {
+    functools._lru_cache_wrapper: _reduce_cached,
+    functools.cached_property: _reduce_cached_property,
+    io.TextIOWrapper: _reduce_file,
+    typing.NewType: _reduce_new_type,
+    typing.ParamSpec: _reduce_parameters,
+    typing.TypeVarTuple: _reduce_parameters,
+}
+"""How objects of these very types are pickled."""
 
 
 def _shell() -> Any:
@@ -246,7 +425,7 @@ def is_importable(obj: Any) -> bool:
     """Whether a worker finds this very object by its module and name."""
     module = getattr(obj, "__module__", None)
     found: Any = sys.modules.get(module) if isinstance(module, str) and module != "__main__" else None
-    for name in obj.__qualname__.split("."):
+    for name in getattr(obj, "__qualname__", obj.__name__).split("."):
         found = getattr(found, name, None)
     return found is obj
 

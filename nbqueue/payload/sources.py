@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-from nbqueue.payload.pickling import pickle_again, pickle_frames, unpickle_frames
+from nbqueue.payload.pickling import Again, pickle_again, pickle_frames, unpickle_frames
 from nbqueue.payload.records import Pieces, split_frames, with_sizes
 
 
@@ -25,8 +25,24 @@ def pack_again(obj: Any, known: bytes, position: int) -> Pieces | None:
     return None if frames is None else _with_sources(frames, files)
 
 
+class Sourced:
+    """An object that was packed with sources, to be loaded as often as one wants."""
+
+    def __init__(self, data: memoryview) -> None:
+        sources, *frames = split_frames(data)
+        self._sources: dict[str, str] | None = pickle.loads(sources)
+        self._frames = Again(frames)
+
+    def load(self) -> Any:
+        """The object, anew; tracebacks know its sources from now on."""
+        if self._sources is not None:
+            _learn(self._sources)
+            self._sources = None
+        return self._frames.load()
+
+
 def unpack_with_sources(data: memoryview) -> Any:
-    """The object; tracebacks know its sources from now on."""
+    """The object, once."""
     sources, *frames = split_frames(data)
     _learn(pickle.loads(sources))
     return unpickle_frames(frames)

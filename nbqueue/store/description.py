@@ -50,6 +50,8 @@ class Description:
     """Single calls of several functions, appended one by one."""
     timeout: float | None = None
     """Seconds that a job may take."""
+    share: bool = False
+    """Calls that run in the same process find what others have left in the function, its globals and closure."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None

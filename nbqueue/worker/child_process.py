@@ -32,6 +32,9 @@ _MOST_READS = 64
 _MOST_FUNCTIONS = 500
 """Functions that a child keeps; more, and it starts anew."""
 
+_MOST_FUNCTION_BYTES = 16 * 2**20
+"""Bytes of functions that a child keeps beside those that it needs."""
+
 
 class Line:
     """A socket to a child, which never blocks: what does not go out at once is kept."""
@@ -88,7 +91,8 @@ class ChildProcess:
                 [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(self.page.fd), *preload], guard,
                 keep=(theirs.fileno(), self.page.fd), environment=machine.threads_each(children),
             )  # fmt: skip
-        self._functions: set[bytes] = set()
+        self._functions: dict[bytes, int] = {}
+        """Those that it has, and how large they are."""
         self.leases: deque[Lease] = deque()
         self.interruption: Interruption | None = None
         self.bound: Bound | None = None
@@ -115,15 +119,18 @@ class ChildProcess:
                 description.cell is not None, claimed.attempts,
             )
         )  # fmt: skip
-        forget = len(self._functions) > _MOST_FUNCTIONS
+        news = {digest: record for digest, record in functions.items() if digest not in self._functions}
+        size = sum(map(len, news.values())) + sum(self._functions.values())
+        forget = bool(news) and (len(self._functions) > _MOST_FUNCTIONS or size > _MOST_FUNCTION_BYTES)
         if forget:
             self._functions.clear()
-        news = [(digest, record) for digest, record in functions.items() if digest not in self._functions]
-        self._functions.update(digest for digest, record in news if record)
+            news = functions
+        self._functions.update((digest, len(record)) for digest, record in news.items() if record)
         self.line.send(
             Do(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
-                claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls, news, forget,
+                claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls,
+                list(news.items()), forget,
             )
         )  # fmt: skip
 

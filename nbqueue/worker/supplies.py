@@ -20,6 +20,9 @@ log = logging.getLogger("nbqueue.worker")
 _MOST = 1000
 """Functions and descriptions that are kept."""
 
+_MOST_BYTES = 32 * 2**20
+"""Bytes of functions that are kept."""
+
 Records = list[bytes | None]
 
 
@@ -62,11 +65,17 @@ class Supplies:
 
         def on_functions(records: Records) -> None:
             found = {digest: record for digest, record in zip(missing, records, strict=True) if record is not None}
-            _make_room(self._functions)
-            self._functions.update(found)
+            self._keep(found)
             then(claimed, {**dict.fromkeys(missing, b""), **known, **found})
 
         self._ask("MGET", [self._store.key(keys.code(digest)) for digest in missing], len(missing), on_functions)
+
+    def _keep(self, found: dict[bytes, bytes]) -> None:
+        _make_room(self._functions)
+        self._functions.update(found)
+        size = sum(map(len, self._functions.values()))
+        while size > _MOST_BYTES and len(self._functions) > len(found):
+            size -= len(self._functions.pop(next(iter(self._functions))))
 
     def _fetch_calls(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, bytes]], None]) -> None:
         def on_calls(records: Records) -> None:

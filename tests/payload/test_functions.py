@@ -53,13 +53,22 @@ def test_a_function_comes_back_with_its_source_for_tracebacks():
     del linecache.cache["<cell 3>"]
 
 
-def test_a_recursive_cached_function_is_shipped_by_value():
+def test_a_function_with_a_cache_comes_back_as_the_one_that_was_sent():
+    @functools.lru_cache
+    def double(x):
+        return 2 * x
+
+    assert rebuilt(double) is double
+
+
+def test_a_recursive_cached_function_is_shipped_by_value(scope):
     @functools.lru_cache(maxsize=7)
     def fib(n):
         return n if n < 2 else fib(n - 1) + fib(n - 2)
 
     function = rebuilt(fib)
     assert function is not fib
+    assert function.__wrapped__.__closure__[0].cell_contents is function
     assert function(30) == 832040
     assert function.cache_parameters() == {"maxsize": 7, "typed": False}
 
