@@ -9,13 +9,15 @@ Unpickling imports modules, which is user code: it may raise anything, take for 
 from __future__ import annotations
 
 import gc
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.payload.calls import Calls
-from nbqueue.payload.functions import Opened, is_constant
+from nbqueue.payload.functions import Opened, is_constant, is_self_contained
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
@@ -33,9 +35,12 @@ Function = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
+    """A function that is called again and again."""
+
     function: Function
     scope: Scope
+    is_self_contained: bool = False
 
 
 class Functions:
@@ -46,12 +51,13 @@ class Functions:
         self._records: dict[bytes, Blob] = {}
         """Those that nobody has asked for yet."""
         self._opened: dict[bytes, Opened] = {}
-        self._constant: dict[bytes, _Loaded] = {}
-        self._shared: dict[bytes, _Loaded] = {}
+        self._constant: dict[bytes, Loaded] = {}
+        self._shared: dict[bytes, Loaded] = {}
         """Those of a batch whose calls shall find what others of it have left, as far as they ran in this process."""
         self._shared_scope: Scope | None = None
         self._caches: dict[bytes, dict[str, Any]] = {}
         self._batch = ""
+        self._is_single = False
         self._memory = 0
 
     def add(self, records: Iterable[tuple[bytes, Blob]], *, forget: bool) -> None:
@@ -61,11 +67,11 @@ class Functions:
                 kept.clear()
         self._records.update(records)
 
-    def begin(self, batch: str, *, share: bool) -> None:
+    def begin(self, batch: str, *, share: bool, is_single: bool) -> None:
         """Calls of this batch follow; of what those of another have left, nothing is found."""
         if batch != self._batch:
             self.leave()
-            self._batch = batch
+            self._batch, self._is_single = batch, is_single
         if share and self._shared_scope is None:
             self._shared_scope = Scope()
 
@@ -82,16 +88,15 @@ class Functions:
         scope.enter()
         return scope
 
-    def constant(self, digest: bytes) -> Function | None:
+    def constant(self, digest: bytes) -> Loaded | None:
         """A function that is loaded and can be called again and again, to be called next; None if it is not that."""
         kept = self._constant.get(digest) or self._shared.get(digest)
-        if kept is None:
-            return None
-        kept.scope.enter()
-        return kept.function
+        if kept is not None:
+            kept.scope.enter()
+        return kept
 
-    def load(self, digest: bytes, scope: Scope) -> Function:
-        """A function for a call whose arguments were loaded into a scope."""
+    def load(self, digest: bytes, scope: Scope, index: int) -> Function:
+        """A function for the call of this index, whose arguments were loaded into a scope."""
         kept = self._constant.get(digest) or self._shared.get(digest)
         if kept is not None:
             if not scope.is_touched:
@@ -102,21 +107,33 @@ class Functions:
         opened = self._open(digest)
         is_own = not scope.is_touched
         scope.caches = self._caches.setdefault(digest, {})
-        function: Function = opened.load()
+        scope.stream = self._stream(index)
+        try:
+            function: Function = opened.load()
+        finally:
+            scope.stream = None
         if self._shared_scope is not None:
-            self._shared[digest] = _Loaded(function, scope)
+            self._shared[digest] = Loaded(function, scope)
         elif is_constant(function):
-            self._keep(digest, opened, _Loaded(function, scope) if is_own else None)
+            self._keep(digest, opened, function, scope if is_own else None)
         scope.enter()
         return function
 
-    def _keep(self, digest: bytes, opened: Opened, loaded: _Loaded | None) -> None:
+    def _stream(self, index: int) -> tuple[int, ...]:
+        """Where random streams begin of generators that the function refers to: elsewhere for each call."""
+        if self._shared_scope is not None:
+            return (int.from_bytes(os.urandom(8), "little"),)
+        if self._is_single:  # whose index depends on what else was submitted
+            return (int.from_bytes(hashlib.sha256(f"{self._batch}:{index}".encode()).digest()[:8], "little"),)
+        return (index,)
+
+    def _keep(self, digest: bytes, opened: Opened, function: Function, scope: Scope | None) -> None:
         """A constant function is needed as an object only; in a scope that is free of the arguments of a call."""
-        if loaded is None:
-            own = Scope()
-            own.enter()
-            loaded = _Loaded(opened.load(), own)
-        self._constant[digest] = loaded
+        if scope is None:
+            scope = Scope()
+            scope.enter()
+            function = opened.load()
+        self._constant[digest] = Loaded(function, scope, is_self_contained(function))
         self._opened.pop(digest, None)
 
     def _open(self, digest: bytes) -> Opened:
@@ -168,6 +185,8 @@ class Block:
         self.function: Function | None = None
         """The function of all calls, where these have one atom each as their argument, and it is loaded once: to be
         called at once, with `atoms[index - first]`. Else each call is to be loaded."""
+        self.is_self_contained = False
+        """It does nothing to this process."""
         self.atoms: list[Any] = []
         try:
             if record is not None:
@@ -177,7 +196,7 @@ class Block:
         atoms = None if self._calls is None else self._calls.atoms()
         if self._calls is not None and atoms is not None:
             self.atoms = atoms
-            self.function = functions.constant(self._calls.digest())
+            self._look_for_constant()
 
     def load(self, index: int) -> tuple[Function, tuple[Any, ...], dict[str, Any]]:
         """A call: its function, positional and keyword arguments.
@@ -191,19 +210,25 @@ class Block:
             raise self._problem
         scope = self._functions.scope()
         if self.atoms:
-            return self._load_function(scope), (self.atoms[index - self.first],), {}
+            return self._load_function(scope, index), (self.atoms[index - self.first],), {}
         digest, args, kwargs = self._calls_of(index)[index]
-        return self._functions.load(digest, scope), args, kwargs
+        return self._functions.load(digest, scope, index), args, kwargs
 
-    def _load_function(self, scope: Scope) -> Function:
+    def _load_function(self, scope: Scope, index: int) -> Function:
         assert self._calls is not None
         try:
-            function = self._functions.load(self._calls.digest(), scope)
+            function = self._functions.load(self._calls.digest(), scope, index)
         except Exception as error:
             self._problem = error
             raise
-        self.function = self._functions.constant(self._calls.digest())
-        return self.function or function
+        self._look_for_constant()
+        return function
+
+    def _look_for_constant(self) -> None:
+        assert self._calls is not None
+        loaded = self._functions.constant(self._calls.digest())
+        if loaded is not None:
+            self.function, self.is_self_contained = loaded.function, loaded.is_self_contained
 
     def _calls_of(self, index: int) -> Calls:
         if self._calls is not None and not self._calls.is_elsewhere(index):

@@ -7,6 +7,7 @@ keeps from job to job.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import os
 import signal
@@ -24,6 +25,7 @@ from nbqueue.child.coroutines import Coroutines
 from nbqueue.child.loading import Block, Functions
 from nbqueue.child.place import Place
 from nbqueue.child.report import Report
+from nbqueue.child.state import State, seed_job
 from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.payload.memory import Buffers
@@ -38,9 +40,6 @@ from nbqueue.store.requests.running import Shown
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
-
-_LOOK_AFTER = 1_000_000
-"""Nanoseconds of a job after which it is looked where it has left the process; after shorter ones, at each block."""
 
 _described = functools.lru_cache(maxsize=16)(Description.from_json)
 """The description of a batch; of single calls, each of which is a run, the same one comes again and again."""
@@ -71,6 +70,7 @@ def main() -> None:
     try:
         _preload(preload)
         signal.signal(signal.SIGUSR1, child.on_signal)
+        child.begin()
         context.use(Running(child.show, _Stopped))
         for message in incoming:
             if isinstance(message, Do):
@@ -106,12 +106,19 @@ class Child:
         self._functions = Functions(seal)
         self._coroutines = Coroutines()
         self._place = Place()
+        self._state: State
+        self._seed: int | None = None
+        self._is_single = False
         self._limit = 0.0
         """Seconds that each job of the present run may take, for its error."""
         self._report: Report | None = None
         self._is_reporting = False
         self._sending = threading.Lock()
         self._buffers = Buffers()
+
+    def begin(self) -> None:
+        """The process is as its jobs shall find it."""
+        self._state = State()
 
     def close(self) -> None:
         self._coroutines.close()
@@ -156,7 +163,9 @@ class Child:
         description = _described(run.description)
         self._limit = description.timeout or 0.0
         self._place.use(description.directory, description.path)
-        self._functions.begin(run.batch, share=description.share)
+        self._functions.begin(run.batch, share=description.share, is_single=description.is_single)
+        self._seed = description.seed
+        self._is_single = description.is_single
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -194,6 +203,7 @@ class Child:
         INDEX, SINCE, STOP_NUMBER, STOP = Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
         COROUTINE = types.CoroutineType
         function, atoms, first = block.function, block.atoms, block.first
+        is_alone = block.is_self_contained and self._seed is None
         now = clock()
         for index in range(start, stop):
             if cells[STOP_NUMBER] == number and index >= cells[STOP]:
@@ -202,13 +212,12 @@ class Child:
             try:
                 cells[SINCE] = began
                 cells[INDEX] = index
-                if function is not None:
-                    value = function(atoms[index - first])
+                if is_alone:
+                    value = function(atoms[index - first])  # type: ignore[misc]
+                    if type(value) is COROUTINE:
+                        value = self._coroutines.run(value)
                 else:
-                    began, value = self._load_and_call(block, index)
-                    function = block.function
-                if type(value) is COROUTINE:
-                    value = self._coroutines.run(value)
+                    began, value = self._call(block, index)
                 if self.is_fork:
                     forks.leave()
                 cells[INDEX] = -1
@@ -217,28 +226,55 @@ class Child:
                     forks.leave(error.with_traceback(of_user(error.__traceback__)))
                 cells[INDEX] = -1
                 cells[Page.IS_LOADING] = 0
+                self._state.quiet()
                 began, now = cells[SINCE], clock()
                 if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == CANCEL:
                     report.canceled(index, now - began)
+                    self._put_back()
                     return index + 1
                 report.failed(index, now - began, self._failure(error))
                 del error
+                self._put_back()
             else:
-                now = clock()
-                report.finished(index, now - began, value)
+                if is_alone:
+                    now = clock()
+                    report.finished(index, now - began, value)
+                else:
+                    self._state.quiet()
+                    now = clock()
+                    report.finished(index, now - began, value)
+                    self._put_back()
+                    function, is_alone = block.function, block.is_self_contained and self._seed is None
                 value = None
-            if now - began > _LOOK_AFTER:
-                self._place.enter()
         return stop
 
-    def _load_and_call(self, block: Block, index: int) -> tuple[int, Any]:
-        """Load a call, and make it; returns when it was made, and what it returned. The time limit holds for either."""
+    def _call(self, block: Block, index: int) -> tuple[int, Any]:
+        """Load a call, if it is not, and make it; returns when it was made, and what it returned. The time limit holds
+        for either."""
         cells = self._cells
-        cells[Page.IS_LOADING] = 1
-        function, args, kwargs = block.load(index)
+        function = block.function
+        args: tuple[Any, ...]
+        kwargs: dict[str, Any]
+        if function is not None:
+            args, kwargs = (block.atoms[index - block.first],), {}
+        else:
+            cells[Page.IS_LOADING] = 1
+            function, args, kwargs = block.load(index)
+        if self._seed is not None:
+            seed_job(self._seed, 0 if self._is_single else index)
         cells[Page.SINCE] = began = time.monotonic_ns()  # an error in a fork that unpickling has made, which ends so
         cells[Page.IS_LOADING] = 0
-        return began, function(*args, **kwargs)
+        job = contextvars.copy_context()
+        value = job.run(function, *args, **kwargs)
+        if type(value) is types.CoroutineType:
+            value = self._coroutines.run(value, job)
+        return began, value
+
+    def _put_back(self) -> None:
+        """The next job finds the process as this one has."""
+        self._state.restore()
+        self._printing.redirect()
+        self._place.enter()
 
     def _failure(self, error: BaseException) -> Failure:
         if isinstance(error, _Stopped):

@@ -42,6 +42,9 @@ class Options(TypedDict, total=False):
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
+    seed: int | None
+    """Of `random`, `numpy.random` and `torch` in the jobs: job i begins with the stream that
+    `numpy.random.SeedSequence(seed).spawn(n)[i]` gives, whichever process runs it, and each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class JobOptions:
     priority: float = 1.0
     at_front: bool = False
     share: bool = False
+    seed: int | None = None
     meta: dict[str, Any] | None = field(default=None, hash=False)
     cell: CellDescription | None = None
     """The cell, of one that runs in the background."""
@@ -72,6 +76,9 @@ class JobOptions:
         if unknown := options.keys() - Options.__annotations__.keys():
             raise errors.UsageError(f"{', '.join(sorted(unknown))}: not an option")
         timeout, priority = options.get("job_timeout"), options.get("priority", 1.0)
+        seed = options.get("seed")
+        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**128):
+            raise errors.UsageError(f"seed={seed!r}: a whole number from 0 on is accepted, below 2**128")
         if not isinstance(priority, int | float) or not priority > 0:
             raise errors.UsageError(f"priority={priority!r}: a number above 0 is accepted")
         return cls(
@@ -81,6 +88,7 @@ class JobOptions:
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
             share=bool(options.get("share", False)),
+            seed=seed,
             meta=options.get("meta"),
         )
 
@@ -93,7 +101,7 @@ class JobOptions:
         return Description(
             label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
-            timeout=self.timeout, share=self.share, meta=self.meta or {}, cell=self.cell,
+            timeout=self.timeout, share=self.share, seed=self.seed, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ the pickle is compared with the last one (`known` of `pack_code`).
 
 from __future__ import annotations
 
+import builtins
 import dis
 import functools
 import sys
@@ -121,6 +122,56 @@ def is_constant(function: Any) -> bool:
     parts = parts_of(function)
     return parts is not None and not any(type(part) is types.CodeType and _may_set(part) for part in parts)
 
+
+def is_self_contained(function: Any) -> bool:
+    """Whether a constant function can be seen to do nothing to the process that runs it: it computes with its
+    arguments, its constants, harmless builtins, and other such functions.
+
+    The arguments are values that nobody can change.
+    """
+    parts = parts_of(function)
+    return parts is not None and all(_is_harmless(part) for part in parts)
+
+
+def _is_harmless(part: Any) -> bool:
+    kind = type(part)
+    if kind is types.CodeType:
+        return _names_harmless(part)
+    if kind is types.ModuleType:
+        return part.__name__ in _HARMLESS_MODULES
+    return (
+        kind in IMMUTABLE
+        or kind in (tuple, types.GenericAlias, types.UnionType)
+        or (kind is types.FunctionType and not is_importable(part))
+        or (isinstance(part, type) and part.__module__ == "builtins")
+    )
+
+
+_HARMLESS_MODULES = frozenset({"math", "cmath", "operator", "itertools"})
+
+_HARMLESS = frozenset({
+    "abs", "all", "any", "ascii", "bin", "bool", "bytes", "callable", "chr", "complex", "dict", "divmod", "enumerate",
+    "filter", "float", "format", "frozenset", "hash", "hex", "id", "int", "isinstance", "issubclass", "iter", "len",
+    "list", "map", "max", "min", "next", "oct", "ord", "pow", "print", "range", "repr", "reversed", "round", "set",
+    "slice", "sorted", "str", "sum", "tuple", "type", "zip", "True", "False", "None", "Exception", "ValueError",
+    "TypeError", "KeyError", "IndexError", "ArithmeticError", "ZeroDivisionError", "RuntimeError", "AssertionError",
+    "OverflowError", "StopIteration", "LookupError", "NotImplementedError",
+})  # fmt: skip
+"""Builtins that leave nothing behind."""
+
+_IMPORTING = frozenset(dis.opmap[name] for name in ("IMPORT_NAME",))
+
+
+@functools.lru_cache(1000)
+def _names_harmless(code: types.CodeType) -> bool:
+    if set(code.co_code[::2]) & _IMPORTING:
+        return False
+    if any(name in _BUILTINS and name not in _HARMLESS for name in code.co_names):
+        return False
+    return all(_names_harmless(one) for one in code.co_consts if isinstance(one, types.CodeType))
+
+
+_BUILTINS = frozenset(vars(builtins))
 
 _SETTING = frozenset(dis.opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"))
 

@@ -23,6 +23,7 @@ import cloudpickle
 
 from nbqueue.payload.classes import named_in, reduce_class
 from nbqueue.payload.memory import Mapped
+from nbqueue.payload.random_streams import reduce_generator
 from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
 from nbqueue.payload.scope import entered, fill
 
@@ -242,6 +243,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         special = _SPECIAL.get(kind)
         if special is not None:
             return special(obj)
+        if kind.__name__ in _GENERATORS and kind.__module__ in _GENERATORS[kind.__name__]:
+            return reduce_generator(obj)
         if issubclass(kind, StaysHere):
             raise pickle.PicklingError("it is this process's own")
         shell = sys.modules.get("IPython.core.interactiveshell")
@@ -405,6 +408,13 @@ _SPECIAL: dict[type, Callable[[Any], Any]] = {
     typing.TypeVarTuple: _reduce_parameters,
 }
 """How objects of these very types are pickled."""
+
+_GENERATORS = {
+    "Generator": ("numpy.random._generator",),
+    "RandomState": ("numpy.random.mtrand",),
+    "Random": ("random",),
+}
+"""Types of random number generators, and their modules."""
 
 
 def _shell() -> Any:

@@ -21,7 +21,7 @@ class Scope:
         Functions with `functools.cache`, by their ids, that outlive the scope.
     """
 
-    __slots__ = ("caches", "classes", "is_touched", "main")
+    __slots__ = ("caches", "classes", "is_touched", "main", "stream")
 
     def __init__(self, caches: dict[str, Any] | None = None) -> None:
         self.main = types.ModuleType("__main__")
@@ -29,6 +29,9 @@ class Scope:
         self.caches: dict[str, Any] = {} if caches is None else caches
         self.is_touched = False
         """Something was loaded that belongs to it."""
+        self.stream: tuple[int, ...] | None = None
+        """Where the random streams of generators that are loaded now begin, beside their states; None if they shall
+        stay what they are."""
 
     def enter(self) -> None:
         """Load into it from now on; it is `__main__`."""

@@ -52,6 +52,8 @@ class Description:
     """Seconds that a job may take."""
     share: bool = False
     """Calls that run in the same process find what others have left in the function, its globals and closure."""
+    seed: int | None = None
+    """Of the random numbers of its jobs: each has a stream of its own, see `numpy.random.SeedSequence.spawn`."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None

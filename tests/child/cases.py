@@ -174,7 +174,7 @@ def its_own_name():
 
 
 @case
-def its_annotations(x: int = 1, y: "Point | None" = None) -> "list[Point]":  # noqa: UP037
+def its_annotations(x: int = 1, y: "Point | None" = None) -> "list[Point]":
     return sorted(its_annotations.__annotations__)
 
 
@@ -597,7 +597,7 @@ class SlottedMore(Slotted):
     __slots__ = ("z",)
 
     def __eq__(self, other):
-        return type(other) is SlottedMore and super().__eq__(other) is NotImplemented or self.z == other.z
+        return (type(other) is SlottedMore and super().__eq__(other) is NotImplemented) or self.z == other.z
 
 
 @case
@@ -676,7 +676,7 @@ CASES["a dataclass with an InitVar"] = lambda: KeywordRow(x=1).x
 class Color(enum.Enum):
     RED = 1
     GREEN = 2
-    CRIMSON = 1
+    CRIMSON = 1  # noqa: PIE796 - an alias
 
     def shout(self):
         return self.name + "!"
@@ -1238,7 +1238,7 @@ CASES["a number of numpy"] = lambda: np.float32(1.5)
 CASES["a frame"] = lambda: pd.DataFrame({"a": [1, 2], "b": list("xy")})
 CASES["a categorical"] = lambda: pd.Series(list("aab"), dtype="category")
 CASES["a time zone"] = lambda: pd.Timestamp("2026-01-01", tz="UTC")
-CASES["a date"] = lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+CASES["a date"] = lambda: datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 CASES["a decimal"] = lambda: decimal.Decimal("1.10")
 CASES["a path"] = lambda: pathlib.Path("a") / "b"
 CASES["a complex number"] = lambda: 1 + 2j
@@ -1333,7 +1333,7 @@ def run() -> None:
     for name, job in jobs.items():
         try:
             report[name] = {"job": job.result(timeout=60)}
-        except Exception as error:  # noqa: BLE001 - is the answer
+        except Exception as error:
             report[name] = {"error": f"{type(error).__name__}: {error}"}
     now = (Point.count, dict(Point.known), sorted(seen), counter.n, list(Plugin.registry), list(Meta.made))
     wrong = {} if now == untouched else {"the notebook": f"{untouched} became {now}"}
