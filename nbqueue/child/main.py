@@ -7,7 +7,6 @@ keeps from job to job.
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import os
 import signal
@@ -264,7 +263,7 @@ class Child:
             seed_job(self._seed, 0 if self._is_single else index)
         cells[Page.SINCE] = began = time.monotonic_ns()  # an error in a fork that unpickling has made, which ends so
         cells[Page.IS_LOADING] = 0
-        job = contextvars.copy_context()
+        job = self._state.context()
         value = job.run(function, *args, **kwargs)
         if type(value) is types.CoroutineType:
             value = self._coroutines.run(value, job)

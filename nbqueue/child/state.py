@@ -6,6 +6,7 @@ All of it is compared after each job, and put back where it differs. What lies i
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import gc
 import hashlib
 import importlib
@@ -46,10 +47,21 @@ class State:
     """
 
     def __init__(self) -> None:
+        self._decimal: Any = None
         self._parts: list[Callable[[], None]] = [
             _Environment().restore, _Modes().restore, _Signals().restore, _Interpreter().restore, _Warnings().restore,
             _Logging().restore, _RandomNumbers().restore, _Libraries().restore,
         ]  # fmt: skip
+
+    def context(self) -> contextvars.Context:
+        """Where the next job runs: what it sets of it, such as numpy's treatment of errors, ends with it."""
+        context = contextvars.copy_context()
+        decimal = sys.modules.get("decimal")
+        if decimal is not None:  # whose part of the context is an object that can be changed
+            if self._decimal is None:
+                self._decimal = decimal.DefaultContext.copy()
+            context.run(decimal.setcontext, self._decimal.copy())
+        return context
 
     def quiet(self) -> None:
         """No timer that a job has set goes off any more."""
@@ -149,16 +161,29 @@ def _hooks() -> tuple[Any, ...]:
 
 
 class _Warnings:
+    """Filters for a certain text, module or kind of warning stay that were added while modules were imported: they are
+    the modules'."""
+
     def __init__(self) -> None:
         self._filters = list(warnings.filters)
         self._show = warnings.showwarning
+        self._modules = len(sys.modules)
 
     def restore(self) -> None:
         if warnings.filters != self._filters:
+            if len(sys.modules) > self._modules:
+                news = [one for one in warnings.filters if one not in self._filters and _is_certain(one)]
+                self._filters = news + self._filters
             warnings.resetwarnings()  # tells the interpreter that they change
             warnings.filters[:] = self._filters  # type: ignore[index] # it is a list
+        self._modules = len(sys.modules)
         if warnings.showwarning is not self._show:
             warnings.showwarning = self._show
+
+
+def _is_certain(one: Any) -> bool:
+    _, text, kind, module, _ = one
+    return bool(text or module) or getattr(kind, "__module__", "builtins") != "builtins"
 
 
 class _Logging:

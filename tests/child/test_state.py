@@ -244,7 +244,7 @@ def test_what_a_job_leaves_in_its_process_is_not_found_by_the_next(one, what, fa
     before = one.enqueue(see).result(timeout=20)
     left = one.map(leaves_later if "coroutine" in what else leaves, range(3))
     left.wait(timeout=20)
-    assert left.counts.failed == (3 if fails else 0)
+    assert left.counts["failed"] == (3 if fails else 0)
     assert one.enqueue(see).result(timeout=20) == before
     mixed = one.enqueue_many([(see, ()), (leave, ()), (see, ())])
     assert mixed.results(timeout=20)[2] == before
@@ -355,7 +355,7 @@ def test_a_seed_gives_each_job_the_same_stream_wherever_and_whenever_it_runs(q, 
     assert alone[5][1] == np.random.RandomState(words).rand()
     failing = q.starmap(draws, [(x, True) for x in range(12)], seed=7)
     failing.wait(timeout=20)
-    assert failing.counts.failed == 1
+    assert failing.counts["failed"] == 1
     failing.retry()
     assert failing.results(timeout=20) == alone
     assert q.map(draws, range(12), seed=8).results(timeout=20) != alone
