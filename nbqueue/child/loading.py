@@ -18,6 +18,7 @@ from typing import Any
 from nbqueue import errors, machine
 from nbqueue.payload.calls import Calls
 from nbqueue.payload.functions import Opened, is_constant, is_self_contained
+from nbqueue.payload.modules import Source, unpack_modules
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
@@ -51,6 +52,7 @@ class Functions:
         self._records: dict[bytes, Blob] = {}
         """Those that nobody has asked for yet."""
         self._opened: dict[bytes, Opened] = {}
+        self._modules: dict[bytes, Mapping[str, Source]] = {}
         self._constant: dict[bytes, Loaded] = {}
         self._shared: dict[bytes, Loaded] = {}
         """Those of a batch whose calls shall find what others of it have left, as far as they ran in this process."""
@@ -63,14 +65,42 @@ class Functions:
     def add(self, records: Iterable[tuple[bytes, Blob]], *, forget: bool) -> None:
         """More of them, by digest; `forget` those of before."""
         if forget:
-            for kept in (self._records, self._opened, self._constant):
+            for kept in (self._records, self._opened, self._constant, self._modules):
                 kept.clear()
         self._records.update(records)
 
-    def begin(self, batch: str, *, share: bool, is_single: bool) -> None:
-        """Calls of this batch follow; of what those of another have left, nothing is found."""
+    def modules(self, digest: str) -> Mapping[str, Source]:
+        """The local modules of this digest.
+
+        Raises
+        ------
+        CorruptPayload, SignatureError
+        """
+        if not digest:
+            return {}
+        key = bytes.fromhex(digest)
+        if key not in self._modules:
+            record = self._records.pop(key, None)
+            if not record:
+                raise errors.CorruptPayload(
+                    "the local modules of this job are not in Redis any more: they were deleted or evicted there. "
+                    "Submit the call again"
+                )
+            self._modules[key] = unpack_modules(self._seal, key, record)
+        return self._modules[key]
+
+    def begin(self, batch: str, *, share: bool, is_single: bool, has_modules: bool) -> None:
+        """Calls of this batch follow; of what those of another have left, nothing is found.
+
+        Parameters
+        ----------
+        has_modules : bool
+            Modules may be other ones than those of the batch before.
+        """
         if batch != self._batch:
             self.leave()
+            if has_modules:
+                self._constant.clear()
             self._batch, self._is_single = batch, is_single
         if share and self._shared_scope is None:
             self._shared_scope = Scope()
@@ -134,7 +164,6 @@ class Functions:
             scope.enter()
             function = opened.load()
         self._constant[digest] = Loaded(function, scope, is_self_contained(function))
-        self._opened.pop(digest, None)
 
     def _open(self, digest: bytes) -> Opened:
         opened = self._opened.get(digest)
@@ -172,14 +201,17 @@ class Block:
         Of its calls, but those that have records of their own.
     own : mapping
         Records of single calls, by index.
+    problem : Exception, optional
+        What is wrong with its batch.
     """
 
     def __init__(
-        self, functions: Functions, seal: Seal, batch: str, first: int, record: Blob | None, own: Mapping[str, Blob]
+        self, functions: Functions, seal: Seal, batch: str, first: int, record: Blob | None, own: Mapping[str, Blob],
+        problem: Exception | None = None,
     ) -> None:  # fmt: skip
         self._functions, self._seal, self._batch, self._own = functions, seal, batch, own
         self._calls: Calls | None = None
-        self._problem: Exception | None = None
+        self._problem = problem
         """What is wrong with all of its calls."""
         self.first = first
         self.function: Function | None = None
@@ -194,7 +226,7 @@ class Block:
         except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
             self._problem = error
         atoms = None if self._calls is None else self._calls.atoms()
-        if self._calls is not None and atoms is not None:
+        if self._calls is not None and atoms is not None and self._problem is None:
             self.atoms = atoms
             self._look_for_constant()
 

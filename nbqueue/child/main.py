@@ -15,19 +15,23 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Mapping
 from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.child import context, forks
 from nbqueue.child.context import Running
 from nbqueue.child.coroutines import Coroutines
+from nbqueue.child.hints import add_hints
 from nbqueue.child.loading import Block, Functions
+from nbqueue.child.modules import Modules
 from nbqueue.child.place import Place
 from nbqueue.child.report import Report
 from nbqueue.child.state import State, seed_job
 from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.payload.memory import Buffers
+from nbqueue.payload.modules import Source
 from nbqueue.payload.outcomes import Failure
 from nbqueue.payload.seal import Seal
 from nbqueue.protocol import messages
@@ -105,9 +109,10 @@ class Child:
         self._functions = Functions(seal)
         self._coroutines = Coroutines()
         self._place = Place()
+        self._modules = Modules()
         self._state: State
-        self._seed: int | None = None
-        self._is_single = False
+        self._description = Description()
+        """Of the present run's batch."""
         self._limit = 0.0
         """Seconds that each job of the present run may take, for its error."""
         self._report: Report | None = None
@@ -159,12 +164,10 @@ class Child:
         cells = self._cells
         cells[Page.INDEX] = -1
         cells[Page.NUMBER] = run.number
-        description = _described(run.description)
+        description = self._description = _described(run.description)
         self._limit = description.timeout or 0.0
         self._place.use(description.directory, description.path)
-        self._functions.begin(run.batch, share=description.share, is_single=description.is_single)
-        self._seed = description.seed
-        self._is_single = description.is_single
+        problem = self._prepare(run.batch, description)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -175,7 +178,7 @@ class Child:
             first = number * run.per_block
             stop = min(run.stop, first + run.per_block)
             self._place.enter()
-            block = Block(self._functions, self._seal, run.batch, first, own.get(f"b{number}"), own)
+            block = Block(self._functions, self._seal, run.batch, first, own.get(f"b{number}"), own, problem)
             position = self._do_block(run.number, block, report, position, stop)
             if position < stop:
                 break
@@ -183,6 +186,18 @@ class Child:
         self._functions.scope()  # of the last call, nothing is kept
         self._printing.end()
         report.end()
+
+    def _prepare(self, batch: str, description: Description) -> Exception | None:
+        """Have the modules of a batch, and no function of another one; returns what is wrong with them."""
+        problem = None
+        sources: Mapping[str, Source] = {}
+        try:
+            sources = self._functions.modules(description.modules)
+        except Exception as error:  # noqa: BLE001 - is the outcome of each of its jobs
+            problem = error
+        has_modules = self._modules.use(batch, sources)
+        self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
+        return problem
 
     def _send(self, message: Done | Show) -> None:
         with self._sending:  # what a cell puts out comes from a thread of its own
@@ -202,7 +217,7 @@ class Child:
         INDEX, SINCE, STOP_NUMBER, STOP = Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
         COROUTINE = types.CoroutineType
         function, atoms, first = block.function, block.atoms, block.first
-        is_alone = block.is_self_contained and self._seed is None
+        is_alone = block.is_self_contained and self._description.seed is None
         now = clock()
         for index in range(start, stop):
             if cells[STOP_NUMBER] == number and index >= cells[STOP]:
@@ -243,7 +258,7 @@ class Child:
                     now = clock()
                     report.finished(index, now - began, value)
                     self._put_back()
-                    function, is_alone = block.function, block.is_self_contained and self._seed is None
+                    function, is_alone = block.function, block.is_self_contained and self._description.seed is None
                 value = None
         return stop
 
@@ -259,8 +274,9 @@ class Child:
         else:
             cells[Page.IS_LOADING] = 1
             function, args, kwargs = block.load(index)
-        if self._seed is not None:
-            seed_job(self._seed, 0 if self._is_single else index)
+        description = self._description
+        if description.seed is not None:
+            seed_job(description.seed, 0 if description.is_single else index)
         cells[Page.SINCE] = began = time.monotonic_ns()  # an error in a fork that unpickling has made, which ends so
         cells[Page.IS_LOADING] = 0
         job = self._state.context()
@@ -280,4 +296,5 @@ class Child:
             error = errors.JobTimeout(f"it ran longer than its job_timeout of {self._limit:g} seconds").with_traceback(
                 error.__traceback__
             )
+        add_hints(error, self._description)
         return describe(error)

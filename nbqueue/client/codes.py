@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 
 from nbqueue import errors
 from nbqueue.backend import Backend
+from nbqueue.client.local_modules import LocalModules
 from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
 
 K = TypeVar("K", bound=Hashable)
@@ -23,8 +24,9 @@ _MOST_ACCEPTED = 10_000
 class Codes:
     """Packs functions, and only those anew that have changed since they were packed last. Threads may share it."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, local_modules: LocalModules) -> None:
         self._seal = backend.seal
+        self._local = local_modules
         self._accepted: set[bytes] = set()
         self._lock = threading.Lock()
         """Held while something is put into one of these."""
@@ -65,6 +67,24 @@ class Codes:
             if parts is not None:
                 self._fixed.put(id(function), parts, code)
         return code
+
+    def modules(self, imports: Collection[str]) -> Code | None:
+        """The local modules that jobs find which are submitted now; None if there are none.
+
+        Raises
+        ------
+        TooLarge
+        """
+        bundle = self._local.bundle(self._seal, imports)
+        if bundle is not None and bundle.digest not in self._by_digest:
+            with self._lock:
+                self._by_digest[bundle.digest] = bundle
+        return bundle
+
+    @property
+    def compiled(self) -> Collection[str]:
+        """Local modules that cannot travel."""
+        return self._local.compiled
 
     def to_send(self, digest: bytes) -> bytes:
         """The record of a function, where Redis is not known to have it; empty if it is, or to ask before so much is

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from importlib.util import decode_source
 from typing import Literal, Self
 
+from nbqueue import errors
 from nbqueue.client.session import Session
+from nbqueue.payload.modules import unpack_modules
 from nbqueue.store.description import Description
 from nbqueue.store.requests.looking import BatchState
 
@@ -101,3 +104,15 @@ class Handle:
     def label(self) -> str:
         """Its name where people read it."""
         return self.description.label
+
+    @property
+    def local_modules(self) -> dict[str, str]:
+        """The local modules that its jobs run with: their names, and their sources as they were submitted."""
+        digest = self.description.modules
+        if not digest:
+            return {}
+        record = self._session.store.function(bytes.fromhex(digest))
+        if record is None:
+            raise errors.ResultExpired(f"the local modules of batch {self._id} are not in Redis any more")
+        sources = unpack_modules(self._session.seal, bytes.fromhex(digest), record)
+        return {name: decode_source(source.text) for name, source in sources.items()}

@@ -326,6 +326,11 @@ class Job:
         return self._batch.label
 
     @property
+    def local_modules(self) -> dict[str, str]:
+        """The local modules that it runs with: their names, and their sources as they were submitted."""
+        return self._batch.local_modules
+
+    @property
     def meta(self) -> dict[str, Any]:
         """The `meta` that it was submitted with."""
         return dict(self._batch.description.meta)

@@ -33,7 +33,7 @@ _TRIES = 4
 class OpenBatch:
     """The batch that single calls of one kind are appended to. For one thread at a time."""
 
-    def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions) -> None:
+    def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions, modules: Code | None) -> None:
         self.id = new_id()
         self.lock = threading.Lock()
         """Held while a call is appended: indices are given in order, and this alone waits for the server."""
@@ -44,18 +44,20 @@ class OpenBatch:
         self._since = time.monotonic()
         self._made_at = _place()
         self._stored: set[bytes] = set()
-        description = options.describe("single calls", is_single=True).to_json()
+        self._modules = modules
+        described = options.describe("single calls", is_single=True, modules=modules, compiled=codes.compiled)
+        description = described.to_json()
         self._opening = Opening(
             self.id, new_token(), queue, backend.environment, 1, description, options.priority, options.result_ttl
         )
         self._at_front = options.at_front
         self._is_closed = False
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the next call goes into another one: also where calls have another directory, or path to modules."""
+    def is_over(self, modules: Code | None) -> bool:
+        """Whether the next call goes into another one: also where calls have another directory, path to modules, or
+        other local modules."""
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
-        return self._is_closed or is_full or self._made_at != _place()
+        return self._is_closed or is_full or self._modules is not modules or self._made_at != _place()
 
     def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Submit one call; returns its index, or None if the batch takes no more."""
@@ -74,9 +76,13 @@ class OpenBatch:
                     self._count += 1
                     return index
             body = b"" if is_known else self._codes.record(code.digest)
-            answer = self._submit(index, code.digest, body, record)
+            functions = {code.digest: body}
+            if self._modules is not None and not self._count:
+                functions[self._modules.digest] = self._codes.to_send(self._modules.digest)
+            answer = self._submit(index, functions, record)
             if answer == "code":
-                answer = self._submit(index, code.digest, self._codes.record(code.digest), record)
+                functions = {digest: self._codes.record(digest) for digest in functions}
+                answer = self._submit(index, functions, record)
         except BaseException:
             self._is_closed = True  # whether it was accepted is not known: this index is not used again
             raise
@@ -87,9 +93,9 @@ class OpenBatch:
         self._count += 1
         return index
 
-    def _submit(self, index: int, digest: bytes, body: bytes, record: Blob) -> str:
+    def _submit(self, index: int, functions: dict[bytes, bytes], record: Blob) -> str:
         request = submitting.submit(
-            self._opening, index, 1, {digest: body}, [(f"b{index}", record)], is_last=True, at_front=self._at_front
+            self._opening, index, 1, functions, [(f"b{index}", record)], is_last=True, at_front=self._at_front
         )
         return self._store.call(request).answer
 
@@ -116,10 +122,11 @@ class OpenBatches:
             Batches are canceled or deleted as soon as they are made.
         """
         key = queue, options
+        modules = self._codes.modules(code.imports)
         for _ in range(_TRIES):
-            batch = self._open.get(key) or self._make(key)
+            batch = self._open.get(key) or self._make(key, modules)
             with batch.lock:
-                index = None if batch.is_over else batch.append(code, args, kwargs)
+                index = None if batch.is_over(modules) else batch.append(code, args, kwargs)
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)
@@ -127,12 +134,12 @@ class OpenBatches:
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )
 
-    def _make(self, key: tuple[str, JobOptions]) -> OpenBatch:
+    def _make(self, key: tuple[str, JobOptions], modules: Code | None) -> OpenBatch:
         with self._lock:
             if key not in self._open:
                 while len(self._open) >= _MOST_OPEN:
                     self._open.pop(next(iter(self._open)))
-                self._open[key] = OpenBatch(self._backend, self._codes, *key)
+                self._open[key] = OpenBatch(self._backend, self._codes, *key, modules)
             return self._open[key]
 
     def _forget(self, key: tuple[str, JobOptions], batch: OpenBatch) -> None:

@@ -9,13 +9,13 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
-from nbqueue.payload.functions import name_of
+from nbqueue.payload.functions import Code, name_of
 from nbqueue.store.description import CellDescription, Description
 
 _WEEK = 7 * 86400
@@ -92,7 +92,9 @@ class JobOptions:
             meta=options.get("meta"),
         )
 
-    def describe(self, function: str, *, is_single: bool = False) -> Description:
+    def describe(
+        self, function: str, *, is_single: bool = False, modules: Code | None = None, compiled: Iterable[str] = ()
+    ) -> Description:
         """The description, for workers and for those who look, of a batch that is submitted here and now."""
         try:
             directory = str(Path.cwd())
@@ -100,6 +102,7 @@ class JobOptions:
             directory = ""
         return Description(
             label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
+            modules="" if modules is None else modules.digest.hex(), compiled=tuple(sorted(compiled)),
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip

@@ -13,6 +13,7 @@ from nbqueue.client.cell_job import CellJob, job_of
 from nbqueue.client.fleet import Workers
 from nbqueue.client.handle import Progress
 from nbqueue.client.job import Job
+from nbqueue.client.local_modules import Choice
 from nbqueue.client.options import JobOptions, Options, seconds, take_options, tell_of_claimed
 from nbqueue.client.packing import Call
 from nbqueue.client.session import Session
@@ -47,6 +48,10 @@ class Queue:
         interpreter; with a URL, its Python minor version.
     progress : {"auto", "bar", False}
         How a wait shows progress: on a terminal, always, or never.
+    local_modules : bool or sequence of str
+        Modules that are installed nowhere (`.py` files beside the notebook, packages in a directory on `sys.path` or
+        installed as editable) travel with the jobs, as they are when these are submitted; not with False. A list
+        names installed packages that shall travel, too, and with '-' in front local ones that shall not.
 
     Examples
     --------
@@ -65,12 +70,15 @@ class Queue:
         key: bytes | str | None = None,
         environment: str | None = None,
         progress: Progress = "auto",
+        local_modules: Choice = True,
     ) -> None:
         for what, value in (("name", name), ("namespace", namespace)):
             if not isinstance(value, str) or not re.fullmatch(r"[^\s{}:]+", value):
                 raise errors.UsageError(f"{what}={value!r}: a word without spaces, colons and braces is accepted")
         self.name = name
-        self.session = Session(connection, namespace=namespace, key=key, environment=environment)
+        self.session = Session(
+            connection, namespace=namespace, key=key, environment=environment, local_modules=local_modules
+        )
         self._progress = progress
         self._plain = Submitter(self.session, name, JobOptions(), progress)
         """Submits without options."""
@@ -161,6 +169,12 @@ class Queue:
             Before all others that wait in the queue.
         priority : float
             Weight in the fair share; 2 gets twice the time of 1, the default.
+        share : bool
+            Calls that run in the same process share the function, its globals and its closure, such as a cache in one
+            of them. By default each call finds what was submitted.
+        seed : int, optional
+            Of `random`, `numpy.random` and `torch` in the jobs: job i begins with the stream of
+            `numpy.random.SeedSequence(seed).spawn(n)[i]`, whichever process runs it, also when it is run again.
 
         Returns
         -------
@@ -202,7 +216,7 @@ class Queue:
         func : callable
         *iterables : iterables
             As with the built-in `map`; ends with the shortest. Generators are read block by block.
-        job_timeout, result_ttl, label, description, meta, at_front, priority
+        job_timeout, result_ttl, label, description, meta, at_front, priority, share, seed
             See `enqueue`.
         progress : {"auto", "bar", False}, optional
             How waits for this batch show progress.

@@ -13,6 +13,7 @@ from nbqueue import backend, errors
 from nbqueue.backend import Backend
 from nbqueue.client.codes import Codes
 from nbqueue.client.fleet import Fleet
+from nbqueue.client.local_modules import Choice, LocalModules
 from nbqueue.client.open_batch import OpenBatches
 from nbqueue.client.problem import Problem
 from nbqueue.payload.pickling import StaysHere
@@ -44,6 +45,7 @@ class Session(StaysHere):
     namespace : str
     key : bytes or str, optional
     environment : str, optional
+    local_modules : bool or sequence of str
     """
 
     def __init__(
@@ -53,7 +55,9 @@ class Session(StaysHere):
         namespace: str = "default",
         key: bytes | str | None = None,
         environment: str | None = None,
+        local_modules: Choice = True,
     ) -> None:
+        self._local = LocalModules(local_modules)
         self.source = source
         self.namespace = namespace
         self._key = key
@@ -93,7 +97,7 @@ class Session(StaysHere):
                     self.source, namespace=self.namespace, key=self._key, environment=self._environment
                 )
                 self._clock = None
-                codes = Codes(found)
+                codes = Codes(found, self._local)
                 self._connected = _Connected(found, codes, Listener(found.store), OpenBatches(found, codes), pid)
             return self._connected
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from typing import Any
 
 from nbqueue import errors
@@ -53,7 +54,7 @@ class Submitter:
         session, options = self._session, self._options
         code = session.codes.pack(func)
         if options.label is not None or options.meta is not None:
-            return Job(self._submit([Call(func, args, kwargs)], name_of(func)), 0)
+            return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports), 0)
         submitted = time.monotonic()
         id, index = session.open_batches.append(self._queue, options, code, args, kwargs)
         session.knows_per_block(id, 1)
@@ -69,35 +70,43 @@ class Submitter:
         session = self._session
         code = session.codes.pack(func)
         if len(iterables) == 1:
-            return self._run(iterables[0], ItemPacker(session.seal, session.codes, code), name_of(func))
+            packer: ItemPacker = ItemPacker(session.seal, session.codes, code)
+            return self._run(iterables[0], packer, name_of(func), imports=code.imports)
         packer = TuplePacker(session.seal, session.codes, code)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
-        return self._run(zip(*iterables, strict=False), packer, name_of(func), expected)
+        return self._run(zip(*iterables, strict=False), packer, name_of(func), expected, imports=code.imports)
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], /) -> Batch:
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
         _check_iterable(iterable)
         session = self._session
-        packer = TuplePacker(session.seal, session.codes, session.codes.pack(func))
-        return self._run(iterable, packer, name_of(func))
+        code = session.codes.pack(func)
+        packer = TuplePacker(session.seal, session.codes, code)
+        return self._run(iterable, packer, name_of(func), imports=code.imports)
 
-    def enqueue_many(self, calls: Iterable[Any], /) -> Batch:
-        """Submit calls of functions that may differ. See `Queue.enqueue_many`."""
+    def enqueue_many(self, calls: Iterable[Any], /, *, imports: Collection[str] = ()) -> Batch:
+        """Submit calls of functions that may differ, in which modules of these names may be imported. See
+        `Queue.enqueue_many`."""
         _check_iterable(calls)
         first, calls = _peek(calls)
-        return self._submit(calls, name_of(as_call(first).function) if first is not None else "calls")
+        name = name_of(as_call(first).function) if first is not None else "calls"
+        return self._submit(calls, name, imports)
 
-    def _submit(self, calls: Iterable[Any], name: str) -> Batch:
-        return self._run(calls, CallPacker(self._session.seal, self._session.codes), name)
+    def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str]) -> Batch:
+        return self._run(calls, CallPacker(self._session.seal, self._session.codes), name, imports=imports)
 
-    def _run(self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None) -> Batch:
+    def _run(
+        self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
+        imports: Collection[str],
+    ) -> Batch:  # fmt: skip
+        modules = self._session.codes.modules(imports)
         if isinstance(items, Sized):
             expected = len(items)
         if type(items) not in (list, tuple, range):  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
-            submission = Submission(self._session, self._queue, self._options, name, packer)
+            submission = Submission(self._session, self._queue, self._options, name, packer, modules)
             try:
                 return self._show(submission, items, name, expected)
             except IdTaken as taken:
@@ -124,6 +133,10 @@ class Submitter:
         return batch
 
 
+_IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)
+"""The top name of a module that a cell imports."""
+
+
 def enqueue_cell(
     submitter: Submitter, raw_cell: str, packed: bytes, cell: CellDescription, *, number: int = 1
 ) -> CellJob:
@@ -141,7 +154,7 @@ def enqueue_cell(
         The execution count that is shown.
     """
     one = Call(run_cell, (raw_cell, packed, list(cell.returns), number), {})
-    return CellJob(submitter.enqueue_many([one]), 0)
+    return CellJob(submitter.enqueue_many([one], imports=_IMPORT.findall(raw_cell)), 0)
 
 
 def _check_iterable(items: Any) -> None:

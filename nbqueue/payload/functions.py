@@ -19,7 +19,7 @@ from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
-from nbqueue.payload.pickling import IMMUTABLE, is_importable, names_read, travels_by_value
+from nbqueue.payload.pickling import IMMUTABLE, Seen, is_importable, names_read, travels_by_value
 from nbqueue.payload.records import DIGEST_SIZE, HEADER, SEPARATE, SIGNATURE_SIZE, Blob, check_size, size_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.sources import Sourced, pack_again, pack_with_sources
@@ -35,6 +35,8 @@ class Code:
     record: bytes
     """Signed; any batch of the namespace can use it."""
     name: str
+    imports: frozenset[str] = frozenset()
+    """The top names of modules that are imported inside of it."""
 
     @property
     def digest(self) -> bytes:
@@ -68,14 +70,15 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None) -> Code:
     """
     name = name_of(function)
     try:
-        body = pack_with_sources(function) if known is None else pack_again(function, known.record, _BODY)
+        seen = Seen()
+        body = pack_with_sources(function, seen) if known is None else pack_again(function, known.record, _BODY, seen)
     except Exception as error:
         raise cannot_pickle(f"{name}()", function, error) from error
     if body is None:
         assert known is not None
         return known
     check_size(f"the function {name}()", size_of(body))
-    return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name)
+    return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name, frozenset(seen.imports))
 
 
 class Opened:

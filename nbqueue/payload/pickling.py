@@ -7,6 +7,7 @@ object: whether it can at all, and what it sends by name instead of by value.
 
 from __future__ import annotations
 
+import dis
 import functools
 import io
 import pickle
@@ -88,10 +89,22 @@ def _are_plain(values: Iterable[Any], depth: int) -> bool:
 # Frames
 
 
-def pickle_frames(obj: Any, *, files: set[str] | None = None) -> Pieces:
-    """The pickle of an object, followed by its big buffers; `files` takes the names of source files of code in it."""
+class Seen:
+    """What was met while an object was pickled."""
+
+    __slots__ = ("files", "imports")
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        """Source files of its code."""
+        self.imports: set[str] = set()
+        """The top names of modules that its code imports."""
+
+
+def pickle_frames(obj: Any, *, seen: Seen | None = None) -> Pieces:
+    """The pickle of an object, followed by its big buffers."""
     file = io.BytesIO()
-    buffers = _pickle_to(file, obj, files)
+    buffers = _pickle_to(file, obj, seen)
     return [file.getvalue(), *buffers]
 
 
@@ -102,14 +115,14 @@ def pickle_whole(obj: Any) -> bytes:
     return file.getvalue()
 
 
-def pickle_again(obj: Any, known: bytes, sizes: Sequence[int], *, files: set[str]) -> Pieces | None:
+def pickle_again(obj: Any, known: bytes, sizes: Sequence[int], *, seen: Seen) -> Pieces | None:
     """The frames of an object; None if they are still those that `known` ends with, of these sizes.
 
     To look at every byte takes a tenth of the time that it takes to copy and to sign them.
     """
     start = len(known) - sum(sizes)
     file = _Comparison(known, start, start + sizes[0])
-    buffers = _pickle_to(file, obj, files)
+    buffers = _pickle_to(file, obj, seen)
     have_sizes = [len(buffer) for buffer in buffers] == [*sizes[1:]]
     if file.is_same and have_sizes and _stand_at(start + sizes[0], known, buffers):
         return None
@@ -150,7 +163,7 @@ class Again:
         )
 
 
-def _pickle_to(file: io.BytesIO | _Comparison, obj: Any, files: set[str] | None) -> list[memoryview]:
+def _pickle_to(file: io.BytesIO | _Comparison, obj: Any, seen: Seen | None) -> list[memoryview]:
     buffers: list[memoryview] = []
 
     def is_inside(buffer: pickle.PickleBuffer) -> bool:
@@ -159,7 +172,7 @@ def _pickle_to(file: io.BytesIO | _Comparison, obj: Any, files: set[str] | None)
             return False
         return True
 
-    Pickler(file, is_inside, files).dump(obj)
+    Pickler(file, is_inside, seen).dump(obj)
     return buffers
 
 
@@ -222,18 +235,19 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         self,
         file: io.BytesIO | _Comparison,
         buffers: Callable[[pickle.PickleBuffer], Any] | None = None,
-        files: set[str] | None = None,
+        seen: Seen | None = None,
     ) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffers)
-        self._files = files
+        self._seen = seen
         self._main = _MainGlobals()
 
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
         if kind is types.CodeType:
             # cloudpickle >= 3.1.3 drops the file name; tracebacks need it to find their source.
-            if self._files is not None:
-                self._files.add(obj.co_filename)
+            if self._seen is not None:
+                self._seen.files.add(obj.co_filename)
+                self._seen.imports |= _imports_of(obj)
             make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)[:2]
             return _code, (obj.co_filename, make, arguments)
         if kind is types.FunctionType:
@@ -447,6 +461,19 @@ def travels_by_value(module: str | None) -> bool:
         return False
     parts = module.split(".")
     return any(".".join(parts[: n + 1]) in told for n in range(len(parts)))
+
+
+@functools.lru_cache(1000)
+def _imports_of(code: types.CodeType) -> frozenset[str]:
+    """The top names of modules that a function's code imports, without those of the standard library."""
+    operations = code.co_code[::2]
+    if _IMPORT_NAME not in operations:
+        return frozenset()
+    names = {item.argval.partition(".")[0] for item in dis.get_instructions(code) if item.opcode == _IMPORT_NAME}
+    return frozenset(name for name in names if name and name not in sys.stdlib_module_names)
+
+
+_IMPORT_NAME = dis.opmap["IMPORT_NAME"]
 
 
 def names_read(code: types.CodeType) -> Iterator[str]:

@@ -35,7 +35,7 @@ from dataclasses import dataclass
 
 from nbqueue import errors
 
-VERSION = 2
+VERSION = 3
 """Of the format. It also goes up when something moves that is pickled by its name: an error, what runs a cell."""
 
 ATOMS, TUPLES, SEPARATE, FAILURE = range(4)

@@ -7,22 +7,21 @@ import pickle
 from collections.abc import Iterable
 from typing import Any
 
-from nbqueue.payload.pickling import Again, pickle_again, pickle_frames, unpickle_frames
+from nbqueue.payload.pickling import Again, Seen, pickle_again, pickle_frames, unpickle_frames
 from nbqueue.payload.records import Pieces, split_frames, with_sizes
 
 
-def pack_with_sources(obj: Any) -> Pieces:
+def pack_with_sources(obj: Any, seen: Seen | None = None) -> Pieces:
     """An object, pickled, behind the sources of the code in it."""
-    files: set[str] = set()
-    return _with_sources(pickle_frames(obj, files=files), files)
+    seen = seen or Seen()
+    return _with_sources(pickle_frames(obj, seen=seen), seen.files)
 
 
-def pack_again(obj: Any, known: bytes, position: int) -> Pieces | None:
+def pack_again(obj: Any, known: bytes, position: int, seen: Seen) -> Pieces | None:
     """The same; None if the object is still pickled as it was in what is known, where it was packed at a position."""
-    files: set[str] = set()
     _, *before = split_frames(memoryview(known)[position:])
-    frames = pickle_again(obj, known, [len(frame) for frame in before], files=files)
-    return None if frames is None else _with_sources(frames, files)
+    frames = pickle_again(obj, known, [len(frame) for frame in before], seen=seen)
+    return None if frames is None else _with_sources(frames, seen.files)
 
 
 class Sourced:

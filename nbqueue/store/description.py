@@ -42,6 +42,10 @@ class Description:
     """Where it was submitted; '' if that is not known."""
     path: tuple[str, ...] = ()
     """Entries of the submitter's `sys.path` that are not of its installation."""
+    modules: str = ""
+    """Digest of the local modules that its jobs run with, as hexadecimal; '' if there are none."""
+    compiled: tuple[str, ...] = ()
+    """Local modules that do not travel, because they are compiled."""
     host: str = ""
     pid: int = 0
     notebook: str = ""
@@ -92,7 +96,8 @@ class Description:
         if "cell" in known:
             cell = {name: value for name, value in known["cell"].items() if name in _CELL_NAMES}
             known["cell"] = CellDescription(**{**cell, "returns": tuple(cell.get("returns", ()))})
-        return cls(**{**known, "path": tuple(known.get("path", ()))})
+        lists = {name: tuple(known.get(name, ())) for name in ("path", "compiled")}
+        return cls(**{**known, **lists})
 
 
 _NAMES = {field.name for field in dataclasses.fields(Description)}

@@ -13,12 +13,13 @@ import pytest
 from nbqueue import errors
 from nbqueue.client import codes as module
 from nbqueue.client.codes import Codes
+from nbqueue.client.local_modules import LocalModules
 from nbqueue.payload.functions import unpack_code
 
 
 @pytest.fixture
 def codes(q):
-    return Codes(q.session.backend)
+    return Codes(q.session.backend, LocalModules())
 
 
 def defined(source, **scope):

@@ -6,7 +6,15 @@ import pickle
 
 import pytest
 
-from nbqueue.payload.pickling import SERIALIZER, can_pickle, pickle_again, pickle_frames, pickle_whole, unpickle_frames
+from nbqueue.payload.pickling import (
+    SERIALIZER,
+    Seen,
+    can_pickle,
+    pickle_again,
+    pickle_frames,
+    pickle_whole,
+    unpickle_frames,
+)
 from nbqueue.payload.seal import Seal
 
 
@@ -71,11 +79,11 @@ def test_more_arrays_than_a_table_of_frames_has_room_for():
 def test_what_is_pickled_again_is_compared_with_what_is_known(make):
     known = b"head" + b"".join(frames := pickle_frames(make(1)))
     sizes = [len(frame) for frame in frames]
-    assert pickle_again(make(1), known, sizes, files=set()) is None
-    assert pickle_again(make(2), known, sizes, files=set()) == pickle_frames(make(2))
+    assert pickle_again(make(1), known, sizes, seen=Seen()) is None
+    assert pickle_again(make(2), known, sizes, seen=Seen()) == pickle_frames(make(2))
     longer = [make(1), make(1)]
-    assert pickle_again(longer, known, sizes, files=set()) == pickle_frames(longer)
-    assert pickle_again(None, known, sizes, files=set()) == pickle_frames(None)
+    assert pickle_again(longer, known, sizes, seen=Seen()) == pickle_frames(longer)
+    assert pickle_again(None, known, sizes, seen=Seen()) == pickle_frames(None)
 
 
 def test_each_byte_of_each_buffer_is_compared():
@@ -86,7 +94,7 @@ def test_each_byte_of_each_buffer_is_compared():
     sizes = [len(frame) for frame in frames]
 
     def changed():
-        again = pickle_again(arrays, known, sizes, files=set())
+        again = pickle_again(arrays, known, sizes, seen=Seen())
         return again is not None and b"".join(again) == b"".join(pickle_frames(arrays))
 
     assert not changed()
@@ -107,16 +115,17 @@ def test_what_is_known_may_have_buffers_where_there_are_none_now():
     import numpy as np
 
     known = b"".join(frames := pickle_frames(np.arange(100)))
-    again = pickle_again([1], known, [len(frame) for frame in frames], files=set())
+    again = pickle_again([1], known, [len(frame) for frame in frames], seen=Seen())
     assert unpickle_frames([memoryview(frame) for frame in again]) == [1]
 
 
-def test_files_of_code_are_collected():
+def test_files_of_code_and_what_it_imports_are_collected():
     scope = {}
-    exec(compile("def f(): return g()\ndef g(): pass", "<cell 9>", "exec"), scope)
-    files = set()
-    pickle_frames([scope["f"]], files=files)
-    assert files == {"<cell 9>"}
+    exec(compile("def f(): return g()\ndef g():\n import os, one.two\n from three import x", "<cell 9>", "exec"), scope)
+    seen = Seen()
+    pickle_frames([scope["f"]], seen=seen)
+    assert seen.files == {"<cell 9>"}
+    assert seen.imports == {"one", "three"}
 
 
 def test_whether_an_object_can_be_pickled(tmp_path):

@@ -1,0 +1,34 @@
+"""What an error of a job may come from that has to do with where it ran: said beside the error."""
+
+from __future__ import annotations
+
+import os
+
+from nbqueue import machine
+from nbqueue.store.description import Description
+
+
+def add_hints(error: BaseException, description: Description) -> None:
+    """Add to an error what its job's user cannot see from where it was submitted."""
+    if isinstance(error, FileNotFoundError):
+        name = error.filename
+        if isinstance(name, str) and not os.path.isabs(name):  # noqa: PTH117 - it may be anything
+            error.add_note(
+                f"nbqueue: the job ran in {_directory()} on {machine.name()}; local modules travel with it, "
+                "data files do not travel"
+            )
+    elif isinstance(error, ImportError) and error.name:
+        top = error.name.partition(".")[0]
+        compiled = [name for name in description.compiled if name.partition(".")[0] == top]
+        if compiled:
+            error.add_note(
+                f"nbqueue: {', '.join(compiled)} is compiled, and only Python sources travel with jobs: install it "
+                f"where workers run (the job ran on {machine.name()})"
+            )
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 - as it is, to be read
+    except OSError:
+        return "a directory that was deleted"
