@@ -95,7 +95,11 @@ class JobError(NbqueueError):
 
 
 class JobFailed(JobError):
-    """The function raised an exception that could not be rebuilt here; the message is its text."""
+    """The function raised an exception that could not be rebuilt here; the message is its text, and says why."""
+
+
+class ResultUnreadable(JobError):
+    """The function returned, and what it returned cannot be unpickled here: why is the `__cause__` of this error."""
 
 
 class JobExited(JobError):

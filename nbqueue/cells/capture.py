@@ -6,6 +6,7 @@ comes and hands it on; so an exception that is raised into the main thread never
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import queue
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from typing import Literal
 
 from nbqueue.cells.joiner import LIMIT, MESSAGE, Content, Joiner, message_size
+from nbqueue.protocol.descriptors import Descriptors
+from nbqueue.store.requests.running import STREAMS
 
 _INTERVAL = 0.1
 """Seconds for which a burst is joined. What follows a silence of that length goes out at once."""
@@ -39,9 +42,12 @@ class Outputs:
         raised by `close`, and nothing more is handed on until then.
     limit : int
         See `Joiner`.
+    descriptors : Descriptors, optional
+        Where what is written to the process's own stdout and stderr can be read. It is put out in order: before what is
+        put out next, or by a thread that waits for it.
     """
 
-    def __init__(self, emit: Emit, *, limit: int = LIMIT) -> None:
+    def __init__(self, emit: Emit, *, limit: int = LIMIT, descriptors: Descriptors | None = None) -> None:
         self.stdout = Stream(self, "stdout", 1)
         self.stderr = Stream(self, "stderr", 2)
         self._emit = emit
@@ -54,6 +60,11 @@ class Outputs:
         self._given = self._taken = 0
         self._thread = threading.Thread(target=self._hand_on, name="nbqueue-outputs", daemon=True)
         self._thread.start()
+        self._descriptors = descriptors
+        self._reading = threading.Lock()
+        self._decoders = [codecs.getincrementaldecoder("utf-8")("backslashreplace") for _ in STREAMS]
+        if descriptors is not None:
+            threading.Thread(target=self._follow, args=(descriptors,), name="nbqueue-written", daemon=True).start()
 
     def open(self) -> None:
         """Begin a cell."""
@@ -70,6 +81,7 @@ class Outputs:
         Exception
             What `emit` raised.
         """
+        self._read_written()
         self._is_open = False
         self._mark("close")
         failure, self._failure = self._failure, None
@@ -87,11 +99,33 @@ class Outputs:
         if not self._is_open or self._is_elsewhere():
             _to_process(kind, content)
             return
+        self._read_written()
+        self._put(kind, content)
+
+    def _put(self, kind: str, content: Content) -> None:
         size = message_size(kind, content)
         while self._given - self._taken > _ROOM and self._failure is None:
             time.sleep(_INTERVAL / 10)
         self._given += size
         self._queue.put((kind, content, size))
+
+    def _read_written(self) -> None:
+        """Put out what was written to the process's descriptors before."""
+        if self._descriptors is None or not self._is_open or not self._descriptors.has_text:
+            return
+        with self._reading:
+            for stream, written in self._descriptors.read():
+                text = self._decoders[stream].decode(written)
+                if text:
+                    self._put("stream", {"name": STREAMS[stream], "text": text})
+
+    def _follow(self, descriptors: Descriptors) -> None:
+        """In a thread of its own: see to it that what is written is put out soon."""
+        while True:
+            if self._is_open and not self.is_fork and descriptors.wait(1.0):
+                self._read_written()
+            else:
+                time.sleep(_INTERVAL / 2)
 
     def flush(self) -> None:
         """Wait until what was put out is handed on, unless something just was: then it follows in a moment."""

@@ -87,7 +87,10 @@ def _cell(child: context.Running) -> Any:
     if _Only.cell is None:
         from nbqueue.cells.shell import Cell
 
-        _Only.cell = Cell(lambda kind, content: child.show(_Only.keeper.add(kind, content)), stop=child.stop)
+        _Only.cell = Cell(
+            lambda kind, content: child.show(_Only.keeper.add(kind, content)),
+            stop=child.stop, descriptors=child.descriptors,
+        )  # fmt: skip
     return _Only.cell
 
 

@@ -39,6 +39,8 @@ from nbqueue import machine
 from nbqueue.cells.capture import Emit, Outputs
 from nbqueue.cells.joiner import LIMIT, Content
 from nbqueue.child import forks
+from nbqueue.payload.sources import learn_label
+from nbqueue.protocol.descriptors import Descriptors
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -74,6 +76,8 @@ class Cell:
         An exception that is raised into a running cell from outside. It leaves `run` as it is, and is not put out.
     limit : int
         Characters of text, and as many of rich output, that a cell may leave. What is beyond is cut, and said to be.
+    descriptors : Descriptors, optional
+        Where what is written to the process's own descriptors can be read: it is put out, too.
 
     Examples
     --------
@@ -83,9 +87,12 @@ class Cell:
     42
     """
 
-    def __init__(self, emit: Emit, *, stop: type[BaseException] = KeyboardInterrupt, limit: int = LIMIT) -> None:
+    def __init__(
+        self, emit: Emit, *, stop: type[BaseException] = KeyboardInterrupt, limit: int = LIMIT,
+        descriptors: Descriptors | None = None,
+    ) -> None:  # fmt: skip
         self._stop = stop
-        self._outputs = Outputs(emit, limit=limit)
+        self._outputs = Outputs(emit, limit=limit, descriptors=descriptors)
         InteractiveShell.clear_instance()  # a function that mentioned get_ipython() may have made one
         # Without the size IPython 8 would wake up a thread that is not there, by an Event that a signal can break.
         config = Config({"HistoryManager": {"enabled": False, "db_cache_size": 10**9}})
@@ -135,10 +142,10 @@ class Cell:
             stopped = error
             _end_what_ipython_began(error)
         finally:
-            if self._outputs.is_fork:  # made by the cell, which has ended in it, too
-                _leave_fork(result, stopped or sys.exc_info()[1])
             while True:
                 try:
+                    if self._outputs.is_fork:  # made by the cell, which has ended in it, too
+                        _leave_fork(result, stopped or sys.exc_info()[1])
                     self._leave(before)
                     break
                 except self._stop as error:  # it came late: first everything is put back
@@ -262,6 +269,7 @@ class _Compiler(CachingCompiler):
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         name = f"<cell-{hashlib.sha256(raw_code.encode()).hexdigest()[:12]}>"
         self.names.add(name)
+        learn_label(name, f"Cell In[{number}]")
         return name
 
 

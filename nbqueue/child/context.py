@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.store.requests.running import Shown
 
 
@@ -16,6 +17,8 @@ class Running:
     """Has Redis keep a Jupyter message for those who look at the job. One thread at a time."""
     stop: type[BaseException]
     """Raised inside a job that shall end."""
+    descriptors: Descriptors
+    """Where what is written to the descriptors 1 and 2 can be read."""
 
 
 class _Process:

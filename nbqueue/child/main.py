@@ -35,6 +35,7 @@ from nbqueue.payload.modules import Source
 from nbqueue.payload.outcomes import Failure
 from nbqueue.payload.seal import Seal
 from nbqueue.protocol import messages
+from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.messages import Do, Done, Show
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
@@ -53,20 +54,24 @@ class _Stopped(BaseException):
 
 
 def main() -> None:
-    """Serve the worker at the other end of the socket; arguments are its file descriptor and that of the page."""
+    """Serve the worker at the other end of the socket; arguments are its file descriptor, that of the page, and those
+    to read what is written to the descriptors 1 and 2."""
     sys.modules["__main__"] = types.ModuleType("__main__")
     link = socket.socket(fileno=int(sys.argv[1]))
     page = Page(int(sys.argv[2]))
     link.set_inheritable(False)  # what a job starts, and leaves behind, shall not keep them open
     os.set_inheritable(page.fd, False)
-    preload = sys.argv[3:]
+    descriptors = Descriptors(int(sys.argv[3]), int(sys.argv[4]))
+    for fd in descriptors.fds:
+        os.set_inheritable(fd, False)
+    preload = sys.argv[5:]
     sys.argv[:] = [""]
     inbox = messages.Inbox()
     incoming = messages.receive(link, inbox)
     hello = next(incoming, None)
     if not isinstance(hello, messages.Hello):
         return
-    printing = Printing(Writer(page.ring))
+    printing = Printing(Writer(page.ring), descriptors)
     printing.install()
     child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
     os.register_at_fork(after_in_child=child.forked)
@@ -74,7 +79,7 @@ def main() -> None:
         _preload(preload)
         signal.signal(signal.SIGUSR1, child.on_signal)
         child.begin()
-        context.use(Running(child.show, _Stopped))
+        context.use(Running(child.show, _Stopped, descriptors))
         for message in incoming:
             if isinstance(message, Do):
                 child.do(message)
@@ -234,10 +239,13 @@ class Child:
                     began, value = self._call(block, index)
                 if self.is_fork:
                     forks.leave()
+                if not is_alone:
+                    self._printing.drain()
                 cells[INDEX] = -1
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
                 if self.is_fork:
                     forks.leave(error.with_traceback(of_user(error.__traceback__)))
+                self._printing.drain()
                 cells[INDEX] = -1
                 cells[Page.IS_LOADING] = 0
                 self._state.quiet()

@@ -50,7 +50,7 @@ class State:
         self._decimal: Any = None
         self._parts: list[Callable[[], None]] = [
             _Environment().restore, _Modes().restore, _Signals().restore, _Interpreter().restore, _Warnings().restore,
-            _Logging().restore, _RandomNumbers().restore, _Libraries().restore,
+            _Logging().restore, _RandomNumbers().restore, _Libraries().restore, _Descriptors().restore,
         ]  # fmt: skip
 
     def context(self) -> contextvars.Context:
@@ -71,6 +71,27 @@ class State:
         """Put back what differs."""
         for restore in self._parts:
             restore()
+
+
+class _Descriptors:
+    """Those of stdout and stderr, which a job may close or redirect."""
+
+    def __init__(self) -> None:
+        self._kept = [os.dup(number) for number in (1, 2)]
+        self._are = [self._identity(number) for number in (1, 2)]
+
+    @staticmethod
+    def _identity(number: int) -> tuple[int, int] | None:
+        try:
+            status = os.fstat(number)
+        except OSError:  # it was closed
+            return None
+        return status.st_dev, status.st_ino
+
+    def restore(self) -> None:
+        for number, kept, was in zip((1, 2), self._kept, self._are, strict=True):
+            if self._identity(number) != was:
+                os.dup2(kept, number)
 
 
 class _Environment:

@@ -1,8 +1,8 @@
 """`sys.stdout` and `sys.stderr` of jobs: what they print goes to the ring, and from there to Redis.
 
-Only what is written to these two objects, or to `sys.stdout.buffer`, is taken. What is written to the file descriptors
-(C code, the processes that a job starts) goes where the worker's own output goes, and so does what is printed while no
-job runs.
+What is written to the file descriptors (by C code, forks, the programs that a job starts) goes into pipes, which are
+read before more is printed, so that the order is right, and when the job has ended. What is printed while no job runs
+goes to the worker's own output.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.requests.running import STREAMS
 
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 
+_MOST_READS = 16
+"""Of the descriptors, after a job: a program that it has started may write on."""
+
+
 class Printing:
     """Takes what is printed, from all threads, for the job that runs."""
 
-    def __init__(self, ring: Writer) -> None:
+    def __init__(self, ring: Writer, descriptors: Descriptors) -> None:
         self._ring = ring
+        self._descriptors = descriptors
         self._run: tuple[int, Callable[[], int | None]] | None = None
         self._reset()
         self.stdout, self.stderr = Stream(self, 0), Stream(self, 1)
@@ -45,6 +51,13 @@ class Printing:
     def redirect(self) -> None:
         """Undo what a job has done to `sys.stdout` and `sys.stderr`."""
         sys.stdout, sys.stderr = self.stdout, self.stderr
+
+    def drain(self) -> None:
+        """Add what was written to the descriptors to what the running job has printed."""
+        for _ in range(_MOST_READS):
+            if not self._descriptors.has_text:
+                return
+            self.take(0, b"")
 
     def begin(self, number: int, running: Callable[[], int | None]) -> None:
         """What is printed is that of jobs of this lease; `running` tells the index."""
@@ -77,13 +90,17 @@ class Printing:
             while rest:
                 rest = rest[os.write(stream + 1, rest) :]
             return
-        self._ring.write(run[0], index, stream, text)
+        for written, before in self._descriptors.read():
+            self._ring.write(run[0], index, written, before)
+        if text:
+            self._ring.write(run[0], index, stream, text)
 
     def _forked(self) -> None:
         """The ring is the parent's. Another thread may have held the lock."""
         self._reset()
         self._run = None
         self._ring.close()
+        self._descriptors.close()
 
 
 class Stream(io.TextIOBase):

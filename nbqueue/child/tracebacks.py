@@ -7,6 +7,7 @@ import types
 
 from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, pack_exception
+from nbqueue.payload.sources import with_labels
 
 AROUND = "_stands_around_user_code"
 """A global of modules whose frames stand around those of user code in tracebacks, and are left out there."""
@@ -34,7 +35,7 @@ def of_user(frames: types.TracebackType | None) -> types.TracebackType | None:
 def describe(error: BaseException) -> Failure:
     """An exception in words, and pickled where that can be undone."""
     try:
-        text = "".join(traceback.format_exception(type(error), error, of_user(error.__traceback__)))
+        text = with_labels("".join(traceback.format_exception(type(error), error, of_user(error.__traceback__))))
         message = str(error)
     except Exception as broken:  # noqa: BLE001 - __str__ and __repr__ are user code too
         text = message = f"{type(error).__qualname__} (it cannot be shown: {type(broken).__name__} in its __str__)"
@@ -43,7 +44,6 @@ def describe(error: BaseException) -> Failure:
     if isinstance(error, errors.NbqueueError):
         name = type(error).__qualname__
     try:
-        pickled: bytes | None = pack_exception(error)
-    except Exception:  # noqa: BLE001 - the text is kept, and says what happened
-        pickled = None
-    return Failure(name, message, text, pickled)
+        return Failure(name, message, text, pack_exception(error))
+    except Exception as why:  # noqa: BLE001 - the text is kept, and says what happened
+        return Failure(name, message, text, None, f"{type(why).__name__}: {why}")

@@ -127,6 +127,8 @@ class Batch(Handle):
         return Waiting(self._session, self._id, timeout, stop, self._progress)
 
     def _error_of(self, ended: Ended) -> BaseException:
+        if ended.error is not None:
+            return ended.error
         job_id = f"{self._id}:{ended.index}"
         if ended.outcome is None:
             return outcome.canceled(job_id, self.state.reason)
@@ -225,7 +227,7 @@ class Batch(Handle):
         return sorted(groups, key=lambda group: (-group.count, group.job.index))
 
     def output(self, last: int = 20, after: str = "") -> list[Line]:
-        """The newest lines that jobs have printed, to `sys.stdout` and `sys.stderr`, the oldest of these first.
+        """The newest lines that jobs have put out, to stdout and stderr, the oldest of these first.
 
         They are there a moment after they were printed. Of a batch the newest megabyte is kept, and somewhat less where
         many jobs print little.

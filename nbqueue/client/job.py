@@ -187,7 +187,7 @@ class Job:
         if record.is_failed:
             raise record.exception(self.id)
         assert record.outcomes is not None
-        return outcome.value_of(record.outcomes, self.index)
+        return outcome.value_of(record.outcomes, self._batch.id, self.index)
 
     def _canceled(self) -> errors.JobCanceled:
         return outcome.canceled(self.id, self._session.state(self._batch.id).reason)
@@ -257,23 +257,36 @@ class Job:
         return ended.failure().traceback if isinstance(ended, Outcome) and ended.is_failed else None
 
     @property
-    def output(self) -> str:
-        """The text that it printed when it was last started, to `sys.stdout` and `sys.stderr`, in order; '' if nothing.
+    def stdout(self) -> str:
+        """Of its `output`, what went to stdout."""
+        return self._printed("stdout")
 
-        While it runs, what it has printed up to a moment ago. Of a job the first and the last 32 KB are kept, of a
-        batch the newest megabyte; where something is left out, a line says how much. What C code and the processes of
-        a job write is in the worker's log.
+    @property
+    def stderr(self) -> str:
+        """Of its `output`, what went to stderr."""
+        return self._printed("stderr")
+
+    @property
+    def output(self) -> str:
+        """The text that it put out when it was last started, to stdout and stderr, in order; '' if nothing.
+
+        What C code, forks and the programs that it starts write is there, too. While it runs, what it has put out up to
+        a moment ago. Of a job the first and the last 32 KB are kept, of a batch the newest megabyte; where something is
+        left out, a line says how much.
 
         Raises
         ------
         NotFound
             There is no such job (any more).
         """
+        return self._printed("")
+
+    def _printed(self, stream: str) -> str:
         state = self._state()
         # A death is counted when it happens, a start by any other cause when the job is queued again.
         has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
         entries = self._session.store.call(looking.printed(self._batch.id, self.index))
-        return text_of(entries, state.attempts + 1 if has_started else state.attempts)
+        return text_of(entries, state.attempts + 1 if has_started else state.attempts, stream)
 
     def _call(self) -> Call:
         found = self._session.store.calls(self._batch.id, self.index)

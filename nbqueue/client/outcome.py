@@ -43,22 +43,40 @@ class Outcome:
     def exception(self, job_id: str) -> Exception:
         """The exception that `result` raises: the function's own where it can be rebuilt, if it is an `Exception`."""
         failure = self.failure()
-        error = failure.exception()
-        if error is None:
+        rebuilt = failure.exception()
+        remote = RemoteTraceback(f"{failure.traceback}\n(in nbqueue job {job_id})")
+        error: Exception
+        if isinstance(rebuilt, str):
             kind = _OWN_ERRORS.get(failure.type, errors.JobFailed)
             text = failure.message if kind is not errors.JobFailed else f"{failure.type}: {failure.message}"
+            if rebuilt:
+                text += f" (only its text is here, as it cannot be rebuilt: {rebuilt})"
             error = kind(f"job {job_id}: {text}")
-        remote = RemoteTraceback(f"{failure.traceback}\n(in nbqueue job {job_id})")
-        if not isinstance(error, Exception):
-            # Raised here, it would end the caller's script, or look like the user's own interrupt.
             error.__cause__ = remote
-            raised = errors.JobExited(f"job {job_id} {_left_by(error)}")
-            raised.__cause__, error = error, raised
+        elif isinstance(rebuilt, Exception):
+            error = rebuilt
+            _first_of(error).__cause__ = remote
         else:
-            error.__cause__ = remote
+            # Raised here, it would end the caller's script, or look like the user's own interrupt.
+            _first_of(rebuilt).__cause__ = remote
+            error = errors.JobExited(f"job {job_id} {_left_by(rebuilt)}")
+            error.__cause__ = rebuilt
         if isinstance(error, errors.NbqueueError):
             error.job_id = job_id
         return error
+
+
+def _first_of(error: BaseException) -> BaseException:
+    """The exception with which a chain of causes began, as far as it is shown: in front of it stands what happened in
+    the worker."""
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        before = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if before is None:
+            break
+        error = before
+    return error
 
 
 def _left_by(error: BaseException) -> str:
@@ -69,10 +87,23 @@ def _left_by(error: BaseException) -> str:
     return f"raised {type(error).__name__}" + (f": {text}" if text else "")
 
 
-def value_of(outcomes: Outcomes, index: int) -> Any:
-    """The return value of a job; of a cell, the value of its last expression."""
-    value = outcomes.value(index)
-    return value.value() if type(value) is CellValue else value
+def value_of(outcomes: Outcomes, batch: str, index: int) -> Any:
+    """The return value of a job; of a cell, the value of its last expression.
+
+    Raises
+    ------
+    ResultUnreadable
+        It cannot be unpickled here.
+    """
+    try:
+        value = outcomes.value(index)
+        return value.value() if type(value) is CellValue else value
+    except Exception as error:
+        unreadable = errors.ResultUnreadable(
+            f"job {batch}:{index} returned, and what it returned cannot be read here: {type(error).__name__}: {error}"
+        )
+        unreadable.job_id = f"{batch}:{index}"
+        raise unreadable from error
 
 
 _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {

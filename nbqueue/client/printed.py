@@ -23,7 +23,7 @@ class Line:
     """Grows with what is printed: `Batch.output(after=id)` is empty as long as nothing is new."""
 
 
-def text_of(entries: Sequence[Entry], attempt: int) -> str:
+def text_of(entries: Sequence[Entry], attempt: int, stream: str = "") -> str:
     """The text that a job has printed the last time that it was started.
 
     Parameters
@@ -32,6 +32,8 @@ def text_of(entries: Sequence[Entry], attempt: int) -> str:
         All that there are of the job, the oldest first.
     attempt : int
         What was printed in attempts before this one does not count.
+    stream : str
+        'stdout' or 'stderr'; both if empty.
     """
     text, end = b"", 0
     for entry in entries:
@@ -42,7 +44,7 @@ def text_of(entries: Sequence[Entry], attempt: int) -> str:
         if entry.at > end:
             text += b"" if not text or text.endswith(b"\n") else b"\n"
             text += b"[nbqueue: %s bytes of output are not kept]\n" % f"{entry.at - end:,}".encode()
-        text += b"".join(part for _, part in entry.parts)
+        text += b"".join(part for name, part in entry.parts if stream in ("", name))
         end = entry.at + entry.size
     return text.decode("utf-8", "replace")
 

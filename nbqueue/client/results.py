@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +15,7 @@ from nbqueue.client import outcome
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.session import Session
 from nbqueue.payload.outcomes import Outcomes
+from nbqueue.payload.records import Blob
 from nbqueue.store.keys import CANCELED_RUN, ENDED, UNDONE
 from nbqueue.store.requests.looking import BatchState, OutcomeRecords
 
@@ -33,7 +35,9 @@ class Ended:
 
     index: int
     outcome: Outcome | None
-    """Its failure; None if it was canceled."""
+    """Its failure; None if it was canceled, or its record cannot be read."""
+    error: Exception | None = None
+    """Why its outcome cannot be read."""
 
 
 WAITS, RECORDED, CANCELED = range(3)
@@ -173,7 +177,13 @@ class Reader:
         record = found.records.get(f"b{block}")
         first = block * found.per_block
         session, batch = self._session, self._id
-        outcomes = Outcomes(session.seal, batch, first, record, once=True) if record is not None else None
+        outcomes: Outcomes | None = None
+        problem: Exception | None = None
+        try:
+            if record is not None:
+                outcomes = Outcomes(session.seal, batch, first, record, once=True)
+        except errors.PayloadError as error:
+            problem = error
         if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
             has_own = (
                 any(str(index) in found.records for index in range(start, stop)) if len(found.records) > 1 else False
@@ -183,18 +193,25 @@ class Reader:
                 return
         for index in range(start, stop):
             own = found.records.get(str(index))
-            if own is not None:
-                ended = outcome.read_own(session, batch, index, own, once=True)
-            elif outcomes is not None and index in outcomes:
-                ended = Outcome(outcomes)
-            else:
+            if own is None and problem is None and (outcomes is None or index not in outcomes):
                 yield index, 0, []
                 return
-            if ended.is_failed:
-                yield index, 1, [Ended(index, ended)]
-            else:
-                assert ended.outcomes is not None
-                yield index, 1, [outcome.value_of(ended.outcomes, index)]
+            try:
+                if own is None and problem is not None:
+                    raise problem
+                yield index, 1, [self._value_or_end(index, own, outcomes)]
+            except errors.NbqueueError as error:  # of this job alone: the others can be read
+                yield index, 1, [Ended(index, None, error)]
+
+    def _value_or_end(self, index: int, own: Blob | None, outcomes: Outcomes | None) -> Any:
+        if own is not None:
+            ended = outcome.read_own(self._session, self._id, index, own, once=True)
+        else:
+            ended = Outcome(outcomes)
+        if ended.is_failed:
+            return Ended(index, ended)
+        assert ended.outcomes is not None
+        return outcome.value_of(ended.outcomes, self._id, index)
 
     def next_ended(self, refresh: Callable[[], BatchState]) -> list[tuple[int, Outcome | None]] | None:
         """Further jobs in the order of ending: empty at the end, None if none has ended meanwhile.
@@ -245,9 +262,10 @@ class Reader:
                 size += sum(map(len, found.records.values()))
                 opened: dict[int, Outcomes] = {}
                 for index in wanted.intersection(range(position, found.stop)):
-                    ended = self._outcome_of(index, found, opened)
-                    if ended is not None:
-                        outcomes[index] = ended
+                    with contextlib.suppress(errors.PayloadError):  # the job tells, who is asked next
+                        ended = self._outcome_of(index, found, opened)
+                        if ended is not None:
+                            outcomes[index] = ended
                 position = found.stop
             start = end + 1
         return outcomes, size

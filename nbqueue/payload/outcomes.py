@@ -6,6 +6,7 @@ call returned before the next call may change it.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import pickle
 import struct
@@ -43,33 +44,44 @@ class Failure:
     message: str
     traceback: str
     pickled: bytes | None = None
+    problem: str = ""
+    """Why it is not pickled."""
 
     @property
     def digest(self) -> str:
         """Equal for failures of the same type and message."""
         return hashlib.sha256(f"{self.type}\0{self.message}".encode("utf-8", "replace")).hexdigest()[:12]
 
-    def exception(self) -> BaseException | None:
-        """The exception, rebuilt; None where that is not possible here."""
+    def exception(self) -> BaseException | str:
+        """The exception, rebuilt; where that is not possible here, why."""
         if self.pickled is None:
-            return None
+            return self.problem
         try:
             error = pickle.loads(self.pickled)
-        except Exception:  # noqa: BLE001 - constructors and missing modules raise anything; the text is kept
-            return None
-        return error if isinstance(error, BaseException) else None
+        except Exception as why:  # noqa: BLE001 - missing modules raise anything; the text is kept
+            return f"{type(why).__name__}: {why}"
+        return error if isinstance(error, BaseException) else f"it is a {type(error).__qualname__} here"
 
 
 def pack_exception(error: BaseException) -> bytes:
     """An exception, without its traceback, as bytes that have been seen to give it back.
 
+    What of it cannot be pickled is left out, and named in a note.
+
     Raises
     ------
     Exception
-        It cannot be pickled, or not be rebuilt: constructors with several arguments often cannot.
+        It cannot be pickled or rebuilt all the same.
     """
-    pickled = pickle_whole(error)
+    try:
+        return _seen_to_come_back(error, pickle_whole(error))
+    except Exception:  # noqa: BLE001 - attributes, and classes that say how they are pickled, raise anything
+        return _seen_to_come_back(error, pickle_whole(error, loses=True))
+
+
+def _seen_to_come_back(error: BaseException, pickled: bytes) -> bytes:
     rebuilt = pickle.loads(pickled)
+    str(rebuilt)  # its class may need what is missing
     if type(rebuilt).__qualname__ != type(error).__qualname__:
         raise errors.CannotPickle(f"a {type(error).__qualname__} becomes a {type(rebuilt).__qualname__}")
     return pickled
@@ -143,7 +155,7 @@ def pack_failure(
     seal: Seal, batch: str, index: int, failure: Failure, *, started: float, duration: float, worker: str, attempt: int
 ) -> bytes:
     """How one call failed, as a record."""
-    packed = pickle.dumps((failure.type, failure.message, failure.traceback, failure.pickled), 5)
+    packed = pickle.dumps(dataclasses.astuple(failure), 5)
     body: Pieces = [_pack_meta(FAILED, attempt, started, worker, [duration], ()), packed]
     return seal.close(b"outcomes", batch, index, FAILURE, 1, (), body)
 

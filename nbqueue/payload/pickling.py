@@ -23,6 +23,7 @@ from typing import Any
 import cloudpickle
 
 from nbqueue.payload.classes import named_in, reduce_class
+from nbqueue.payload.exceptions import reduce_exception
 from nbqueue.payload.memory import Mapped
 from nbqueue.payload.random_streams import reduce_generator
 from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
@@ -108,10 +109,10 @@ def pickle_frames(obj: Any, *, seen: Seen | None = None) -> Pieces:
     return [file.getvalue(), *buffers]
 
 
-def pickle_whole(obj: Any) -> bytes:
-    """The pickle of an object, with its big buffers in it."""
+def pickle_whole(obj: Any, *, loses: bool = False) -> bytes:
+    """The pickle of an object, with its big buffers in it; `loses` as for `Pickler`."""
     file = io.BytesIO()
-    Pickler(file).dump(obj)
+    Pickler(file, loses=loses).dump(obj)
     return file.getvalue()
 
 
@@ -236,9 +237,13 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         file: io.BytesIO | _Comparison,
         buffers: Callable[[pickle.PickleBuffer], Any] | None = None,
         seen: Seen | None = None,
+        *,
+        loses: bool = False,
     ) -> None:
+        """`loses` makes it leave out of exceptions what cannot be pickled of them."""
         super().__init__(file, protocol=5, buffer_callback=buffers)
         self._seen = seen
+        self._loses = loses
         self._main = _MainGlobals()
 
     def reducer_override(self, obj: Any) -> Any:
@@ -259,6 +264,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return special(obj)
         if kind.__name__ in _GENERATORS and kind.__module__ in _GENERATORS[kind.__name__]:
             return reduce_generator(obj)
+        if issubclass(kind, BaseException):
+            return reduce_exception(obj, can_pickle_losing if self._loses else None)
         if issubclass(kind, StaysHere):
             raise pickle.PicklingError("it is this process's own")
         shell = sys.modules.get("IPython.core.interactiveshell")
@@ -440,6 +447,15 @@ def _shell() -> Any:
 def can_pickle(obj: Any) -> bool:
     try:
         Pickler(io.BytesIO(), lambda buffer: None).dump(obj)
+    except Exception:  # noqa: BLE001 - any failure is the answer
+        return False
+    return True
+
+
+def can_pickle_losing(obj: Any) -> bool:
+    """The same, where exceptions may lose what cannot."""
+    try:
+        Pickler(io.BytesIO(), lambda buffer: None, loses=True).dump(obj)
     except Exception:  # noqa: BLE001 - any failure is the answer
         return False
     return True

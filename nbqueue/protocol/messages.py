@@ -149,7 +149,8 @@ class Printed:
     stream: str
     """One of `running.STREAMS`."""
     at: int
-    """How many bytes the job had printed before."""
+    """How many bytes the job had printed before; -1 for what was written to a descriptor, and follows what came before
+    it."""
     text: bytes
     """UTF-8 as a rule; a part of a character at either end, and anything from `sys.stdout.buffer`."""
 

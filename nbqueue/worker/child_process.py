@@ -6,6 +6,7 @@ It decides nothing about jobs: `stopping.py` does.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import sys
@@ -15,11 +16,12 @@ from itertools import groupby
 
 from nbqueue import child, machine
 from nbqueue.protocol import messages
+from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
-from nbqueue.store.requests.running import Claimed
+from nbqueue.store.requests.running import STREAMS, Claimed
 from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen
 from nbqueue.worker.process import Guard, Process
 
@@ -86,11 +88,21 @@ class ChildProcess:
         self.page = Page.create()
         self._ring = Reader(self.page.ring)
         self.line = Line()
+        self.descriptors, output = Descriptors.create()
+        self._pending: list[Printed] = []
+        """What was read of what its jobs have printed and written, and not passed on yet."""
+        self.pending = 0
+        """Bytes of it."""
+        self.is_stuck = False
+        """What its cell has written to a descriptor was there at the last look: it does not come to read it."""
         with self.line.theirs as theirs:
+            keep = (theirs.fileno(), self.page.fd, *self.descriptors.fds)
             self.process = Process(
-                [sys.executable, "-c", _CHILD, str(theirs.fileno()), str(self.page.fd), *preload], guard,
-                keep=(theirs.fileno(), self.page.fd), environment=machine.threads_each(children),
+                [sys.executable, "-c", _CHILD, *map(str, keep), *preload], guard,
+                keep=keep, environment=machine.threads_each(children), output=output,
             )  # fmt: skip
+        for fd in output:
+            os.close(fd)
         self._functions: dict[bytes, int] = {}
         """Those that it has, and how large they are."""
         self.leases: deque[Lease] = deque()
@@ -144,12 +156,38 @@ class ChildProcess:
         return said
 
     def printed(self) -> list[tuple[Lease, list[Printed]]]:
-        """What the jobs of its leases have printed since the last time."""
-        if not self._ring.has_news and not self.process.is_ended:  # a kill may come before the news is told
+        """What the jobs of its leases have printed and written since the last time."""
+        self._read_ring()
+        if not self._pending:
             return []
+        pending, self._pending, self.pending = self._pending, [], 0
         leases = {lease.number: lease for lease in self.leases}
-        pieces = groupby(self._ring.read(), key=lambda piece: piece.number)
+        pieces = groupby(pending, key=lambda piece: piece.number)
         return [(leases[number], list(group)) for number, group in pieces if number in leases]
+
+    def _read_ring(self) -> None:
+        if self._ring.has_news or self.process.is_ended:  # a kill may come before the news is told
+            self._pending += self._ring.read()
+
+    def read_written(self) -> bytes:
+        """Read what was written to its descriptors; returns it if no job runs that has written it."""
+        job = self.running()
+        return self._add_written(None if job is None else (job.lease, job.index))
+
+    def read_last_written(self) -> bytes:
+        """The same of a child that has died."""
+        began = [lease for lease in self.leases if self.has_begun(lease)]
+        return self._add_written((began[0], self.position(began[0])) if began else None)
+
+    def _add_written(self, job: tuple[Lease, int] | None) -> bytes:
+        texts = self.descriptors.read()
+        if job is None or not texts:
+            return b"".join(text for _, text in texts)
+        lease, index = job
+        self._read_ring()
+        self._pending += (Printed(lease.number, index, STREAMS[stream], -1, text) for stream, text in texts)
+        self.pending += sum(len(text) for _, text in texts)
+        return b""
 
     def running(self) -> RunningJob | None:
         """The job that runs, or is about to: its function or arguments are being loaded; None between jobs."""
@@ -271,4 +309,5 @@ class ChildProcess:
             return False
         self._ring.close()
         self.page.close()
+        self.descriptors.close()
         return True

@@ -25,6 +25,10 @@ class Lease:
     attempts: dict[int, int] = field(default_factory=dict)
     output_log: OutputLog | None = None
     """What its jobs have printed, once they do."""
+    shown: int = 0
+    """Of a cell: the number of its last message."""
+    inserted: list[int] = field(default_factory=list)
+    """Of a cell: numbers of messages behind which one of the worker's was inserted."""
 
 
 @dataclass(slots=True)  # not frozen: it is made at each turn of the loop, and that takes three times as long

@@ -60,10 +60,12 @@ class Worker:
         """Since when it listens to its children, and waits for them so that it can leave."""
         store, costs = backend.store, Costs()
         self._requests = requests = Pipeline(store, selector, lambda: self._presence.register())
-        self._output = output = Output(who, requests)
+        self._output = output = Output(who, requests, lambda child: self._pool.follow(child))
         self._settlement = settlement = Settlement(who, backend.seal, requests, output, costs)
         hello = messages.Hello(who.name, store.namespace, backend.key)
-        self._pool = pool = Pool(selector, hello, options.children, options.preload, settlement.hear)
+        self._pool = pool = Pool(
+            selector, hello, options.children, options.preload, settlement.hear, output.on_written
+        )  # fmt: skip
         self._presence = presence = Presence(who, store, selector, requests, pool, settlement, cancels)
         self._neighbours = Neighbours(who, requests)
         self._intake = Intake(who, store, selector, requests, cancels, presence, pool, settlement, output, costs)

@@ -47,6 +47,8 @@ class OutputLog:
         self._loose: list[Entry] = []
         self._behind: deque[Entry] = deque()
         """Entries that are not of the job's first bytes."""
+        self._end = self._written = 0
+        """Bytes of the job so far, and how many of them were written to a descriptor."""
 
     def add(self, printed: Sequence[Printed]) -> tuple[list[str], list[Entry]]:
         """Ids of entries that go, and the entries that come.
@@ -61,10 +63,20 @@ class OutputLog:
         for index, group in groupby(printed, key=lambda piece: piece.index):
             if index != self._index:
                 self._begin(index)
-            ids, entries = self._add_to_job([(piece.at, piece.stream, piece.text) for piece in group])
+            ids, entries = self._add_to_job([self._placed(piece) for piece in group])
             gone += ids
             new += entries
         return gone, new[-MOST_ENTRIES:]
+
+    def _placed(self, piece: Printed) -> Piece:
+        """A piece at its position in all that the job has put out."""
+        if piece.at < 0:
+            at = self._end
+            self._written += len(piece.text)
+        else:
+            at = piece.at + self._written
+        self._end = at + len(piece.text)
+        return at, piece.stream, piece.text
 
     def _add_to_job(self, pieces: list[Piece]) -> tuple[list[str], list[Entry]]:
         gone: list[str] = []
@@ -88,18 +100,21 @@ class OutputLog:
         return self._limit(gone, entries)
 
     def _limit(self, gone: list[str], entries: list[Entry]) -> tuple[list[str], list[Entry]]:
-        size = sum(entry.size for entry in self._behind)
-        while size > _LAST:
-            oldest = self._behind[0]
-            if oldest.id:
-                gone.append(oldest.id)
-            elif any(oldest is entry for entry in entries):
-                entries = [entry for entry in entries if entry is not oldest]
-            else:
-                break  # whether it is stored is not known yet
-            self._drop([oldest])
-            size -= oldest.size
-        return gone, entries
+        """Drop what lies before the last bytes; of what is on its way, it is not known yet what it is called."""
+        room = _LAST
+        for position in range(len(self._behind) - 1, -1, -1):
+            room -= self._behind[position].size
+            if room < 0:
+                break
+        else:
+            return gone, entries
+        stale = list(self._behind)[: position + 1]
+        new = set(map(id, entries))
+        gone += (entry.id for entry in stale if entry.id)
+        dropped = [entry for entry in stale if entry.id or id(entry) in new]
+        self._drop(dropped)
+        unwanted = set(map(id, dropped))
+        return gone, [entry for entry in entries if id(entry) not in unwanted]
 
     def stored(self, entries: Sequence[Entry], ids: Sequence[str]) -> None:
         """Entries have these ids; those without one are not stored, or nobody knows."""

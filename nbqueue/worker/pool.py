@@ -30,6 +30,8 @@ class Pool:
         Modules that they import when they start.
     hear : callable
         Called with a child that has said something.
+    on_written : callable
+        Called with a child to whose descriptors something was written; returns whether it wants to be told of more.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Pool:
         size: int,
         preload: Sequence[str],
         hear: Callable[[ChildProcess], None],
+        on_written: Callable[[ChildProcess], bool],
     ) -> None:
         self._selector = selector
         self._hello = hello
         self._size = size
         self._preload = preload
         self._hear = hear
+        self._on_written = on_written
         self._guard = Guard()
         self._leaving: list[ChildProcess] = []
         self._runs_cells = False
@@ -71,6 +75,7 @@ class Pool:
         child = ChildProcess(self._hello, self._guard, self._size, preload)
         self.children.append(child)
         self.watch(child)
+        self.follow(child)
         return child
 
     def for_cell(self, child: ChildProcess) -> ChildProcess:
@@ -88,6 +93,7 @@ class Pool:
         self.children.remove(child)
         if child.line.socket in self._selector.get_map():
             self._selector.unregister(child.line.socket)
+        self._unfollow(child)
         child.leave()
         self._leaving.append(child)
 
@@ -102,6 +108,21 @@ class Pool:
             self._selector.unregister(line.socket)
         elif known is not None and known.events != events:
             self._selector.modify(line.socket, events, known.data)
+
+    def follow(self, child: ChildProcess) -> None:
+        """Be told when something is written to its descriptors."""
+        for fd in child.descriptors.fds:
+            if fd not in self._selector.get_map():
+                self._selector.register(fd, selectors.EVENT_READ, partial(self._on_text, child))
+
+    def _unfollow(self, child: ChildProcess) -> None:
+        for fd in child.descriptors.fds:
+            if fd in self._selector.get_map():
+                self._selector.unregister(fd)
+
+    def _on_text(self, child: ChildProcess) -> None:
+        if child in self.children and (child.process.is_ended or not self._on_written(child)):
+            self._unfollow(child)
 
     def _on_ready(self, child: ChildProcess) -> None:
         """Its socket can be read or written."""

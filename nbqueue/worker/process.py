@@ -83,16 +83,20 @@ class Process:
         File descriptors that it inherits.
     environment : mapping
         Variables that it has in addition.
+    output : tuple of int
+        Its descriptors 1 and 2.
     """
 
     def __init__(
-        self, command: Sequence[str], guard: Guard, *, keep: Sequence[int], environment: Mapping[str, str]
-    ) -> None:
+        self, command: Sequence[str], guard: Guard, *, keep: Sequence[int], environment: Mapping[str, str],
+        output: tuple[int, int],
+    ) -> None:  # fmt: skip
         self._guard = guard
         self._memory_kills = machine.memory_kills()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, pass_fds=keep, process_group=0, env={**os.environ, **environment}
-        )
+            command, stdin=subprocess.DEVNULL, stdout=output[0], stderr=output[1], pass_fds=keep, process_group=0,
+            env={**os.environ, **environment},
+        )  # fmt: skip
         self.pid = self._process.pid
         guard.watch(self.pid)
         self._killed_at: float | None = None

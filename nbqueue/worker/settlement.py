@@ -92,7 +92,7 @@ class Settlement:
     def settle_death(self, child: ChildProcess, death: str) -> None:
         """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
         self.hear(child, is_dead=True)
-        self._output.pass_on(child)
+        self._output.on_death(child)
         for position, lease in enumerate(list(child.leases)):
             index = child.position(lease)
             interruption = child.interruption_of(lease, index)
