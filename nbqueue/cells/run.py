@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.cells import settings
 from nbqueue.cells.messages import Keeper
 from nbqueue.cells.value import CellValue
 from nbqueue.child import context
+from nbqueue.payload.pickling import SERIALIZER
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.variables import pack_variables, size_of_variable, unpack_variables
 
@@ -46,7 +49,12 @@ def size_in_words(variables: Mapping[str, Any], size: int) -> str:
     )
 
 
-def run_cell(raw_cell: str, packed: bytes, returns: Sequence[str], number: int) -> CellValue:
+def pack_settings() -> bytes:
+    """The settings of this notebook that go along with a cell, for `run_cell`."""
+    return b"".join(SERIALIZER.dumps(settings.collect()))
+
+
+def run_cell(raw_cell: str, packed: bytes, returns: Sequence[str], number: int, applied: bytes = b"") -> CellValue:
     """Run a cell: what a child calls.
 
     Parameters
@@ -58,6 +66,8 @@ def run_cell(raw_cell: str, packed: bytes, returns: Sequence[str], number: int) 
         Variables that come back.
     number : int
         The execution count that is shown.
+    applied : bytes
+        Settings, from `pack_settings`.
     """
     child = context.running()
     if child is None:
@@ -66,7 +76,12 @@ def run_cell(raw_cell: str, packed: bytes, returns: Sequence[str], number: int) 
     variables, namespace = unpack_variables(packed)
     namespace.update(variables)
     del variables
-    result = _cell(child).run(raw_cell, namespace, number=number)
+
+    def prepare() -> None:
+        for problem in settings.apply(SERIALIZER.loads(memoryview(applied))) if applied else ():
+            print(f"nbqueue: {problem}", file=sys.stderr)
+
+    result = _cell(child).run(raw_cell, namespace, number=number, prepare=prepare)
     if result.error is not None:
         raise result.error
     found = {name: namespace[name] for name in returns if name in namespace}

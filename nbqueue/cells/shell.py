@@ -16,12 +16,13 @@ import inspect
 import io
 import numbers
 import os
+import re
 import subprocess
 import sys
 import traceback
 import types
 import warnings
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -46,6 +47,8 @@ _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
 
 _WIDGET = "application/vnd.jupyter.widget-view+json"
+
+_STARTS_TASK = re.compile(r"\b(create_task|ensure_future|get_running_loop)\b")
 
 _TRACEBACK = 256 * 1024
 """Characters of a traceback at most."""
@@ -106,7 +109,10 @@ class Cell:
         """End the thread that hands on."""
         self._outputs.stop()
 
-    def run(self, raw_cell: str, namespace: dict[str, Any], *, number: int = 1, silent: bool = False) -> CellResult:
+    def run(
+        self, raw_cell: str, namespace: dict[str, Any], *, number: int = 1, silent: bool = False,
+        prepare: Callable[[], None] | None = None,
+    ) -> CellResult:  # fmt: skip
         """Run one cell.
 
         Parameters
@@ -120,6 +126,8 @@ class Cell:
             The execution count that is shown: `Out[3]`, `Cell In[3], line 1`.
         silent : bool
             Neither show nor return the last expression.
+        prepare : callable, optional
+            Called before the cell is run, when what is printed is put out already.
 
         Returns
         -------
@@ -137,7 +145,7 @@ class Cell:
         stopped: BaseException | None = None
         result: CellResult | None = None
         try:
-            result = self._run(raw_cell, namespace, number, silent)
+            result = self._run(raw_cell, namespace, number, silent, prepare)
         except self._stop as error:
             stopped = error
             _end_what_ipython_began(error)
@@ -155,13 +163,17 @@ class Cell:
         assert result is not None
         return result
 
-    def _run(self, raw_cell: str, namespace: dict[str, Any], number: int, silent: bool) -> CellResult:
+    def _run(
+        self, raw_cell: str, namespace: dict[str, Any], number: int, silent: bool, prepare: Callable[[], None] | None
+    ) -> CellResult:
         shell = self._shell
         main = shell.begin(namespace, number)
         self._outputs.open()
         sys.stdout, sys.stderr, sys.stdin = self._outputs.stdout, self._outputs.stderr, _NoInput()
         sys.modules["__main__"] = main
         _prepare_libraries(shell)
+        if prepare is not None:
+            prepare()
         ended = shell.run_cell(raw_cell, store_history=not silent, silent=silent)
         error = ended.error_before_exec or ended.error_in_exec
         if error is not None:
@@ -328,6 +340,8 @@ class _Shell(InteractiveShell):
     kernel = None
     """That there is such an attribute is how pandas knows a notebook from a terminal."""
     _stopped: BaseException | None = None
+    _waits = False
+    """The cell awaits nothing, and starts tasks."""
     _loop: asyncio.AbstractEventLoop | None = None
     """In a fork: that of the process which it is a copy of."""
     _compiler = _Compiler()
@@ -441,6 +455,12 @@ class _Shell(InteractiveShell):
         if gui not in (None, "inline"):
             raise UsageError(f"a cell in the background has no screen for {gui}; use %matplotlib inline")
 
+    def enable_matplotlib(self, gui: str | None = None) -> Any:
+        if gui not in (None, "inline", "auto", "agg"):
+            print(f"A cell in the background has no screen for {gui}: its figures come inline.", file=sys.stderr)
+            gui = "inline"
+        return super().enable_matplotlib(gui)
+
     def set_next_input(self, s: str, replace: bool = False) -> None:
         print("A cell in the background cannot change the notebook. The text would have been:", file=sys.stderr)
         print(s)
@@ -449,6 +469,14 @@ class _Shell(InteractiveShell):
         raise SystemExit
 
     # Top-level await
+
+    def should_run_async(self, raw_cell: str, **kwargs: Any) -> bool:
+        """Also where the cell starts a task, for which a loop has to run, as in a kernel."""
+        self._waits = False
+        if super().should_run_async(raw_cell, **kwargs):
+            return True
+        self._waits = bool(_STARTS_TASK.search(raw_cell)) and "asyncio.run(" not in raw_cell
+        return self._waits
 
     def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run the cell in an event loop of its own; what it leaves behind there is cancelled."""
@@ -481,6 +509,8 @@ class _Shell(InteractiveShell):
                 result = loop.run_until_complete(main)
             except self.stop as error:  # it came while the loop slept
                 self._stopped = error
+            if self._waits and self._stopped is None and not self.outputs.is_fork:
+                self._wait_for_tasks(loop)
             if self._stopped is not None:
                 raise self._stopped
             return result
@@ -489,6 +519,18 @@ class _Shell(InteractiveShell):
                 self._loop = loop  # whoever closes it, or drops it, changes what the other process waits for
             else:
                 self._close(loop)
+
+    def _wait_for_tasks(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the tasks end that a cell has started which awaits nothing: it ends with them."""
+        try:
+            while self._stopped is None and (left := asyncio.all_tasks(loop)):
+                loop.run_until_complete(asyncio.wait(left))
+                for task in left:
+                    error = None if task.cancelled() else task.exception()
+                    if error is not None and not isinstance(error, self.stop):
+                        traceback.print_exception(error)
+        except self.stop as error:
+            self._stopped = error
 
     def _close(self, loop: asyncio.AbstractEventLoop) -> None:
         left = asyncio.all_tasks(loop)

@@ -22,6 +22,7 @@ from nbqueue.payload.modules import Source, unpack_modules
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.surroundings import Settings, unpack_settings
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -53,6 +54,7 @@ class Functions:
         """Those that nobody has asked for yet."""
         self._opened: dict[bytes, Opened] = {}
         self._modules: dict[bytes, Mapping[str, Source]] = {}
+        self._settings: dict[bytes, Settings] = {}
         self._constant: dict[bytes, Loaded] = {}
         self._shared: dict[bytes, Loaded] = {}
         """Those of a batch whose calls shall find what others of it have left, as far as they ran in this process."""
@@ -65,7 +67,7 @@ class Functions:
     def add(self, records: Iterable[tuple[bytes, Blob]], *, forget: bool) -> None:
         """More of them, by digest; `forget` those of before."""
         if forget:
-            for kept in (self._records, self._opened, self._constant, self._modules):
+            for kept in (self._records, self._opened, self._constant, self._modules, self._settings):
                 kept.clear()
         self._records.update(records)
 
@@ -80,14 +82,31 @@ class Functions:
             return {}
         key = bytes.fromhex(digest)
         if key not in self._modules:
-            record = self._records.pop(key, None)
-            if not record:
-                raise errors.CorruptPayload(
-                    "the local modules of this job are not in Redis any more: they were deleted or evicted there. "
-                    "Submit the call again"
-                )
-            self._modules[key] = unpack_modules(self._seal, key, record)
+            self._modules[key] = unpack_modules(self._seal, key, self._attached(key, "local modules"))
         return self._modules[key]
+
+    def settings(self, digest: str) -> Settings:
+        """The settings of this digest.
+
+        Raises
+        ------
+        CorruptPayload, SignatureError
+        """
+        if not digest:
+            return {}
+        key = bytes.fromhex(digest)
+        if key not in self._settings:
+            self._settings[key] = unpack_settings(self._seal, key, self._attached(key, "settings"))
+        return self._settings[key]
+
+    def _attached(self, key: bytes, what: str) -> Blob:
+        record = self._records.pop(key, None)
+        if not record:
+            raise errors.CorruptPayload(
+                f"the {what} of this job are not in Redis any more: they were deleted or evicted there. Submit the "
+                "call again"
+            )
+        return record
 
     def begin(self, batch: str, *, share: bool, is_single: bool, has_modules: bool) -> None:
         """Calls of this batch follow; of what those of another have left, nothing is found.

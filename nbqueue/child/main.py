@@ -34,6 +34,7 @@ from nbqueue.payload.memory import Buffers
 from nbqueue.payload.modules import Source
 from nbqueue.payload.outcomes import Failure
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.messages import Do, Done, Show
@@ -57,6 +58,7 @@ def main() -> None:
     """Serve the worker at the other end of the socket; arguments are its file descriptor, that of the page, and those
     to read what is written to the descriptors 1 and 2."""
     sys.modules["__main__"] = types.ModuleType("__main__")
+    _heed_signals()
     link = socket.socket(fileno=int(sys.argv[1]))
     page = Page(int(sys.argv[2]))
     link.set_inheritable(False)  # what a job starts, and leaves behind, shall not keep them open
@@ -88,6 +90,14 @@ def main() -> None:
             forks.leave(error)
         raise
     child.close()
+
+
+def _heed_signals() -> None:
+    """Heed what `nohup` and the like have made all processes of a session ignore: programs that jobs start could not be
+    interrupted, and would go on when their terminal is closed."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _preload(modules: list[str]) -> None:
@@ -193,14 +203,17 @@ class Child:
         report.end()
 
     def _prepare(self, batch: str, description: Description) -> Exception | None:
-        """Have the modules of a batch, and no function of another one; returns what is wrong with them."""
+        """Have the modules and settings of a batch, and no function of another one; returns what is wrong with them."""
         problem = None
         sources: Mapping[str, Source] = {}
+        settings: Settings = {}
         try:
             sources = self._functions.modules(description.modules)
+            settings = self._functions.settings(description.settings)
         except Exception as error:  # noqa: BLE001 - is the outcome of each of its jobs
             problem = error
         has_modules = self._modules.use(batch, sources)
+        self._state.use(settings, description.settings)
         self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
         return problem
 

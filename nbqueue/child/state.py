@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import gc
 import hashlib
 import importlib
@@ -18,8 +19,10 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from nbqueue.payload.surroundings import Settings, decimal_context, filters_from
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -48,10 +51,25 @@ class State:
 
     def __init__(self) -> None:
         self._decimal: Any = None
+        self._numpy_errors: dict[str, Any] | None = None
+        self._settings = ""
+        self._environment, self._warnings, self._libraries = _Environment(), _Warnings(), _Libraries()
         self._parts: list[Callable[[], None]] = [
-            _Environment().restore, _Modes().restore, _Signals().restore, _Interpreter().restore, _Warnings().restore,
-            _Logging().restore, _RandomNumbers().restore, _Libraries().restore, _Descriptors().restore,
+            self._environment.restore, _Modes().restore, _Signals().restore, _Interpreter().restore,
+            self._warnings.restore, _Logging().restore, _RandomNumbers().restore, self._libraries.restore,
+            _Descriptors().restore,
         ]  # fmt: skip
+
+    def use(self, settings: Settings, digest: str) -> None:
+        """The next jobs find these settings, too; `digest` tells whether they are those that are used already."""
+        if digest == self._settings:
+            return
+        self._settings = digest
+        self._environment.use(settings.get("environment", {}))
+        self._warnings.use(settings.get("warnings", []))
+        self._libraries.use(settings.get("mpmath"))
+        self._decimal = decimal_context(settings["decimal"]) if "decimal" in settings else None
+        self._numpy_errors = settings.get("numpy_errors")
 
     def context(self) -> contextvars.Context:
         """Where the next job runs: what it sets of it, such as numpy's treatment of errors, ends with it."""
@@ -61,6 +79,10 @@ class State:
             if self._decimal is None:
                 self._decimal = decimal.DefaultContext.copy()
             context.run(decimal.setcontext, self._decimal.copy())
+        if self._numpy_errors is not None:
+            import numpy as np
+
+            context.run(functools.partial(np.seterr, **self._numpy_errors))
         return context
 
     def quiet(self) -> None:
@@ -97,7 +119,17 @@ class _Descriptors:
 class _Environment:
     def __init__(self) -> None:
         self._before = dict(os.environb)
+        self._own = dict(self._before)
         self._now: Any = getattr(os.environ, "_data", os.environb)  # the dictionary itself is compared ten times faster
+
+    def use(self, changes: Mapping[str, str | None]) -> None:
+        self._before = dict(self._own)
+        for name, value in changes.items():
+            if value is None:
+                self._before.pop(os.fsencode(name), None)
+            else:
+                self._before[os.fsencode(name)] = os.fsencode(value)
+        self.restore()
 
     def restore(self) -> None:
         if self._now == self._before:
@@ -187,8 +219,16 @@ class _Warnings:
 
     def __init__(self) -> None:
         self._filters = list(warnings.filters)
+        self._own = self._filters
         self._show = warnings.showwarning
         self._modules = len(sys.modules)
+
+    def use(self, plain: Sequence[Any]) -> None:
+        """Filters of the notebook in the place of this process's own; those that libraries have added here stay."""
+        sent = filters_from(plain)
+        of_libraries = [one for one in self._filters if one not in self._own and _is_certain(one) and one not in sent]
+        self._filters = [*sent, *of_libraries] if sent else [*of_libraries, *self._own]
+        self.restore()
 
     def restore(self) -> None:
         if warnings.filters != self._filters:
@@ -324,10 +364,23 @@ def _memory_of_numpy(generator: Any) -> Any:
 
 class _Libraries:
     """What of libraries is known well enough: figures that are open, the time that sockets wait, and how numpy treats
-    errors, where that does not belong to the context (numpy < 2)."""
+    errors, where that does not belong to the context (numpy < 2); the precision of mpmath."""
+
+    def __init__(self) -> None:
+        self._precision = 53
+
+    def use(self, precision: int | None) -> None:
+        self._precision = precision or 53
+        if precision is not None:
+            with contextlib.suppress(ImportError):  # who needs it will tell
+                importlib.import_module("mpmath")
+        self.restore()
 
     def restore(self) -> None:
         modules = sys.modules
+        mpmath: Any = modules.get("mpmath")
+        if mpmath is not None and hasattr(mpmath, "mp") and mpmath.mp.prec != self._precision:
+            mpmath.mp.prec = self._precision
         figures = modules.get("matplotlib._pylab_helpers")
         if figures is not None and figures.Gcf.figs:
             modules["matplotlib.pyplot"].close("all")

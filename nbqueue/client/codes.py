@@ -10,7 +10,9 @@ from typing import Any, Generic, TypeVar
 from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.local_modules import LocalModules
+from nbqueue.client.options import NOTHING, Attached
 from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
+from nbqueue.payload.surroundings import Collector
 
 K = TypeVar("K", bound=Hashable)
 
@@ -27,6 +29,9 @@ class Codes:
     def __init__(self, backend: Backend, local_modules: LocalModules) -> None:
         self._seal = backend.seal
         self._local = local_modules
+        self._is_embedded = backend.embedded is not None
+        self._settings = Collector()
+        self._attached = NOTHING
         self._accepted: set[bytes] = set()
         self._lock = threading.Lock()
         """Held while something is put into one of these."""
@@ -68,18 +73,32 @@ class Codes:
                 self._fixed.put(id(function), parts, code)
         return code
 
-    def modules(self, imports: Collection[str]) -> Code | None:
-        """The local modules that jobs find which are submitted now; None if there are none.
+    def attached(self, imports: Collection[str], variables: Collection[str] = (), *, settings: bool = True) -> Attached:
+        """The local modules and the settings that jobs find which are submitted now.
+
+        Parameters
+        ----------
+        imports : collection of str
+            Modules that are imported inside of functions.
+        variables : collection of str
+            The environment variables that go along to a server that is not the embedded one: it keeps them.
+        settings : bool
+            Whether settings go along.
 
         Raises
         ------
         TooLarge
         """
-        bundle = self._local.bundle(self._seal, imports)
-        if bundle is not None and bundle.digest not in self._by_digest:
+        modules = self._local.bundle(self._seal, imports)
+        found = self._settings.pack(self._seal, None if self._is_embedded else variables) if settings else None
+        last = self._attached
+        if last.modules is not modules or last.settings is not found:
             with self._lock:
-                self._by_digest[bundle.digest] = bundle
-        return bundle
+                for code in (modules, found):
+                    if code is not None and code.digest not in self._by_digest:
+                        self._by_digest[code.digest] = code
+                last = self._attached = Attached(modules, found)
+        return last
 
     @property
     def compiled(self) -> Collection[str]:

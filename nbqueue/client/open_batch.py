@@ -11,7 +11,7 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.codes import Codes
-from nbqueue.client.options import JobOptions
+from nbqueue.client.options import Attached, JobOptions
 from nbqueue.payload.calls import pack_arguments, pack_entries, pack_items
 from nbqueue.payload.functions import Code
 from nbqueue.payload.records import Blob
@@ -33,7 +33,7 @@ _TRIES = 4
 class OpenBatch:
     """The batch that single calls of one kind are appended to. For one thread at a time."""
 
-    def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions, modules: Code | None) -> None:
+    def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions, attached: Attached) -> None:
         self.id = new_id()
         self.lock = threading.Lock()
         """Held while a call is appended: indices are given in order, and this alone waits for the server."""
@@ -44,8 +44,8 @@ class OpenBatch:
         self._since = time.monotonic()
         self._made_at = _place()
         self._stored: set[bytes] = set()
-        self._modules = modules
-        described = options.describe("single calls", is_single=True, modules=modules, compiled=codes.compiled)
+        self._attached = attached
+        described = options.describe("single calls", is_single=True, attached=attached, compiled=codes.compiled)
         description = described.to_json()
         self._opening = Opening(
             self.id, new_token(), queue, backend.environment, 1, description, options.priority, options.result_ttl
@@ -53,11 +53,11 @@ class OpenBatch:
         self._at_front = options.at_front
         self._is_closed = False
 
-    def is_over(self, modules: Code | None) -> bool:
-        """Whether the next call goes into another one: also where calls have another directory, path to modules, or
-        other local modules."""
+    def is_over(self, attached: Attached) -> bool:
+        """Whether the next call goes into another one: also where calls have another directory, path to modules, other
+        local modules or settings."""
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
-        return self._is_closed or is_full or self._modules is not modules or self._made_at != _place()
+        return self._is_closed or is_full or self._attached is not attached or self._made_at != _place()
 
     def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Submit one call; returns its index, or None if the batch takes no more."""
@@ -77,8 +77,8 @@ class OpenBatch:
                     return index
             body = b"" if is_known else self._codes.record(code.digest)
             functions = {code.digest: body}
-            if self._modules is not None and not self._count:
-                functions[self._modules.digest] = self._codes.to_send(self._modules.digest)
+            if not self._count:
+                functions.update((digest, self._codes.to_send(digest)) for digest in self._attached.digests())
             answer = self._submit(index, functions, record)
             if answer == "code":
                 functions = {digest: self._codes.record(digest) for digest in functions}
@@ -122,11 +122,11 @@ class OpenBatches:
             Batches are canceled or deleted as soon as they are made.
         """
         key = queue, options
-        modules = self._codes.modules(code.imports)
+        attached = self._codes.attached(code.imports)
         for _ in range(_TRIES):
-            batch = self._open.get(key) or self._make(key, modules)
+            batch = self._open.get(key) or self._make(key, attached)
             with batch.lock:
-                index = None if batch.is_over(modules) else batch.append(code, args, kwargs)
+                index = None if batch.is_over(attached) else batch.append(code, args, kwargs)
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)
@@ -134,12 +134,12 @@ class OpenBatches:
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )
 
-    def _make(self, key: tuple[str, JobOptions], modules: Code | None) -> OpenBatch:
+    def _make(self, key: tuple[str, JobOptions], attached: Attached) -> OpenBatch:
         with self._lock:
             if key not in self._open:
                 while len(self._open) >= _MOST_OPEN:
                     self._open.pop(next(iter(self._open)))
-                self._open[key] = OpenBatch(self._backend, self._codes, *key, modules)
+                self._open[key] = OpenBatch(self._backend, self._codes, *key, attached)
             return self._open[key]
 
     def _forget(self, key: tuple[str, JobOptions], batch: OpenBatch) -> None:

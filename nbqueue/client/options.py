@@ -48,6 +48,24 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class Attached:
+    """What jobs find where they run, beside their functions."""
+
+    modules: Code | None = None
+    settings: Code | None = None
+
+    def digests(self) -> list[bytes]:
+        return [code.digest for code in (self.modules, self.settings) if code is not None]
+
+
+NOTHING = Attached()
+
+
+def _hex(code: Code | None) -> str:
+    return "" if code is None else code.digest.hex()
+
+
+@dataclass(frozen=True, slots=True)
 class JobOptions:
     """The options of all jobs of a batch, validated."""
 
@@ -61,6 +79,10 @@ class JobOptions:
     share: bool = False
     seed: int | None = None
     meta: dict[str, Any] | None = field(default=None, hash=False)
+    settings: bool = True
+    """Settings of this process on which results depend go along."""
+    environment: tuple[str, ...] = ()
+    """Environment variables that go along to a server that is not the embedded one."""
     cell: CellDescription | None = None
     """The cell, of one that runs in the background."""
 
@@ -93,7 +115,7 @@ class JobOptions:
         )
 
     def describe(
-        self, function: str, *, is_single: bool = False, modules: Code | None = None, compiled: Iterable[str] = ()
+        self, function: str, *, is_single: bool = False, attached: Attached = NOTHING, compiled: Iterable[str] = ()
     ) -> Description:
         """The description, for workers and for those who look, of a batch that is submitted here and now."""
         try:
@@ -102,7 +124,7 @@ class JobOptions:
             directory = ""
         return Description(
             label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
-            modules="" if modules is None else modules.digest.hex(), compiled=tuple(sorted(compiled)),
+            modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Unpack
 
 from nbqueue import errors, settings
@@ -284,6 +284,8 @@ class Queue:
         label: str,
         number: int = 1,
         job_timeout: float | str | None = None,
+        settings: bytes | None = b"",
+        environment: Sequence[str] = (),
     ) -> CellJob:
         """Submit a cell of a notebook: what `%%enqueue` calls, which documents it.
 
@@ -297,10 +299,23 @@ class Queue:
         number : int
             The execution count that is shown.
         job_timeout : float or str, optional
+        settings : bytes, optional
+            Settings of the notebook, from `pack_settings`; None if none shall go along, not even those of each job.
+        environment : sequence of str
+            Environment variables that go along to a server that is not the embedded one.
         """
         timeout = None if job_timeout is None else seconds(job_timeout, "job_timeout")
-        options = JobOptions(label=label, timeout=timeout, cell=cell)
-        return enqueue_cell(Submitter(self.session, self.name, options, False), raw_cell, packed, cell, number=number)
+        options = JobOptions(
+            label=label, timeout=timeout, cell=cell, environment=tuple(environment), settings=settings is not None
+        )
+        return enqueue_cell(
+            Submitter(self.session, self.name, options, False),
+            raw_cell,
+            packed,
+            cell,
+            number=number,
+            settings=settings or b"",
+        )
 
     # Finding
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.client.options import JobOptions
+from nbqueue.client.options import NOTHING, Attached, JobOptions
 from nbqueue.client.packing import LIGHT, Packed, Packer, weight_of
 from nbqueue.client.session import Session
-from nbqueue.payload.functions import Code
 from nbqueue.payload.records import Blob
 from nbqueue.store.interrupts import held_interrupt
 from nbqueue.store.keys import new_id, new_token
@@ -79,12 +78,12 @@ class Submission:
     name : str
         Of the function, for the label.
     packer : Packer
-    modules : Code, optional
-        The local modules that the jobs find.
+    attached : Attached
+        What the jobs find where they run.
     """
 
     def __init__(
-        self, session: Session, queue: str, options: JobOptions, name: str, packer: Packer, modules: Code | None = None
+        self, session: Session, queue: str, options: JobOptions, name: str, packer: Packer, attached: Attached = NOTHING
     ) -> None:
         self.batch = new_id()
         self.sent = 0
@@ -95,15 +94,14 @@ class Submission:
         self._session = session
         self._opening = Opening(
             self.batch, new_token(), queue, session.environment, 0,
-            options.describe(name, modules=modules, compiled=session.codes.compiled).to_json(),
+            options.describe(name, attached=attached, compiled=session.codes.compiled).to_json(),
             options.priority, options.result_ttl,
         )  # fmt: skip
-        self._modules = modules
+        self._attached = attached
         self._at_front = options.at_front
         self._packer = packer
         self._ready = _Ready()
-        if modules is not None:
-            self._ready.functions[modules.digest] = b""
+        self._ready.functions.update((digest, b"") for digest in attached.digests())
         self._sent_at = time.monotonic()
         self._posted: tuple[_Part, Posted[Submitted]] | None = None
         """The part that was sent and not answered yet."""

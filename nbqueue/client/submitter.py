@@ -100,13 +100,13 @@ class Submitter:
         self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
         imports: Collection[str],
     ) -> Batch:  # fmt: skip
-        modules = self._session.codes.modules(imports)
+        attached = self._session.codes.attached(imports, self._options.environment, settings=self._options.settings)
         if isinstance(items, Sized):
             expected = len(items)
         if type(items) not in (list, tuple, range):  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
-            submission = Submission(self._session, self._queue, self._options, name, packer, modules)
+            submission = Submission(self._session, self._queue, self._options, name, packer, attached)
             try:
                 return self._show(submission, items, name, expected)
             except IdTaken as taken:
@@ -138,8 +138,9 @@ _IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE
 
 
 def enqueue_cell(
-    submitter: Submitter, raw_cell: str, packed: bytes, cell: CellDescription, *, number: int = 1
-) -> CellJob:
+    submitter: Submitter, raw_cell: str, packed: bytes, cell: CellDescription, *, number: int = 1,
+    settings: bytes = b"",
+) -> CellJob:  # fmt: skip
     """Submit a cell of a notebook: what `%%enqueue` does, which documents it.
 
     Parameters
@@ -152,8 +153,10 @@ def enqueue_cell(
     cell : CellDescription
     number : int
         The execution count that is shown.
+    settings : bytes
+        Settings of the notebook that go along, from `pack_settings`.
     """
-    one = Call(run_cell, (raw_cell, packed, list(cell.returns), number), {})
+    one = Call(run_cell, (raw_cell, packed, list(cell.returns), number, settings), {})
     return CellJob(submitter.enqueue_many([one], imports=_IMPORT.findall(raw_cell)), 0)
 
 

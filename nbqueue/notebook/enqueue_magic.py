@@ -7,7 +7,7 @@ import keyword
 import re
 import sys
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from IPython.core.error import UsageError
@@ -16,8 +16,9 @@ from IPython.core.magic_arguments import argument, magic_arguments, parse_argstr
 
 import nbqueue
 from nbqueue import errors
+from nbqueue.cells.changes import changed_in_place
 from nbqueue.cells.names_read import Names, names_of
-from nbqueue.cells.run import pack_cell, size_in_words
+from nbqueue.cells.run import pack_cell, pack_settings, size_in_words
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob
 from nbqueue.client.job import Job
@@ -26,8 +27,10 @@ from nbqueue.notebook import front_end, kernel
 from nbqueue.notebook.between import Between, job_in_words, state_of
 from nbqueue.notebook.kernel import NOTEBOOK
 from nbqueue.payload.pickling import can_pickle
+from nbqueue.payload.surroundings import Collector
 from nbqueue.payload.variables import size_of_variable
 from nbqueue.store.description import CellDescription
+from nbqueue.view.words import many
 
 _MENTIONED = 1_000_000
 """Bytes of a variable up to which it goes along where the cell only mentions its name in a text."""
@@ -57,6 +60,10 @@ class EnqueueMagics(Magics):
     def __init__(self, shell: Any, between: Between) -> None:
         super().__init__(shell)
         self._between = between
+        self._changed: set[str] = set()
+        """Variables of which it was said that a change of theirs stays where it is made."""
+        self._told: dict[str, Any] = {}
+        """Environment variables of which it was said that they go along."""
 
     @magic_arguments()
     @argument("name", nargs="?", help="the variable that becomes the job, at once")
@@ -64,12 +71,17 @@ class EnqueueMagics(Magics):
         "-i",
         "--inputs",
         action="append",
-        help="variables that go along: 'auto', those that the cell reads (the default); 'all'; or names: -i df,model",
+        nargs="+",
+        help="variables that go along: 'auto', those that the cell reads (the default); 'all'; or names: -i df model",
     )
-    @argument("-o", "--outputs", action="append", help="variables that come back when it has finished: -o df,model")
+    @argument(
+        "-o", "--outputs", action="append", nargs="+", help="variables that come back when it has finished: -o df model"
+    )
     @argument("-q", "--queue", default="", help="a queue's name, or a variable that is a Queue")
     @argument("--timeout", default=None, help="stop it after so long: 90s, 5m, 2h")
     @argument("-l", "--label", default=None, help="what it is called where people read it")
+    @argument("--no-settings", action="store_true", help="leave the notebook's settings here, such as seeds and styles")
+    @argument("--env", action="append", nargs="+", help="with a URL: environment variables that go along")
     @argument("--wait", action="store_true", help="wait for it here")
     @argument("--replace", action="store_true", help="cancel the former run of this cell if it has not ended")
     @cell_magic
@@ -102,7 +114,7 @@ class EnqueueMagics(Magics):
 
     def _enqueue(self, options: Any, cell: str) -> None:
         name = options.name or ""
-        returns = _names_in(",".join(options.outputs or []))
+        returns = _names_in(options.outputs)
         for word in [name, *returns]:
             if word and (not word.isidentifier() or keyword.iskeyword(word)):
                 raise UsageError(f"%%enqueue: {word!r} is not the name of a variable")
@@ -111,10 +123,15 @@ class EnqueueMagics(Magics):
         queue = self._queue(options.queue)
         try:
             found = names_of(cell, self.shell.transform_cell)
-        except SyntaxError as error:
-            where = f"line {error.lineno} of the cell, {(error.text or '').strip()!r}"
-            raise UsageError(f"{where}: {error.msg}. Nothing was queued") from None
-        variables = self._variables(",".join(options.inputs or ["auto"]), found)
+        except SyntaxError:
+            self.shell.showsyntaxerror(f"the cell behind %%enqueue, In[{self.shell.displayhook.prompt_count}]")
+            raise UsageError("nothing was queued") from None
+        if unsent := sorted({"In", "Out"} & found.reads):
+            raise UsageError(
+                f"the cell reads {', '.join(unsent)}, which stays here: assign what it needs to a variable"
+            )
+        inputs = _names_in(options.inputs) or ["auto"]
+        variables = self._variables(inputs[0] if len(inputs) == 1 else ",".join(inputs), found)
         key = self._key(cell)
         self._refuse_second_run(queue, key, options.replace)
         packed = pack_cell(variables, self.shell.user_ns, list(_submodules(variables, cell)))
@@ -122,10 +139,14 @@ class EnqueueMagics(Magics):
             print(words, file=sys.stderr)
         for word in set(returns) - found.binds - found.mentions - found.reads:
             print(f"%%enqueue: the cell does not seem to assign {word!r}", file=sys.stderr)
+        self._tell_of_changes(cell, variables, found, returns)
+        if not options.no_settings:
+            self._tell_of_environment(queue, _names_in(options.env))
         label = _unquoted(options.label or "") or name or _first_line(cell)
         job = queue.enqueue_cell(
             cell, packed, CellDescription(key, name, front_end.execution(), tuple(returns)), label=label,
             number=self.shell.displayhook.prompt_count, job_timeout=options.timeout,
+            settings=None if options.no_settings else pack_settings(), environment=_names_in(options.env),
         )  # fmt: skip
         self._begin(job, name, returns)
         if options.wait:
@@ -135,6 +156,34 @@ class EnqueueMagics(Magics):
                 notebook.finish_cell()
             if job.is_failed or job.is_canceled:
                 raise errors.JobFailed(f"job {job.id} {job.get_status()}: {_reason(job)}")
+
+    def _tell_of_changes(self, cell: str, variables: Mapping[str, Any], found: Names, returns: Sequence[str]) -> None:
+        """Say once which variables of the notebook the cell changes where it runs, and not here."""
+        seen = changed_in_place(cell, self.shell.transform_cell) & variables.keys() & found.reads - set(returns)
+        changed = {name for name in seen if not isinstance(variables[name], types.ModuleType | type)} - self._changed
+        if changed:
+            self._changed |= changed
+            names = ", ".join(sorted(changed))
+            print(
+                f"The cell changes {names} where it runs; here {names} will be as before. "
+                f"With -o {' '.join(sorted(changed))} the change comes back",
+                file=sys.stderr,
+            )
+
+    def _tell_of_environment(self, queue: Queue, named: list[str]) -> None:
+        """Say once which environment variables go along."""
+        settings = queue.session.codes.attached((), named).settings
+        changes = {} if settings is None else Collector().environment()
+        if not queue.session.is_embedded:
+            changes = {name: value for name, value in changes.items() if name in named}
+        news = {name: value for name, value in changes.items() if self._told.get(name, self) != value}
+        if news:
+            self._told.update(news)
+            words = ", ".join(
+                f"{name} ({'deleted' if value is None else many(len(value), 'character')})"
+                for name, value in sorted(news.items())
+            )
+            print(f"Environment variables go along with the cell: {words}", file=sys.stderr)
 
     def _begin(self, job: CellJob, name: str, returns: list[str]) -> None:
         notebook = kernel.current()
@@ -188,7 +237,7 @@ class EnqueueMagics(Magics):
         elif inputs == "all":
             wanted = frozenset(name for name in namespace if not name.startswith("_"))
         else:
-            wanted = frozenset(_names_in(inputs))
+            wanted = frozenset(inputs.split(","))
             if unknown := sorted(wanted - namespace.keys() - {name for name, _ in NOTEBOOK.promises.jobs_of(wanted)}):
                 raise UsageError(f"%%enqueue -i: there is no variable {', '.join(unknown)}")
         needed = found.reads if inputs == "all" else wanted
@@ -208,8 +257,10 @@ class EnqueueMagics(Magics):
         return variables
 
 
-def _names_in(text: str) -> list[str]:
-    return [word for word in text.replace(",", " ").split() if word]
+def _names_in(given: list[list[str]] | None) -> list[str]:
+    """The names that an option was given: `-o a b`, `-o a,b`, `-o a, b`, `-o "a, b"` and `-o a -o b` are the same."""
+    words = [_unquoted(word) for words in given or () for word in words]
+    return [name for word in words for name in word.replace(",", " ").split()]
 
 
 def _unquoted(text: str) -> str:

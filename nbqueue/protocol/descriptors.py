@@ -11,25 +11,26 @@ import contextlib
 import fcntl
 import os
 import select
+import termios
 
 _PIPE = 1024 * 1024
 """Bytes that such a pipe shall take, where that can be said."""
 
-_MOST = 1024 * 1024
-"""Bytes that are read at a time."""
+_MOST_READS = 16
+"""Of each in a row."""
+
+_NOTHING = bytes(4)
+"""How the system says that there is nothing to read."""
 
 Written = tuple[int, bytes]
 """The place of a stream in `running.STREAMS`, and what was written to it."""
 
 
 class Descriptors:
-    """The ends of the two pipes to read from."""
+    """The ends of the two pipes to read from. Threads may share it."""
 
     def __init__(self, stdout: int, stderr: int) -> None:
         self.fds = (stdout, stderr)
-        self._poll = select.poll()
-        for fd in self.fds:
-            self._poll.register(fd, select.POLLIN)
 
     @classmethod
     def create(cls) -> tuple[Descriptors, tuple[int, int]]:
@@ -44,27 +45,29 @@ class Descriptors:
 
     @property
     def has_text(self) -> bool:
-        return bool(self._poll.poll(0))
+        return any(fcntl.ioctl(fd, termios.FIONREAD, _NOTHING) != _NOTHING for fd in self.fds)
 
     def wait(self, seconds: float) -> bool:
         """Whether there is text, after so long at most."""
-        return bool(self._poll.poll(seconds * 1000))
+        poll = select.poll()
+        for fd in self.fds:
+            poll.register(fd, select.POLLIN)
+        return bool(poll.poll(seconds * 1000)) and self.has_text
 
     def read(self) -> list[Written]:
-        """What is there, at most a megabyte."""
+        """What is there, at most some megabytes."""
         found: list[Written] = []
-        size = 0
-        while size < _MOST and (ready := self._poll.poll(0)):
-            for fd, _ in ready:
+        for _ in range(_MOST_READS):
+            before = len(found)
+            for stream, fd in enumerate(self.fds):
                 try:
                     text = os.read(fd, 65536)
-                except BlockingIOError:  # the other side was quicker
+                except BlockingIOError:  # there is nothing
                     continue
-                if text:
-                    found.append((self.fds.index(fd), text))
-                    size += len(text)
-                else:  # nobody can write to it any more
-                    self._poll.unregister(fd)
+                if text:  # else nobody can write to it any more
+                    found.append((stream, text))
+            if len(found) == before:
+                break
         return found
 
     def close(self) -> None:

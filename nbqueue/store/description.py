@@ -44,6 +44,8 @@ class Description:
     """Entries of the submitter's `sys.path` that are not of its installation."""
     modules: str = ""
     """Digest of the local modules that its jobs run with, as hexadecimal; '' if there are none."""
+    settings: str = ""
+    """Digest of the settings that its jobs run with, in the same way."""
     compiled: tuple[str, ...] = ()
     """Local modules that do not travel, because they are compiled."""
     host: str = ""

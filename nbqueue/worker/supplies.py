@@ -57,9 +57,8 @@ class Supplies:
             self._fetch_calls(claimed, then)
             return
         needed = {digest for _, record in claimed.calls if len(record) > 4 for digest in functions_of(record)}
-        modules = self.description(claimed).modules
-        if modules:
-            needed.add(bytes.fromhex(modules))
+        description = self.description(claimed)
+        needed |= {bytes.fromhex(digest) for digest in (description.modules, description.settings) if digest}
         known = {digest: self._functions[digest] for digest in needed if digest in self._functions}
         missing = [digest for digest in needed if digest not in known]
         if not missing:

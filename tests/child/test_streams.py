@@ -14,6 +14,7 @@ from collections.abc import Iterator
 import pytest
 
 from nbqueue.child.streams import Printing
+from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader, Writer
 
@@ -22,7 +23,8 @@ class Job:
     """A job that runs, and what it has printed."""
 
     def __init__(self, page: Page) -> None:
-        self.printing = Printing(Writer(page.ring))
+        self.descriptors, self.written = Descriptors.create()
+        self.printing = Printing(Writer(page.ring), self.descriptors)
         self.reader = Reader(page.ring)
         self.index: int | None = 0
         self.printing.begin(1, lambda: self.index)
@@ -37,6 +39,9 @@ def job() -> Iterator[Job]:
     job = Job(page)
     yield job
     job.reader.close()
+    job.descriptors.close()
+    for fd in job.written:
+        os.close(fd)
     del job.printing
     gc.collect()  # it and its streams know each other
     page.close()

@@ -332,13 +332,16 @@ def test_what_is_changed_in_place_comes_back_without_a_warning(kernel):
 
 def test_mistakes_are_told_in_a_line(kernel):
     for cell, words in [
-        ("%%enqueue\nx = 1\n1 +", "line 2 of the cell, '1 +': invalid syntax. Nothing was queued"),
+        ("%%enqueue\nOut[1]", "the cell reads Out, which stays here"),
         ("%%enqueue --timeout 0\n1", "seconds above 0 are accepted"),
         ("%%enqueue class\n1", "'class' is not the name of a variable"),
         ("%%enqueue -i absent\n1", "there is no variable absent"),
     ]:
         said = kernel.run_wrong(cell)
         assert said.startswith("UsageError") and words in said and "Traceback" not in said
+    said = kernel.run_wrong("%%enqueue\nx = 1\n1 +")
+    assert said.startswith("SyntaxError: invalid syntax") and "line 2" in said
+    assert "nothing was queued" in said and "Traceback" not in said
     assert kernel.run("len(q.batches())") == "0"
 
 
@@ -377,7 +380,9 @@ def test_a_fork_ends_where_it_leaves_the_cell(kernel):
                         f"if pid == 0:\n    {leave}\n"
                         "os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) if pid else None")  # fmt: skip
         assert kernel.run("job.result(30)") == f"{code}"
-        assert kernel.run("job.output") == f"'parent\\n{code}\\n'"
+        output = kernel.run("job.output")
+        assert output.startswith("'parent\\n") and output.endswith(f"\\n{code}\\n'")
+        assert ("ZeroDivisionError" in output, "\\nend\\n" in output) == (code == 1, code == 0)
     enqueue(kernel, "%%enqueue job\n6 * 7")
     assert kernel.run("job.result(30)") == "42"
 
@@ -388,3 +393,98 @@ def test_what_jobs_leave_behind_no_cell_and_no_later_job_finds(kernel):
     assert kernel.run("set(q.map(lambda _: Path.cwd(), range(40), progress=False)) == {Path.cwd()}") == "True"
     enqueue(kernel, "%%enqueue job\nos.environ.get('LEFT')")
     assert kernel.run("job.result(30) is None") == "True"
+
+
+@pytest.mark.parametrize("option", ["-o a b", "-o a,b", "-o a, b", '-o "a, b"', "-o a -o b"])
+def test_all_ways_to_name_two_variables_are_the_same(kernel, option):
+    enqueue(kernel, f"%%enqueue job {option}\na = 1\nb = 2")
+    kernel.run("job.wait(60)")
+    assert kernel.run("job.variables") == "{'a': 1, 'b': 2}"
+
+
+SETTINGS = {
+    "random": ("import random\nrandom.seed(5)\nrandom.random()", "random.random()"),
+    "numpy's random numbers": ("import numpy as np\nnp.random.seed(5)", "float(np.random.rand())"),
+    "how numpy prints": ("import numpy as np\nnp.set_printoptions(precision=2)", "str(np.array([1/3]))"),
+    "pandas": ("import pandas as pd\npd.set_option('display.precision', 2)", "str(pd.Series([1/3]))"),
+    "matplotlib": (
+        "import matplotlib.pyplot as plt\nplt.rcParams['axes.facecolor'] = 'red'",
+        "(plt.rcParams['axes.facecolor'], plt.rcParams['lines.linewidth'])",
+    ),
+    "environment": ("import os\nos.environ['COLOR'] = 'green'", "os.environ['COLOR']"),
+    "decimal": ("import decimal\ndecimal.getcontext().prec = 40", "str(decimal.Decimal(1) / 3)"),
+    "warnings": (
+        "import warnings\nwarnings.filterwarnings('error', message='mine')",
+        "[one[0] for one in warnings.filters if 'mine' in str(one)]",
+    ),
+    "logging": (
+        "import logging\nlogging.basicConfig(level='INFO', format='%(levelname)s of mine: %(message)s', force=True)",
+        "(logging.root.level, logging.root.handlers[0].formatter._fmt)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_settings_of_the_notebook_go_along(kernel, name):
+    for module in ("numpy", "pandas", "matplotlib"):
+        if module in SETTINGS[name][0]:
+            pytest.importorskip(module)
+    setup, shown = SETTINGS[name]
+    kernel.run(setup)
+    enqueue(kernel, f"%%enqueue job\n{shown}")
+    found = kernel.run("job.result(timeout=60)")
+    enqueue(kernel, f"%%enqueue without --no-settings\n{shown}")
+    assert kernel.run(f"{shown}") == found, "it is what the cell would have given here"
+    assert kernel.run("without.wait(60); without.is_failed or without.result()") != found
+
+
+def test_environment_variables_that_go_along_are_told_once(kernel):
+    kernel.run("import os\nos.environ['COLOR'] = 'green'")
+    first = enqueue(kernel, "%%enqueue one\n1")
+    second = enqueue(kernel, "%%enqueue two\n2")
+    texts = [natives_of_other(kernel, id) for id in (first, second)]
+    assert "COLOR (5 characters)" in texts[0]
+    assert "COLOR" not in texts[1]
+
+
+def test_a_task_that_a_cell_starts_without_awaiting_it_ends_with_it(kernel):
+    enqueue(kernel, (
+        "%%enqueue job\nimport asyncio\nasync def work():\n    await asyncio.sleep(0.1)\n    print('worked')\n"
+        "task = asyncio.create_task(work())\nprint('started')"
+    ))  # fmt: skip
+    kernel.run("job.wait(60)")
+    assert kernel.run("job.is_finished") == "True"
+    kernel.heard(has_text("worked"))
+
+
+def test_a_change_in_place_is_told_once(kernel):
+    kernel.run("rows = []\nx = 1")
+    first = enqueue(kernel, "%%enqueue one\nrows.append(x)\nown = []\nown.append(1)")
+    second = enqueue(kernel, "%%enqueue two\nrows.append(x)")
+    third = enqueue(kernel, "%%enqueue three -o rows\nrows.append(x)  # brought")
+    texts = [natives_of_other(kernel, id) for id in (first, second, third)]
+    assert "With -o rows the change comes back" in texts[0]
+    assert "own" not in texts[0]
+    assert "the change comes back" not in texts[1] + texts[2]
+    kernel.run("three.wait(60)")
+    assert kernel.run("rows") == "[1]"
+
+
+def test_another_backend_of_matplotlib_does_not_fail_a_cell(kernel):
+    pytest.importorskip("matplotlib")
+    id = enqueue(kernel, "%%enqueue job\n%matplotlib qt\nimport matplotlib.pyplot as plt\nplt.plot([1, 2]);")
+    kernel.run("job.wait(60)")
+    assert kernel.run("job.is_finished") == "True"
+    kernel.heard(lambda found: "image/png" in found["content"].get("data", {}))
+    assert "its figures come inline" in natives_of_other(kernel, id)
+
+
+def test_what_programs_and_c_code_write_is_shown_under_the_cell_in_order(kernel):
+    id = enqueue(kernel, (
+        "%%enqueue job\nimport os, subprocess\nprint('one')\nos.system('echo two')\nprint('three')\n"
+        "subprocess.run(['echo', 'four'])\nos.write(1, b'five\\n')\nprint('six')"
+    ))  # fmt: skip
+    kernel.run("job.wait(60)")
+    kernel.heard(has_text("six"))
+    assert kernel.run("job.output.split()") == str(["one", "two", "three", "four", "five", "six"])
+    assert "four" in str(kernel.outputs_of(id))

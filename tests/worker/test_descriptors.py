@@ -37,7 +37,9 @@ def by_logging():
     import warnings
 
     logging.warning("careful")
-    warnings.warn("very careful", stacklevel=1)
+    with warnings.catch_warnings():  # the filters of the tests go along
+        warnings.simplefilter("default")
+        warnings.warn("very careful", stacklevel=1)
     logging.getLogger("x").error("wrong")
 
 
