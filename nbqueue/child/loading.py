@@ -134,8 +134,13 @@ class Functions:
     def scope(self) -> Scope:
         """Where the next call is loaded, its arguments first."""
         scope = self._shared_scope or Scope()
+        scope.values = self._load_value
         scope.enter()
         return scope
+
+    def _load_value(self, digest: bytes) -> Any:
+        """An argument that is stored by itself, for one call."""
+        return self._open(digest).load()
 
     def constant(self, digest: bytes) -> Loaded | None:
         """A function that is loaded and can be called again and again, to be called next; None if it is not that."""

@@ -73,6 +73,19 @@ class Codes:
                 self._fixed.put(id(function), parts, code)
         return code
 
+    def pack_value(self, what: str, value: Any, known: Code | None) -> Code:
+        """An argument as a record of its own; `known` if it is pickled as it was in that.
+
+        Raises
+        ------
+        CannotPickle, TooLarge
+        """
+        code = pack_code(self._seal, value, known, what=what)
+        if code is not known:
+            with self._lock:
+                code = self._by_digest.setdefault(code.digest, code)
+        return code
+
     def attached(self, imports: Collection[str], variables: Collection[str] = (), *, settings: bool = True) -> Attached:
         """The local modules and the settings that jobs find which are submitted now.
 

@@ -17,6 +17,7 @@ from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
 from nbqueue.payload.outcomes import Outcomes
 from nbqueue.payload.records import Blob
+from nbqueue.payload.values import SharedValue
 from nbqueue.store.keys import IN_WORDS, new_token
 from nbqueue.store.requests import looking, steering
 from nbqueue.store.requests.looking import JobState
@@ -289,6 +290,19 @@ class Job:
         return text_of(entries, state.attempts + 1 if has_started else state.attempts, stream)
 
     def _call(self) -> Call:
+        digest, args, kwargs = self._call_as_stored()
+        return digest, tuple(map(self._given, args)), {name: self._given(value) for name, value in kwargs.items()}
+
+    def _given(self, value: Any) -> Any:
+        """An argument as it was given, also if it is stored by itself."""
+        if type(value) is not SharedValue:
+            return value
+        record = self._session.store.function(value.digest)
+        if record is None:
+            raise errors.ResultExpired(f"an argument of job {self.id} is not in Redis any more")
+        return unpack_code(self._session.seal, value.digest, record)
+
+    def _call_as_stored(self) -> Call:
         found = self._session.store.calls(self._batch.id, self.index)
         if found is None:
             self._session.state(self._batch.id)  # raises NotFound

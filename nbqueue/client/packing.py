@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from nbqueue.payload.memory import Buffers
 from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.values import SharedValue
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
@@ -30,6 +32,15 @@ _PLAIN_CALL, _PLAIN_NUMBER = 16, 8
 
 _LARGE = 16 * 1024
 """Bytes of a call that is stored by itself."""
+
+_SHARED = 64 * 1024
+"""Bytes of an argument that is stored once if it comes again."""
+
+_MOST_REPEATED, _MOST_HELD = 64, 2
+"""Arguments of which it is remembered that they have come, and those among them that are held for it."""
+
+_WEIGHED = frozenset({str, bytes, bytearray, tuple, list, dict})
+"""Types whose values are seen to be small without pickling them."""
 
 LIGHT = frozenset({int, float, bool, complex, type(None)})
 """Types whose values weigh nothing."""
@@ -50,6 +61,19 @@ class Packed:
 
     code: Code
     entry: Pieces
+    values: tuple[Code, ...] = ()
+    """Arguments that are stored by themselves."""
+
+
+@dataclass(slots=True)
+class _Repeated:
+    """An argument that has come, and may come again."""
+
+    object: Callable[[], Any]
+    is_held: bool = False
+    code: Code | None = None
+    """As it was packed last."""
+    is_worth_it: bool = True
 
 
 class Packer:
@@ -59,8 +83,12 @@ class Packer:
         self._seal = seal
         self._codes = codes
         self._buffers = Buffers()
-        self._weighed: dict[int, Pieces] = {}
+        self._weighed: dict[int, tuple[Pieces, tuple[Code, ...]]] = {}
         """Entries of the first calls, which were pickled to see how large they are."""
+        self.held: list[Code] = []
+        """Values that are to be sent with what was packed: whoever sends it takes them."""
+        self._repeated: dict[int, _Repeated] = {}
+        """Arguments that may be large and come again, by their ids."""
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         """The digest of its function, positional and keyword arguments."""
@@ -76,9 +104,9 @@ class Packer:
         raise NotImplementedError
 
     def _freeze(self, index: int, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Packed:
-        entry = self._entry(index, 0, args, kwargs)
+        entry, values = self._entry(index, 0, args, kwargs)
         # Parts of arrays are the arrays' own memory, as it will be when it is looked at.
-        return Packed(code, [part if isinstance(part, bytes) else bytes(part) for part in entry])
+        return Packed(code, [part if isinstance(part, bytes) else bytes(part) for part in entry], values)
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         """A record of plain values, where that is possible."""
@@ -94,20 +122,59 @@ class Packer:
             _, args, kwargs = self.call(item)
             size = None if kwargs else _plain_size(args)
             if size is None:
-                entry = self._entry(position, 0, args, kwargs)
+                entry, values = self._entry(position, 0, args, kwargs)
                 size = size_of(entry)
                 if sum(sizes) + size <= _MOST_KEPT:
-                    self._weighed[position] = entry
+                    self._weighed[position] = entry, values
             sizes.append(size)
         if not sizes:
             return _MOST_CALLS
         return max(1, min(_MOST_CALLS, _BLOCK_BYTES * len(sizes) // sum(sizes)))
 
-    def _entry(self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pieces:
+    def _entry(
+        self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Pieces, tuple[Code, ...]]:
+        """The entry of a call, and those of its arguments that are stored by themselves."""
         try:
-            return pack_arguments(function, args, kwargs)
+            values: list[Code] = []
+            args = tuple(self._shared(f"argument {i}", value, values) for i, value in enumerate(args))
+            kwargs = {name: self._shared(f"argument {name!r}", value, values) for name, value in kwargs.items()}
+            return pack_arguments(function, args, kwargs), tuple(values)
         except errors.PayloadError as error:
             raise type(error)(f"call {index}: {error}") from error.__cause__
+
+    def _shared(self, what: str, value: Any, values: list[Code]) -> Any:
+        """An argument, or what stands for it if it is large and came before: then it is stored once."""
+        kind = type(value)
+        if kind in LIGHT or (kind in _WEIGHED and weight_of(value) < _SHARED):
+            return value
+        key = id(value)
+        known = self._repeated.get(key)
+        if known is None or known.object() is not value:
+            self._remember(key, value)
+            return value
+        if not known.is_worth_it:
+            return value
+        known.code = self._codes.pack_value(what, value, known.code)  # it may have been changed
+        known.is_worth_it = len(known.code.record) >= _SHARED
+        if not known.is_worth_it:
+            return value
+        values.append(known.code)
+        return SharedValue(known.code.digest)
+
+    def _remember(self, key: int, value: Any) -> None:
+        """An argument may come again. It is known by a weak reference, or held, of which there are few."""
+        known: _Repeated
+        try:
+            known = _Repeated(weakref.ref(value))
+        except TypeError:
+            known = _Repeated(lambda: value, is_held=True)
+            held = [key for key, one in self._repeated.items() if one.is_held]
+            for oldest in held[: len(held) + 1 - _MOST_HELD]:
+                del self._repeated[oldest]
+        while len(self._repeated) >= _MOST_REPEATED:
+            self._repeated.pop(next(iter(self._repeated)))
+        self._repeated[key] = known
 
     def block(
         self, batch: str, first: int, block: int, items: list[Any], functions: dict[bytes, bytes]
@@ -120,31 +187,42 @@ class Packer:
         digests: dict[bytes, int] = {}
         entries = []
         for index, item in enumerate(items, first):
-            digest, packed = self._digest_and_entry(index, item)
+            digest, packed, values = self._digest_and_entry(index, item)
             functions.setdefault(digest, b"")
             number = digests.setdefault(digest, len(digests))
             entry = of_function(packed, number) if number else packed
             if len(items) > 1 and size_of(entry) > _LARGE:
-                yield (
-                    str(index),
-                    pack_entries(self._seal, batch, index, [digest], [of_function(entry, 0)], self._buffers),
-                )
+                needs = [digest, *self._needs(values, functions)]
+                yield str(index), pack_entries(self._seal, batch, index, needs, [of_function(entry, 0)], self._buffers)
                 entry = []
+            else:
+                for value in self._needs(values, functions):
+                    digests.setdefault(value, len(digests))
             entries.append(entry)
         yield f"b{block}", pack_entries(self._seal, batch, first, list(digests), entries, self._buffers)
 
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         """The record of one call by itself."""
-        digest, entry = self._digest_and_entry(index, item)
+        digest, entry, values = self._digest_and_entry(index, item)
         functions.setdefault(digest, b"")
-        return pack_entries(self._seal, batch, index, [digest], [entry], self._buffers)
+        needs = [digest, *self._needs(values, functions)]
+        return pack_entries(self._seal, batch, index, needs, [entry], self._buffers)
 
-    def _digest_and_entry(self, index: int, item: Any) -> tuple[bytes, Pieces]:
-        """The digest of its function, and its entry as that of the first function of a record."""
+    def _needs(self, values: tuple[Code, ...], functions: dict[bytes, bytes]) -> list[bytes]:
+        """The digests of values that are stored by themselves, which are sent like functions."""
+        for value in values:
+            functions.setdefault(value.digest, b"")
+        self.held += values
+        return list(dict.fromkeys(value.digest for value in values))
+
+    def _digest_and_entry(self, index: int, item: Any) -> tuple[bytes, Pieces, tuple[Code, ...]]:
+        """The digest of its function, its entry as that of the first function of a record, and what it needs."""
         if type(item) is Packed:
-            return item.code.digest, item.entry
+            return item.code.digest, item.entry, item.values
         digest, args, kwargs = self.call(item)
-        return digest, self._weighed.pop(index, None) or self._entry(index, 0, args, kwargs)
+        weighed = self._weighed.pop(index, None)
+        entry, values = weighed if weighed is not None else self._entry(index, 0, args, kwargs)
+        return digest, entry, values
 
 
 def _plain_size(args: tuple[Any, ...]) -> int | None:

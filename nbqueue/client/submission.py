@@ -15,6 +15,7 @@ from nbqueue import errors
 from nbqueue.client.options import NOTHING, Attached, JobOptions
 from nbqueue.client.packing import LIGHT, Packed, Packer, weight_of
 from nbqueue.client.session import Session
+from nbqueue.payload.functions import Code
 from nbqueue.payload.records import Blob
 from nbqueue.store.interrupts import held_interrupt
 from nbqueue.store.keys import new_id, new_token
@@ -65,6 +66,8 @@ class _Part:
     functions: dict[bytes, bytes]
     fields: list[tuple[str, Blob]]
     is_last: bool
+    held: list[Code]
+    """What has to be there until it is accepted."""
 
 
 class Submission:
@@ -211,7 +214,8 @@ class Submission:
         self.settle()
         ready, self._ready = self._ready, _Ready()
         functions = {digest: self._session.codes.to_send(digest) for digest in ready.functions}
-        part = _Part(self.sent, self.packed - self.sent, functions, ready.fields, is_last)
+        held, self._packer.held = self._packer.held, []
+        part = _Part(self.sent, self.packed - self.sent, functions, ready.fields, is_last, held)
         request = self._request(part, part.functions)
         if is_last or self.sent == 0:
             self._accept(part, self._session.store.call(request))

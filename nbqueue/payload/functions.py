@@ -52,8 +52,9 @@ def name_of(function: Any) -> str:
     return str(name).replace("<locals>.", "")
 
 
-def pack_code(seal: Seal, function: Any, known: Code | None = None) -> Code:
-    """Pickle a function, with the source of what it takes from notebooks and scripts.
+def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str = "") -> Code:
+    """Pickle a function, with the source of what it takes from notebooks and scripts; or an argument, which is called
+    `what`.
 
     Parameters
     ----------
@@ -68,16 +69,17 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None) -> Code:
     TooLarge
         Above 512 MB.
     """
-    name = name_of(function)
+    name = what or name_of(function)
+    called = what or f"{name}()"
     try:
         seen = Seen()
         body = pack_with_sources(function, seen) if known is None else pack_again(function, known.record, _BODY, seen)
     except Exception as error:
-        raise cannot_pickle(f"{name}()", function, error) from error
+        raise cannot_pickle(called, function, error) from error
     if body is None:
         assert known is not None
         return known
-    check_size(f"the function {name}()", size_of(body))
+    check_size(what or f"the function {called}", size_of(body))
     return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name, frozenset(seen.imports))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 
@@ -21,7 +22,7 @@ class Scope:
         Functions with `functools.cache`, by their ids, that outlive the scope.
     """
 
-    __slots__ = ("caches", "classes", "is_touched", "main", "stream")
+    __slots__ = ("caches", "classes", "is_touched", "main", "stream", "values")
 
     def __init__(self, caches: dict[str, Any] | None = None) -> None:
         self.main = types.ModuleType("__main__")
@@ -29,6 +30,8 @@ class Scope:
         self.caches: dict[str, Any] = {} if caches is None else caches
         self.is_touched = False
         """Something was loaded that belongs to it."""
+        self.values: Callable[[bytes], Any] | None = None
+        """Loads an argument that is stored by itself."""
         self.stream: tuple[int, ...] | None = None
         """Where the random streams of generators that are loaded now begin, beside their states; None if they shall
         stay what they are."""
