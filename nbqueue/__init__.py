@@ -18,6 +18,7 @@ from nbqueue import errors
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
+    from nbqueue.client.explaining import Explanation, explain
     from nbqueue.client.fleet import Workers
     from nbqueue.client.job import Job
     from nbqueue.client.printed import Line
@@ -33,6 +34,8 @@ __all__ = [
     "Queue",
     "Submitter",
     "call",
+    "explain",
+    "Explanation",
     "q",
     # What comes of it
     "Batch",
@@ -49,6 +52,7 @@ __all__ = [
 _HOMES = {
     "Batch": "nbqueue.client.batch",
     "CellJob": "nbqueue.client.cell_job",
+    "Explanation": "nbqueue.client.explaining",
     "FailureGroup": "nbqueue.client.batch",
     "Job": "nbqueue.client.job",
     "Line": "nbqueue.client.printed",
@@ -56,6 +60,7 @@ _HOMES = {
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
+    "explain": "nbqueue.client.explaining",
 }
 """Where the names are that are loaded when they are first used."""
 

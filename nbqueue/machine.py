@@ -261,6 +261,11 @@ def threads_each(children: int) -> dict[str, str]:
     return {name: share for name in names if name not in os.environ}
 
 
+def hash_seed() -> dict[str, str]:
+    """The setting that makes `hash` of a text, and so the order of sets, the same in all children of an environment."""
+    return {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": "0"}
+
+
 def python() -> str:
     """The version of this interpreter: '3.11.7'."""
     return f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"

@@ -7,6 +7,7 @@ keeps from job to job.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import os
 import signal
@@ -59,6 +60,7 @@ def main() -> None:
     to read what is written to the descriptors 1 and 2."""
     sys.modules["__main__"] = types.ModuleType("__main__")
     _heed_signals()
+    builtins.display = _display  # type: ignore[attr-defined] # as in a kernel
     link = socket.socket(fileno=int(sys.argv[1]))
     page = Page(int(sys.argv[2]))
     link.set_inheritable(False)  # what a job starts, and leaves behind, shall not keep them open
@@ -90,6 +92,12 @@ def main() -> None:
             forks.leave(error)
         raise
     child.close()
+
+
+def _display(*objects: Any, **kwargs: Any) -> None:
+    """What `display` is in a job that is no cell: text."""
+    for shown in objects:
+        print(repr(shown))
 
 
 def _heed_signals() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -263,6 +265,26 @@ class Batch(Handle):
             self._session.state(self._id)  # raises if there is no such batch
         return []
 
+    def to_frame(self) -> Any:
+        """A table of its jobs, as a frame of pandas, which has to be installed; does not wait.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each job, by its index: `args`, `kwargs`, `status`, `result`, `error`, `attempt`, `duration` (in
+            seconds), `worker`. What is not known, yet or any more, is None.
+
+        Examples
+        --------
+        >>> q.map(abs, [1, -2]).wait().to_frame()["result"].tolist()
+        [1, 2]
+        """
+        pandas: Any = importlib.import_module("pandas")
+        rows = [_row_of(job) for job in self.jobs]
+        frame = pandas.DataFrame(rows, columns=_COLUMNS, dtype=object)
+        frame["duration"] = frame["duration"].astype(float)
+        return frame.rename_axis("index")
+
     def cancel(self) -> int:
         """Cancel all jobs that have not ended; those that run are stopped. Returns how many."""
         n = self._session.store.call(steering.cancel(self._id, "it was canceled"))
@@ -313,6 +335,21 @@ class Batch(Handle):
     def _check(self, answer: int) -> None:
         if answer == -1:
             self._session.state(self._id)  # raises NotFound
+
+
+_COLUMNS = ["args", "kwargs", "status", "result", "error", "attempt", "duration", "worker"]
+
+
+def _row_of(job: Job) -> list[Any]:
+    status, args, kwargs, result, error = job.get_status(), None, None, None, None
+    with contextlib.suppress(errors.ResultExpired):
+        args, kwargs = job.args, job.kwargs
+    try:
+        if status in ("finished", "failed", "canceled"):
+            result = job.return_value()
+    except Exception as raised:  # noqa: BLE001 - is what is told
+        error = raised
+    return [args, kwargs, status, result, error, job.attempt, job.duration, job.worker_name]
 
 
 def rate_of(state: BatchState, now: float) -> float:

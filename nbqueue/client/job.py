@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Generator
 from datetime import UTC, datetime
@@ -402,6 +403,31 @@ class Job:
     def _outcomes(self) -> Outcomes | None:
         ended = self._ended()
         return ended.outcomes if isinstance(ended, Outcome) else None
+
+    def debug(self) -> Any:
+        """Call its function again, here and now, with its own arguments; returns what that returns.
+
+        What it raises comes from the function's own lines, so that `%debug` and `pdb.pm()` look into it. The job itself
+        stays as it is.
+
+        Raises
+        ------
+        ResultExpired
+            Its arguments are not kept any more.
+        Exception
+            The function's own.
+        """
+        digest, args, kwargs = self._call()
+        record = self._session.store.function(digest)
+        if record is None:
+            raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
+        function = unpack_code(self._session.seal, digest, record)
+        found = function(*args, **kwargs)
+        if not inspect.iscoroutine(found):
+            return found
+        import asyncio  # here, because only coroutines need it
+
+        return asyncio.run(found)
 
     def cancel(self) -> bool:
         """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended."""

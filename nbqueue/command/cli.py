@@ -1,4 +1,4 @@
-"""The command line: `nbqueue worker | server | demo | info | batch | cancel | retry | empty`."""
+"""The command line: `nbqueue worker | server | demo | info | batch | cancel | retry | debug | empty`."""
 
 from __future__ import annotations
 
@@ -330,6 +330,27 @@ def batch(id: str, url: str | None, namespace: str) -> None:
     from nbqueue.command.terminal import show_batch
 
     show_batch(_batch(url, namespace, id.partition(":")[0]))
+
+
+@main.command()
+@click.argument("id")
+@_server_options
+def debug(id: str, url: str | None, namespace: str) -> None:
+    """Call the function of job ID again, here, and look with pdb at where it fails."""
+    import pdb
+    import traceback
+
+    job = _queue(url, namespace).fetch_job(id)
+    try:
+        value = job.debug()
+    except errors.NbqueueError:
+        raise
+    except Exception as error:  # noqa: BLE001 - is what is looked at
+        traceback.print_exception(error)
+        if sys.stdin.isatty():
+            pdb.post_mortem(error.__traceback__)
+        sys.exit(1)
+    click.echo(f"job {id} returns here: {value!r}")
 
 
 @main.command()

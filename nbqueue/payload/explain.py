@@ -7,12 +7,14 @@ so on. It is bounded, and the same object gives the same words.
 from __future__ import annotations
 
 import functools
+import itertools
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.payload.pickling import can_pickle, names_read
+from nbqueue.payload.pickling import can_pickle, names_read, pickle_frames
+from nbqueue.payload.records import size_of
 
 _MOST_PARTS = 500
 """Parts that are looked at."""
@@ -142,3 +144,15 @@ def _defaults_of(function: types.FunctionType) -> Iterator[_Part]:
     code, defaults = function.__code__, function.__defaults__ or ()
     yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=False)
     yield from (function.__kwdefaults__ or {}).items()
+
+
+def sizes_of_parts(what: str, obj: Any) -> list[tuple[str, int]]:
+    """The parts of an object that can be pickled, each by its path, with the bytes that it takes by itself.
+
+    Of a function and of objects with attributes, the inner parts; not of containers.
+    """
+    return [
+        (f"{what} -> {name.removeprefix('the ')}", size_of(pickle_frames(part)))
+        for name, part in itertools.islice(_parts_of(obj), _MOST_PARTS)
+        if not isinstance(obj, dict | list | tuple | set | frozenset) and can_pickle(part)
+    ]

@@ -99,7 +99,8 @@ class ChildProcess:
             keep = (theirs.fileno(), self.page.fd, *self.descriptors.fds)
             self.process = Process(
                 [sys.executable, "-c", _CHILD, *map(str, keep), *preload], guard,
-                keep=keep, environment=machine.threads_each(children), output=output,
+                keep=keep, output=output,
+                environment={**machine.threads_each(children), **machine.hash_seed()},
             )  # fmt: skip
         for fd in output:
             os.close(fd)
