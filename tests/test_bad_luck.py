@@ -207,11 +207,12 @@ def test_an_outcome_that_is_gone_raises_and_is_not_waited_for(q, worker):
 
 
 def functions_in_redis(q):
-    """Keys of functions; the local modules are no function."""
-    modules = {batch.description.modules for batch in q.store.batches(100)}
+    """Keys of functions; local modules and settings are none."""
+    described = [batch.description for batch in q.store.batches(100)]
+    others = {digest for one in described for digest in (one.modules, one.settings)}
     keys = q.store.run("KEYS", q.store.key("code:*"))
     found = [re.search(rb"code:([0-9a-f]+)$", key) for key in keys]
-    return [key for key, match in zip(keys, found, strict=True) if match and match[1].decode() not in modules]
+    return [key for key, match in zip(keys, found, strict=True) if match and match[1].decode() not in others]
 
 
 def test_a_job_whose_function_is_gone_fails_in_words_until_it_is_submitted_again(q, workers):
@@ -422,7 +423,7 @@ def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is
         "--url", own.url, "--namespace", "default", "--max-idle-time", "0.1", NBQUEUE_KEY="k",
         first="from nbqueue.worker import loop; loop._GONE, loop._MOST_HELD = 0.0, 1_000_000",
     )  # fmt: skip
-    queue = Queue(connection=own.url, key="k", progress=False)
+    queue = Queue(connection=own.url, key="k", progress=False, local_modules=False)  # the worker waits for 0.1 seconds
 
     def begin():
         with began.open("a") as file:

@@ -88,7 +88,7 @@ def test_the_commands_run(read):
     _, batch = read
     (line,) = re.findall(r"`nbqueue (worker \|.*?)`", README)
     commands = [command.split() for command in line.split(" | ")]
-    words = {"ID": batch, "QUEUE": "default"}
+    words = {"ID": batch, "JOB": f"{batch}:0", "QUEUE": "default"}
     more = {"worker": ["--burst", "-n", "1"], "demo": [str(ROOT / "benchmarks")]}
     for command in commands:
         arguments = [words.get(word, word) for word in command] + more.get(command[0], [])

@@ -23,6 +23,9 @@ from nbqueue.store.requests.running import STREAMS
 _INTERVAL = 0.1
 """Seconds for which a burst is joined. What follows a silence of that length goes out at once."""
 
+_MOMENT = 0.002
+"""Seconds in which what a line is printed in comes together, which are several texts."""
+
 _ROOM = 16 * 1024 * 1024
 """Characters that may wait to be handed on; who puts out more waits."""
 
@@ -157,7 +160,8 @@ class Outputs:
                     item = self._queue.get(timeout=max(0.0, due - time.monotonic()))
                 else:
                     item = self._queue.get()
-                    due = max(self._emitted + _INTERVAL, time.monotonic())
+                    now = time.monotonic()
+                    due = max(self._emitted + _INTERVAL, now + _MOMENT)
             except queue.Empty:
                 self._send(joiner)
                 continue

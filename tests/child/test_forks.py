@@ -252,6 +252,6 @@ def test_a_fork_that_an_import_or_an_argument_makes_ends_too(q, workers, tmp_pat
     batch = q.map(lambda code: code, [argument] * 3)
     assert batch.results(timeout=20) == [3 if way == "leaves" else 1] * 3
     assert q.enqueue(abs, -1).result(timeout=20) == 1
-    assert [job.output for job in batch.jobs] == ["forked\n"] * 3
+    assert [job.stdout for job in batch.jobs] == ["forked\n"] * 3
     assert q.stop_workers() == 1
-    del sys.modules["forking"]
+    del sys.modules[f"forking_{way}"]

@@ -95,7 +95,7 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_when_it_is_packed_and_in_wo
         pack_exception(Stubborn())
     assert Failure("E", "m", "t", None, "why").exception() == "why"
     assert "UnpicklingError" in Failure("E", "m", "t", b"no pickle").exception()
-    assert "EOFError" in Failure("E", "m", "t", pack_exception(Exception())[:-1]).exception()
+    assert "truncated" in Failure("E", "m", "t", pack_exception(Exception())[:-1]).exception()
 
 
 def test_an_exception_is_rebuilt_without_its_constructor():

@@ -301,7 +301,9 @@ def test_logging_warnings_and_tracebacks_of_threads_are_taken(q, worker):
         import warnings
 
         logging.getLogger("of.a.library").warning("logged")
-        warnings.warn("warned", stacklevel=1)
+        with warnings.catch_warnings():  # the filters of the tests go along
+            warnings.simplefilter("default")
+            warnings.warn("warned", stacklevel=1)
         thread = threading.Thread(target=lambda: 1 / 0)
         thread.start()
         thread.join()
