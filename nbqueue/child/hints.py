@@ -18,8 +18,10 @@ def add_hints(error: BaseException, description: Description) -> None:
                 "data files do not travel"
             )
     elif isinstance(error, ImportError) and error.name:
-        top = error.name.partition(".")[0]
-        compiled = [name for name in description.compiled if name.partition(".")[0] == top]
+        top, last = error.name.partition(".")[0], error.name.rpartition(".")[2]
+        compiled = [
+            name for name in description.compiled if name.partition(".")[0] == top or name.rpartition(".")[2] == last
+        ]
         if compiled:
             error.add_note(
                 f"nbqueue: {', '.join(compiled)} is compiled, and only Python sources travel with jobs: install it "

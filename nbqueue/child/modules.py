@@ -55,6 +55,8 @@ class Modules:
         if self._scanned == (len(sys.modules), False):
             return False
         local = {name: module for name, module in list(sys.modules.items()) if self._is_local(name, module)}
+        compiled = {name.partition(".")[0] for name, module in local.items() if _is_compiled(module)}
+        local = {name: module for name, module in local.items() if name.partition(".")[0] not in compiled}
         for name in local:
             del sys.modules[name]
         if self._batch and local:
@@ -74,6 +76,11 @@ class Modules:
             return local_path(name, module) is not None
         except Exception:  # noqa: BLE001 - anything can be in `sys.modules`
             return False
+
+
+def _is_compiled(module: types.ModuleType) -> bool:
+    """Whether it cannot be loaded a second time in one process, nor what belongs to it."""
+    return str(getattr(module, "__file__", None) or "").endswith((".so", ".pyd"))
 
 
 class _Finder:
@@ -108,14 +115,15 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def __init__(self, name: str, path: str, text: bytes) -> None:
         super().__init__(name, path)
-        self._text = text
+        self.travelled = text
+        """The source, which a job that submits others hands on."""
 
     def get_data(self, path: str) -> bytes:
-        return self._text if path == self.path else super().get_data(path)
+        return self.travelled if path == self.path else super().get_data(path)
 
     def get_code(self, fullname: str) -> types.CodeType:
-        code: types.CodeType = compile(self._text, self.path, "exec", dont_inherit=True)
-        text = importlib.util.decode_source(self._text)
+        code: types.CodeType = compile(self.travelled, self.path, "exec", dont_inherit=True)
+        text = importlib.util.decode_source(self.travelled)
         # Tracebacks show what has run, not what the file has become.
         linecache.cache[self.path] = (len(text), None, text.splitlines(keepends=True), self.path)
         return code

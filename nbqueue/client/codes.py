@@ -31,7 +31,7 @@ class Codes:
         self._local = local_modules
         self._is_embedded = backend.embedded is not None
         self._settings = Collector()
-        self._attached = NOTHING
+        self._attached: tuple[tuple[Code | None, Code | None], Attached] = (None, None), NOTHING
         self._accepted: set[bytes] = set()
         self._lock = threading.Lock()
         """Held while something is put into one of these."""
@@ -104,14 +104,14 @@ class Codes:
         """
         modules = self._local.bundle(self._seal, imports)
         found = self._settings.pack(self._seal, None if self._is_embedded else variables) if settings else None
-        last = self._attached
-        if last.modules is not modules or last.settings is not found:
-            with self._lock:
-                for code in (modules, found):
-                    if code is not None and code.digest not in self._by_digest:
-                        self._by_digest[code.digest] = code
-                last = self._attached = Attached(modules, found)
-        return last
+        before, attached = self._attached
+        if before[0] is modules and before[1] is found:
+            return attached
+        with self._lock:  # the same content is one object for all who hold it
+            known = [code and self._by_digest.setdefault(code.digest, code) for code in (modules, found)]
+            attached = Attached(*known)
+            self._attached = (modules, found), attached
+        return attached
 
     @property
     def compiled(self) -> Collection[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import sys
@@ -113,6 +114,10 @@ class LocalModules:
                 if name not in self._files and name not in sys.modules and not self._is_left_out(name):
                     self._find(name)
 
+        tops = {name.partition(".")[0] for name in self.compiled}
+        for name in [name for name in self._files if name.partition(".")[0] in tops]:
+            del self._files[name]  # a package that is compiled in part has to be installed as a whole
+
     def _wanted(self) -> set[str]:
         """Modules that functions and the modules that were found import."""
         return self._asked.union(*(_imported_by(path) for path, _ in self._files.values() if path))
@@ -139,14 +144,13 @@ class LocalModules:
 
     def _add_tree(self, package: str, directory: Path) -> None:
         """All of a package: what is not imported yet may be imported in a job."""
-        found = dict(zip(range(_MOST_FILES + 1), _modules_in(package, directory), strict=False))
+        found = list(itertools.islice(_modules_in(package, directory), _MOST_FILES + 1))
         if len(found) > _MOST_FILES:
             return
-        for name, path, is_package in found.values():
-            if path.endswith(".py"):
-                self._files.setdefault(name, (path, is_package))
-            else:
-                self.compiled.setdefault(name, path)
+        compiled = {name: path for name, path, _ in found if not path.endswith(".py")}
+        self.compiled.update(compiled)
+        if not compiled:
+            self._files.update((name, (path, is_package)) for name, path, is_package in found)
 
     def _find(self, name: str) -> None:
         """A module that is imported in a function or a module, where it would be found here."""
@@ -163,7 +167,10 @@ class LocalModules:
     def _sources(self) -> dict[str, Source]:
         sources = {}
         for name, (path, is_package) in list(self._files.items()):
-            if not path:
+            travelled = getattr(getattr(sys.modules.get(name), "__loader__", None), "travelled", None)
+            if isinstance(travelled, bytes):  # this is a job, which hands on what it was given
+                sources[name] = Source(path, is_package, travelled)
+            elif not path:
                 sources[name] = Source("", True, b"")
             elif (source := self._source(path, is_package)) is not None:
                 sources[name] = source

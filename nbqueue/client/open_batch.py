@@ -57,7 +57,7 @@ class OpenBatch:
         """Whether the next call goes into another one: also where calls have another directory, path to modules, other
         local modules or settings."""
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
-        return self._is_closed or is_full or self._attached is not attached or self._made_at != _place()
+        return self._is_closed or is_full or self._attached != attached or self._made_at != _place()
 
     def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
         """Submit one call; returns its index, or None if the batch takes no more."""

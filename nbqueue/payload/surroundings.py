@@ -59,11 +59,13 @@ class Collector:
         settings = self.collect(variables)
         if not settings:
             return None
-        if self._packed is None or self._packed[0] is not seal or self._packed[1] != settings:
+        packed = self._packed
+        if packed is None or packed[0] is not seal or packed[1] != settings:
             body = pickle.dumps(settings, 5)
             check_size("the settings", len(body))
-            self._packed = seal, settings, Code(seal.close(b"settings", "", 0, SEPARATE, 1, (), [body]), "settings")
-        return self._packed[2]
+            code = Code(seal.close(b"settings", "", 0, SEPARATE, 1, (), [body]), "settings")
+            packed = self._packed = seal, settings, code
+        return packed[2]
 
     def collect(self, variables: Collection[str] | None = None) -> Settings:
         """The settings that are not those of a fresh interpreter.

@@ -263,9 +263,47 @@ def test_a_job_runs_in_the_directory_of_its_submission_also_after_chdir(q, worke
     assert notebook(tmp_path, namespace, source, str(tmp_path)) == "one\ntwo"
 
 
-def test_a_missing_data_file_and_a_compiled_module_are_explained(q, worker, namespace, tmp_path):
+def test_a_package_that_is_compiled_in_part_stays_whole_where_it_is(q, worker, namespace, tmp_path):
+    write(tmp_path, mixed__in____init__="x = 1", mixed__in__more="y = 2", plain="z = 3")
+    (tmp_path / "mixed" / "_fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
+    printed = notebook(
+        tmp_path, namespace,
+        """
+        import mixed, plain
+        batch = q.map(lambda x: (mixed.x, plain.z), [1])
+        print(batch.results(timeout=30), sorted(batch.local_modules), batch.description.compiled)
+        def work():
+            import mixed._fast
+        job = q.enqueue(work)
+        job.wait(timeout=30)
+        print("is compiled, and only Python sources travel" in job.exc_info or job.exc_info)
+        """,
+    )  # fmt: skip
+    assert printed.splitlines() == ["[(1, 3)] ['plain'] ('mixed._fast',)", "True"]
+
+
+def test_what_a_job_submits_runs_with_the_modules_of_the_job(q, workers, namespace, tmp_path):
+    workers.start()
+    write(tmp_path, helpers="version = 1")
+    printed = notebook(
+        tmp_path, namespace,
+        """
+        import helpers
+        def outer(namespace):
+            from nbqueue import Queue
+            seen = helpers.version
+            with open("helpers.py", "w") as file:
+                file.write("version = 2")
+            return seen, Queue(namespace=namespace, progress=False).enqueue(lambda: helpers.version).id
+        seen, id = q.enqueue(outer, sys.argv[1]).result(timeout=30)
+        print(seen, q.fetch_job(id).result(timeout=30), q.enqueue(lambda: helpers.version).result(timeout=30))
+        """,
+    )  # fmt: skip
+    assert printed == "1 1 2"
+
+
+def test_a_missing_data_file_is_explained(q, worker, namespace, tmp_path):
     write(tmp_path, helpers="def read():\n    return open('missing.csv')")
-    (tmp_path / "fast.cpython-311-x86_64-linux-gnu.so").write_bytes(b"")
     printed = notebook(
         tmp_path, namespace,
         """
