@@ -122,5 +122,9 @@ class NoWorkerWarning(UserWarning):
     """Somebody waits for jobs that no worker serves; the message says what to run."""
 
 
+class LoadingWarning(UserWarning):
+    """Each call of a function loads much anew, so that what it changes is not seen by the next; told once."""
+
+
 class OptionWarning(UserWarning):
     """An argument was taken for an option, and the function has a parameter of that name; told once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 import weakref
 from collections.abc import Collection, Hashable, Iterable
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.local_modules import LocalModules
 from nbqueue.client.options import NOTHING, Attached
+from nbqueue.payload.explain import sizes_of_parts
 from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
 from nbqueue.payload.surroundings import Collector
 
@@ -18,6 +20,9 @@ K = TypeVar("K", bound=Hashable)
 
 _LARGE = 64 * 1024
 """Bytes of a function that is sent only if Redis says that it does not have it."""
+
+_SLOW = 2_000_000
+"""Bytes of objects of Python that take some ten milliseconds to load."""
 
 _MOST_ACCEPTED = 10_000
 """Functions of which it is remembered that Redis has them."""
@@ -31,6 +36,8 @@ class Codes:
         self._local = local_modules
         self._is_embedded = backend.embedded is not None
         self._settings = Collector()
+        self._told: set[str] = set()
+        """Functions of which it was said that each call loads much."""
         self._attached: tuple[tuple[Code | None, Code | None], Attached] = (None, None), NOTHING
         self._accepted: set[bytes] = set()
         self._lock = threading.Lock()
@@ -41,8 +48,14 @@ class Codes:
         self._last = _Kept[str]()
         """What was packed last under a name: the same function as a rule, or the same with another number in it."""
 
-    def pack(self, function: Any) -> Code:
+    def pack(self, function: Any, *, share: bool = False) -> Code:
         """The code of a function, with all that it refers to as it is now.
+
+        Parameters
+        ----------
+        function : callable
+        share : bool
+            Calls share it: nothing needs to be said of how long it takes to load.
 
         Raises
         ------
@@ -65,6 +78,8 @@ class Codes:
         last = self._last.get(name)
         known = None if last is None else last[1]
         code = pack_code(self._seal, function, known)
+        if code is not known and parts is None and not share and code.plain > _SLOW:
+            self._tell_of_loading(function, code)
         with self._lock:
             if code is not known:
                 code = self._by_digest.setdefault(code.digest, code)
@@ -72,6 +87,19 @@ class Codes:
             if parts is not None:
                 self._fixed.put(id(function), parts, code)
         return code
+
+    def _tell_of_loading(self, function: Any, code: Code) -> None:
+        """Say once that each call of a function loads much that is no array."""
+        if code.name in self._told:
+            return
+        self._told.add(code.name)
+        largest = max(sizes_of_parts(code.name, function), key=lambda part: part[1], default=(code.name, 0))[0]
+        warnings.warn(
+            f"{code.name}() refers to {code.plain / 1e6:,.0f} MB of objects that can be changed ({largest}), and each "
+            "call loads them anew. If calls do not change them, share=True loads them once a process",
+            errors.LoadingWarning,
+            stacklevel=5,
+        )
 
     def pack_value(self, what: str, value: Any, known: Code | None) -> Code:
         """An argument as a record of its own; `known` if it is pickled as it was in that.

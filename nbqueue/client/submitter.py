@@ -52,7 +52,7 @@ class Submitter:
     def enqueue(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; all arguments are the function's own. See `Queue.enqueue`."""
         session, options = self._session, self._options
-        code = session.codes.pack(func)
+        code = session.codes.pack(func, share=self._options.share)
         if options.label is not None or options.meta is not None:
             return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports), 0)
         submitted = time.monotonic()
@@ -68,7 +68,7 @@ class Submitter:
         for items in iterables:
             _check_iterable(items)
         session = self._session
-        code = session.codes.pack(func)
+        code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
             packer: ItemPacker = ItemPacker(session.seal, session.codes, code)
             return self._run(iterables[0], packer, name_of(func), imports=code.imports)
@@ -81,7 +81,7 @@ class Submitter:
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
         _check_iterable(iterable)
         session = self._session
-        code = session.codes.pack(func)
+        code = session.codes.pack(func, share=self._options.share)
         packer = TuplePacker(session.seal, session.codes, code)
         return self._run(iterable, packer, name_of(func), imports=code.imports)
 

@@ -35,6 +35,8 @@ class Code:
     record: bytes
     """Signed; any batch of the namespace can use it."""
     name: str
+    plain: int = 0
+    """Bytes of its pickle without buffers: what takes time to load."""
     imports: frozenset[str] = frozenset()
     """The top names of modules that are imported inside of it."""
 
@@ -80,7 +82,8 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str
         assert known is not None
         return known
     check_size(what or f"the function {called}", size_of(body))
-    return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name, frozenset(seen.imports))
+    plain = len(body[2])  # behind the table of sizes and the sources
+    return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name, plain, frozenset(seen.imports))
 
 
 class Opened:

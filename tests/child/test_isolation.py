@@ -10,6 +10,8 @@ import psutil
 import pytest
 from conftest import run_as_notebook
 
+from nbqueue import errors
+
 
 def test_what_a_call_changes_in_its_function_is_not_seen_by_the_next(q, worker):
     seen = set()
@@ -241,3 +243,21 @@ def test_children_keep_no_function_that_no_job_needs(q, workers):
         if n == 20:
             early = memory()
     assert memory() - early < 50e6
+
+
+def test_that_each_call_loads_much_is_told_once_with_the_way_out(q, worker):
+    table = {str(i): i for i in range(300_000)}
+
+    def look_up(x):
+        return table[str(x)]
+
+    with pytest.warns(errors.LoadingWarning, match=r"look_up\(\) refers to . MB .*'table'.*share=True"):
+        assert q.map(look_up, range(4)).results(timeout=60) == [0, 1, 2, 3]
+    table["0"] = 9
+    assert q.map(look_up, range(4)).results(timeout=60) == [9, 1, 2, 3]
+    other = table
+
+    def look_up_shared(x):
+        return other[str(x)]
+
+    assert q.map(look_up_shared, range(2000), share=True).results(timeout=60)[5] == 5

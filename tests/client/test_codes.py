@@ -122,6 +122,7 @@ def kept_bytes(codes):
     return sum(found.values())
 
 
+@pytest.mark.filterwarnings("ignore::nbqueue.errors.LoadingWarning")
 @pytest.mark.parametrize("is_fixed", [True, False])
 def test_only_so_much_memory_is_kept(codes, is_fixed):
     for number in range(60):
@@ -143,6 +144,7 @@ def test_a_table_above_all_bounds_is_known_again_all_the_same(codes):
     assert codes.pack(function) is first
 
 
+@pytest.mark.filterwarnings("ignore::nbqueue.errors.LoadingWarning")
 def test_a_record_is_found_for_as_long_as_somebody_holds_the_code(codes):
     function, scope = defined("def f():\n    return TABLE", TABLE=[b"x" * 20_000_000])
     code = codes.pack(function)
@@ -155,6 +157,7 @@ def test_a_record_is_found_for_as_long_as_somebody_holds_the_code(codes):
     assert codes.record(code.digest) is code.record
 
 
+@pytest.mark.filterwarnings("ignore::nbqueue.errors.LoadingWarning")
 def test_many_large_functions_are_submitted_together(q, worker):
     tables = [[bytes([number]) * 15_000_000] for number in range(6)]
     functions = [defined("def f(x):\n    return TABLE[0][x]", TABLE=table)[0] for table in tables]
