@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.store.requests.running import Shown
+
+if TYPE_CHECKING:
+    from nbqueue.protocol.descriptors import Descriptors  # a client on Windows has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Functions:
         self._records: dict[bytes, Blob] = {}
         """Those that nobody has asked for yet."""
         self._opened: dict[bytes, Opened] = {}
-        self._modules: dict[bytes, Mapping[str, Source]] = {}
+        self._modules: dict[bytes, dict[str, Source]] = {}
         self._settings: dict[bytes, Settings] = {}
         self._constant: dict[bytes, Loaded] = {}
         self._shared: dict[bytes, Loaded] = {}
@@ -78,12 +78,7 @@ class Functions:
         ------
         CorruptPayload, SignatureError
         """
-        if not digest:
-            return {}
-        key = bytes.fromhex(digest)
-        if key not in self._modules:
-            self._modules[key] = unpack_modules(self._seal, key, self._attached(key, "local modules"))
-        return self._modules[key]
+        return self._attached(self._modules, digest, unpack_modules, "local modules")
 
     def settings(self, digest: str) -> Settings:
         """The settings of this digest.
@@ -92,21 +87,26 @@ class Functions:
         ------
         CorruptPayload, SignatureError
         """
+        return self._attached(self._settings, digest, unpack_settings, "settings")
+
+    def _attached(
+        self, kept: dict[bytes, dict[str, Any]], digest: str, unpack: Callable[[Seal, bytes, Blob], dict[str, Any]],
+        what: str,
+    ) -> dict[str, Any]:  # fmt: skip
+        """What jobs of a batch find beside their functions, unpacked once; empty if there is nothing."""
         if not digest:
             return {}
         key = bytes.fromhex(digest)
-        if key not in self._settings:
-            self._settings[key] = unpack_settings(self._seal, key, self._attached(key, "settings"))
-        return self._settings[key]
-
-    def _attached(self, key: bytes, what: str) -> Blob:
-        record = self._records.pop(key, None)
-        if not record:
-            raise errors.CorruptPayload(
-                f"the {what} of this job are not in Redis any more: they were deleted or evicted there. Submit the "
-                "call again"
-            )
-        return record
+        if key not in kept:
+            record = self._records.get(key)
+            if not record:
+                raise errors.CorruptPayload(
+                    f"the {what} of this job are not in Redis any more: they were deleted or evicted there. Submit the "
+                    "call again"
+                )
+            kept[key] = unpack(self._seal, key, record)
+            del self._records[key]
+        return kept[key]
 
     def begin(self, batch: str, *, share: bool, is_single: bool, has_modules: bool) -> None:
         """Calls of this batch follow; of what those of another have left, nothing is found.

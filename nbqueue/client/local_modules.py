@@ -88,6 +88,9 @@ class LocalModules:
             if not self._files:
                 return None
             sources = self._sources()
+            if self._scanned is None:  # one was edited, and may import others now
+                self._scan()
+                sources = self._sources()
             if self._packed is None or self._packed[0] is not seal or self._packed[1] != sources:
                 self._packed = seal, sources, pack_modules(seal, sources)
             return self._packed[2]
@@ -191,7 +194,7 @@ class LocalModules:
         except OSError:
             return None
         if known is not None and known.source.text != text:
-            self._scanned = None  # it may import others now
+            self._scanned = None
         source = Source(path, is_package, text)
         self._read[path] = _Read(stamp, at, source)
         return source

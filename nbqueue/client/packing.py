@@ -39,6 +39,9 @@ _SHARED = 64 * 1024
 _MOST_REPEATED, _MOST_HELD = 64, 2
 """Arguments of which it is remembered that they have come, and those among them that are held for it."""
 
+_MOST_VALUES = 100
+"""Values that the calls of a block share at most: a header has room for 255 digests, of functions and of these."""
+
 _WEIGHED = frozenset({str, bytes, bytearray, tuple, list, dict})
 """Types whose values are seen to be small without pickling them."""
 
@@ -137,18 +140,29 @@ class Packer:
         """The entry of a call, and those of its arguments that are stored by themselves."""
         try:
             values: list[Code] = []
-            args = tuple(self._shared(f"argument {i}", value, values) for i, value in enumerate(args))
-            kwargs = {name: self._shared(f"argument {name!r}", value, values) for name, value in kwargs.items()}
+            if _only_one_can_change((*args, *kwargs.values())):
+                stands_for: dict[int, Any] = {}
+                args = tuple(self._shared(f"argument {i}", value, values, stands_for) for i, value in enumerate(args))
+                kwargs = {
+                    name: self._shared(f"argument {name!r}", value, values, stands_for)
+                    for name, value in kwargs.items()
+                }
             return pack_arguments(function, args, kwargs), tuple(values)
         except errors.PayloadError as error:
             raise type(error)(f"call {index}: {error}") from error.__cause__
 
-    def _shared(self, what: str, value: Any, values: list[Code]) -> Any:
-        """An argument, or what stands for it if it is large and came before: then it is stored once."""
+    def _shared(self, what: str, value: Any, values: list[Code], stands_for: dict[int, Any]) -> Any:
+        """An argument, or what stands for it if it is large and came before: then it is stored once.
+
+        `stands_for` has what stands for arguments of the same call, by their ids: the same object is the same there.
+        """
         kind = type(value)
         if kind in LIGHT or (kind in _WEIGHED and weight_of(value) < _SHARED):
             return value
         key = id(value)
+        if key in stands_for:
+            return stands_for[key]
+        stands_for[key] = value
         known = self._repeated.get(key)
         if known is None or known.object() is not value:
             self._remember(key, value)
@@ -160,7 +174,8 @@ class Packer:
         if not known.is_worth_it:
             return value
         values.append(known.code)
-        return SharedValue(known.code.digest)
+        stands_for[key] = SharedValue(known.code.digest)
+        return stands_for[key]
 
     def _remember(self, key: int, value: Any) -> None:
         """An argument may come again. It is known by a weak reference, or held, of which there are few."""
@@ -185,21 +200,24 @@ class Packer:
             yield f"b{block}", record
             return
         digests: dict[bytes, int] = {}
+        shared: dict[bytes, None] = {}
+        """Values that are stored by themselves: behind the functions, whose numbers have seven bits."""
         entries = []
         for index, item in enumerate(items, first):
             digest, packed, values = self._digest_and_entry(index, item)
             functions.setdefault(digest, b"")
             number = digests.setdefault(digest, len(digests))
             entry = of_function(packed, number) if number else packed
-            if len(items) > 1 and size_of(entry) > _LARGE:
-                needs = [digest, *self._needs(values, functions)]
-                yield str(index), pack_entries(self._seal, batch, index, needs, [of_function(entry, 0)], self._buffers)
+            needs = self._needs(values, functions)
+            is_full = bool(needs) and len(shared) + len(needs) > _MOST_VALUES
+            if len(items) > 1 and (size_of(entry) > _LARGE or is_full):
+                alone = [digest, *needs]
+                yield str(index), pack_entries(self._seal, batch, index, alone, [of_function(entry, 0)], self._buffers)
                 entry = []
             else:
-                for value in self._needs(values, functions):
-                    digests.setdefault(value, len(digests))
+                shared.update(dict.fromkeys(needs))
             entries.append(entry)
-        yield f"b{block}", pack_entries(self._seal, batch, first, list(digests), entries, self._buffers)
+        yield f"b{block}", pack_entries(self._seal, batch, first, [*digests, *shared], entries, self._buffers)
 
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         """The record of one call by itself."""
@@ -223,6 +241,22 @@ class Packer:
         weighed = self._weighed.pop(index, None)
         entry, values = weighed if weighed is not None else self._entry(index, 0, args, kwargs)
         return digest, entry, values
+
+
+def _only_one_can_change(values: tuple[Any, ...]) -> bool:
+    """Whether no argument of a call can be a part of another one: what is stored by itself would be apart from that.
+
+    Arrays and frames hold no other argument.
+    """
+    others = {id(value): value for value in values if type(value) not in IMMUTABLE}
+    return len(others) < 2 or all(_holds_only_numbers(value) for value in others.values())
+
+
+def _holds_only_numbers(value: Any) -> bool:
+    kind = type(value)
+    if kind.__module__.partition(".")[0] == "numpy":
+        return hasattr(value, "dtype") and not value.dtype.hasobject
+    return kind.__module__.partition(".")[0] in ("pandas", "polars", "pyarrow", "torch")
 
 
 def _plain_size(args: tuple[Any, ...]) -> int | None:

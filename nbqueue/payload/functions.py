@@ -17,7 +17,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.pickling import IMMUTABLE, Seen, is_importable, names_read, travels_by_value
 from nbqueue.payload.records import DIGEST_SIZE, HEADER, SEPARATE, SIGNATURE_SIZE, Blob, check_size, size_of
@@ -97,9 +96,7 @@ class Opened:
     """
 
     def __init__(self, seal: Seal, digest: bytes, record: Blob) -> None:
-        opened = seal.open(b"code", "", 0, record)
-        if opened.signature[:DIGEST_SIZE] != digest:
-            raise errors.SignatureError("the stored function is not the one that the call names")
+        opened = seal.open_stored(b"code", digest, record, "the stored function is not the one that the call names")
         self.size = len(record)
         self._packed = Sourced(opened.body)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nbqueue import errors
 from nbqueue.payload.functions import Code
-from nbqueue.payload.records import DIGEST_SIZE, SEPARATE, Blob, check_size
+from nbqueue.payload.records import SEPARATE, Blob, check_size
 from nbqueue.payload.seal import Seal
 
 _OWN = errors.__name__.partition(".")[0]
@@ -51,11 +51,8 @@ def unpack_modules(seal: Seal, digest: bytes, record: Blob) -> dict[str, Source]
     Raises
     ------
     SignatureError, CorruptPayload
-        See `Seal.open`; or it is the record of others.
     """
-    opened = seal.open(b"modules", "", 0, record)
-    if opened.signature[:DIGEST_SIZE] != digest:
-        raise errors.SignatureError("the stored modules are not those that the batch names")
+    opened = seal.open_stored(b"modules", digest, record, "the stored modules are not those that the batch names")
     return {name: Source(*source) for name, *source in pickle.loads(opened.body)}
 
 

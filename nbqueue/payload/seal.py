@@ -107,6 +107,19 @@ class Seal:
         digests = [header[i : i + DIGEST_SIZE] for i in range(HEADER.size, end, DIGEST_SIZE)]
         return Record(layout, count, digests, signature, body)
 
+    def open_stored(self, kind: bytes, digest: bytes, record: Blob, other: str) -> Record:
+        """The same for a record that is stored by its digest; `other` says in words that it is another one.
+
+        Raises
+        ------
+        SignatureError, CorruptPayload
+            See `open`; or it is the record of another.
+        """
+        opened = self.open(kind, "", 0, record)
+        if opened.signature[:DIGEST_SIZE] != digest:
+            raise errors.SignatureError(other)
+        return opened
+
     def _sign(self, kind: bytes, batch: str, first: int, header: bytes, body: Pieces) -> bytes:
         place = self._place(kind, batch, first)
         if size_of(body) < _JOINED:

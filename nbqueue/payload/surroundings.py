@@ -14,9 +14,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbqueue import errors
 from nbqueue.payload.functions import Code
-from nbqueue.payload.records import DIGEST_SIZE, SEPARATE, Blob, check_size
+from nbqueue.payload.records import SEPARATE, Blob, check_size
 from nbqueue.payload.seal import Seal
 
 Settings = dict[str, Any]
@@ -122,11 +121,8 @@ def unpack_settings(seal: Seal, digest: bytes, record: Blob) -> Settings:
     Raises
     ------
     SignatureError, CorruptPayload
-        See `Seal.open`; or it is the record of others.
     """
-    opened = seal.open(b"settings", "", 0, record)
-    if opened.signature[:DIGEST_SIZE] != digest:
-        raise errors.SignatureError("the stored settings are not those that the batch names")
+    opened = seal.open_stored(b"settings", digest, record, "the stored settings are not those that the batch names")
     settings: Settings = pickle.loads(opened.body)
     return settings
 

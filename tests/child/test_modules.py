@@ -170,13 +170,26 @@ def test_what_a_module_imports_travels_too(q, workers, namespace, tmp_path, func
         def inside():
             import only_inside
             return only_inside.w
-        job = q.enqueue({function})
-        if sys.argv[2] == "hidden":
-            job.result(timeout=30)
-        print(job.id.partition(":")[0])
+        print(q.enqueue({function}).id)
         """
-    id = notebook(tmp_path / "project", namespace, source, "seen")
-    assert q.fetch_job(f"{id}:0").result(timeout=20) == value
+    id = notebook(tmp_path / "project", namespace, source)
+    assert q.fetch_job(id).result(timeout=20) == value
+
+
+def test_what_an_edited_module_imports_now_travels_with_the_next_submission(q, namespace, tmp_path):
+    write(tmp_path, helpers="x = 1", new="y = 2")
+    printed = notebook(
+        tmp_path, namespace,
+        """
+        import helpers
+        found = [sorted(q.map(lambda x: helpers.x, [1]).local_modules)]
+        with open("helpers.py", "w") as file:
+            file.write("import new\\nx = new.y")
+        found.append(sorted(q.map(lambda x: helpers.x, [1]).local_modules))
+        print(found)
+        """,
+    )  # fmt: skip
+    assert printed == "[['helpers'], ['helpers', 'new']]"
 
 
 def test_modules_are_not_needed_where_they_were(q, workers, namespace, tmp_path):

@@ -86,3 +86,34 @@ def test_a_retry_finds_it_again(q, worker, tmp_path):
     (tmp_path / "go").touch()
     batch.retry()
     assert batch.results(timeout=30) == [0, 1, 2, 3, 4, 5]
+
+
+def test_as_many_values_as_there_are_and_as_many_functions_are_told_apart(q, worker):
+    """A header has room for 255 digests, and seven bits for the number of a function."""
+    tables = [np.full(20_000, float(x)) for x in range(40)]
+    functions = [lambda a, b=0, x=x: (x, a[0], b) for x in range(60)]
+    calls = [(functions[x], (tables[x % 40],), {"b": x}) for x in range(60)] * 4
+    found = q.enqueue_many([(abs, (-1,))] * 20 + calls).results(timeout=60)
+    assert found[20:] == [(x, float(x % 40), x) for x in range(60)] * 4
+
+
+def test_a_table_that_changes_from_call_to_call_of_one_block(q, worker):
+    table = np.zeros(20_000)
+
+    def rows():
+        for x in range(400):
+            table[:] = x
+            yield (x, table) if x > 30 else (x, None)
+
+    found = q.starmap(lambda x, t: x if t is None else t[7], rows()).results(timeout=60)
+    assert found == list(range(400))
+
+
+def test_arguments_that_are_one_object_or_hold_each_other_stay_so(q, worker):
+    table = np.zeros(100_000)
+    holder = {"table": table}
+    assert q.map(lambda a, b: a is b, [table] * 5, [table] * 5).results(timeout=60) == [True] * 5
+    held = q.map(lambda a, b: a["table"] is b, [holder] * 5, [table] * 5)
+    assert held.results(timeout=60) == [True] * 5
+    equal = [table] * 5, [table.copy()] * 5
+    assert q.map(lambda a, b: a is b, *equal).results(timeout=60) == [False] * 5
