@@ -7,8 +7,9 @@ unpickled.
 Read `records.py` first: its table describes every record, and all else stands on it. `calls.py`, `outcomes.py`
 (both many in one record), `functions.py` (with their digests) and `variables.py` are the four things that are packed,
 the last two with the `sources.py` of their code;
-`explain.py` finds the part of an object that cannot be. What a batch has beside its functions are records of their own:
-`modules.py` (sources of local modules), `surroundings.py` (settings), and `values.py` (large arguments that come again).
+`explain.py` finds the part of an object that cannot be. What a batch has beside its functions are records of their
+own: `modules.py` (sources of local modules), `surroundings.py` (settings), and `values.py` (large arguments that come
+again).
 
 How objects come back as what they were: `classes.py` (never touching one that is there), `exceptions.py` (without their
 constructors), `random_streams.py`, and for all of them `scope.py`, the `__main__` that they are loaded into. Imports go
