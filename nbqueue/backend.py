@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from nbqueue import settings
+from nbqueue.payload.files import Files
 from nbqueue.payload.seal import Seal
 from nbqueue.server import embedded
 from nbqueue.server.key import signing_key
@@ -25,6 +27,8 @@ class Backend:
     environment: str
     embedded: embedded.RunningServer | None
     """The embedded server, where it is that."""
+    files: Path | None = None
+    """The directory of the files of all namespaces, which are beside the embedded server."""
 
     @property
     def has_key(self) -> bool:
@@ -45,6 +49,8 @@ def connect(
     ------
     ServerError
         The embedded server cannot be started.
+    ServerUnreachable
+        A server of this host that was given by its address does not answer.
     UsageError
         The connection is neither a URL nor a `redis.Redis`.
     """
@@ -55,7 +61,17 @@ def connect(
         running = embedded.ensure()
         key = key or signing_key()
         store = Store(running.url, namespace, restart=lambda: embedded.ensure().url)
-        return Backend(store, Seal(key, namespace), key, chosen or settings.local_environment(), running)
+        seal = Seal(key, namespace, Files(running.files, namespace))
+        return Backend(store, seal, key, chosen or settings.local_environment(), running, running.files)
     key = key or settings.key() or NO_KEY
     store = Store(where, namespace)
-    return Backend(store, Seal(key, namespace), key, chosen or settings.python_environment(), None)
+    directory = _files_beside(store)
+    files = None if directory is None else Files(directory, namespace)
+    return Backend(store, Seal(key, namespace, files), key, chosen or settings.python_environment(), None, directory)
+
+
+def _files_beside(store: Store) -> Path | None:
+    """The files of large values beside a server of this host that is reached by its address, if it is an embedded
+    one."""
+    directory = store.data_directory() if store.url.startswith("unix://") else None
+    return None if directory is None else embedded.files_of(Path(directory))

@@ -234,6 +234,23 @@ def private() -> Iterator[Callable[..., Private]]:
 
 
 @pytest.fixture
+def remote(private: Callable[..., Private], namespace: str) -> Iterator[Any]:
+    """A queue on a server that is reached by its URL."""
+    from nbqueue import Queue
+
+    queue = Queue(connection=private().url, key="k", namespace=namespace, progress=False)
+    yield queue
+    queue.close()
+
+
+@pytest.fixture
+def remote_worker(remote: Any, workers: Workers) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of it, with two children."""
+    yield workers.start("--url", remote.store.url, "--namespace", remote.session.namespace, NBQUEUE_KEY="k")
+    workers.end()  # before its server
+
+
+@pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of the test's own, in which nothing runs; nothing is left running."""
     directory = Path(tempfile.mkdtemp(prefix="nbq-"))

@@ -146,7 +146,8 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_as_text(q, worker):
     assert "raise error" in job.exc_info
 
 
-def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeypatch):
+def test_values_above_the_limit_of_redis_are_refused_in_words(remote, monkeypatch):
+    q = remote
     monkeypatch.setattr(records, "LIMIT", 1_000_000)
     with pytest.raises(errors.TooLarge, match="512 MB"):
         q.enqueue(len, b"x" * 1_100_000)
@@ -154,14 +155,14 @@ def test_values_above_the_limit_of_redis_are_refused_in_words(q, worker, monkeyp
         q.map(len, [b"x" * 1_100_000])
 
 
-def test_a_result_above_the_limit_fails_the_job(q, worker):
+def test_a_result_above_the_limit_fails_the_job(remote, remote_worker):
     def large():
         from nbqueue.payload import records
 
         records.LIMIT = 1_000_000
         return b"x" * 1_100_000
 
-    job = q.enqueue(large)
+    job = remote.enqueue(large)
     with pytest.raises(errors.TooLarge, match="result.*512 MB"):
         job.result(timeout=20)
 
@@ -704,32 +705,33 @@ def test_answers_that_are_lost_on_the_way_make_nothing_happen_twice(q, workers, 
         proxy.close()
 
 
-def test_a_submission_of_many_parts_is_complete_although_answers_are_lost(q, worker, namespace):
+def test_a_submission_of_many_parts_is_complete_although_answers_are_lost(remote, remote_worker):
     """Each part is sent while the answer to the one before is not read yet: every third answer is lost."""
-    proxy = LossyProxy(str(embedded.ensure().socket), 3)
+    proxy = LossyProxy(remote.store.url.removeprefix("unix://"), 3)
     try:
-        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=signing_key(),
-                      environment=q.environment, progress=False)  # fmt: skip
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=remote.session.namespace, key="k",
+                      progress=False)  # fmt: skip
         values = [bytes([x]) * 300_000 for x in range(40)]
         batch = queue.map(len, values)
-        assert len(q.batch(batch.id)) == 40
-        assert q.batch(batch.id).results(timeout=60) == [300_000] * 40
+        assert len(remote.batch(batch.id)) == 40
+        assert remote.batch(batch.id).results(timeout=60) == [300_000] * 40
         batch = queue.map(bytearray, iter(values))
-        assert q.batch(batch.id).results(timeout=60) == values
+        assert remote.batch(batch.id).results(timeout=60) == values
         assert proxy.lost > 10
         queue.close()
     finally:
         proxy.close()
 
 
-def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(q, worker, namespace, monkeypatch):
+def test_a_large_value_on_a_slow_link_is_given_all_the_time_it_needs(remote, remote_worker, monkeypatch):
     monkeypatch.setattr("nbqueue.store.connection.SILENCE", 0.5)
-    proxy = LossyProxy(str(embedded.ensure().socket), sys.maxsize, pause=0.005)
+    proxy = LossyProxy(remote.store.url.removeprefix("unix://"), sys.maxsize, pause=0.005)
     try:
-        queue = Queue(connection=f"unix://{proxy.path}", namespace=namespace, key=signing_key(),
-                      environment=q.environment, progress=False)  # fmt: skip
+        queue = Queue(connection=f"unix://{proxy.path}", namespace=remote.session.namespace, key="k",
+                      progress=False)  # fmt: skip
         value = bytes(range(256)) * 65536
         began = time.monotonic()
+        queue.store.run("PING")
         job = queue.enqueue(bytes, value)
         assert time.monotonic() - began > 0.5
         began = time.monotonic()

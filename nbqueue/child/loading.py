@@ -18,6 +18,7 @@ from typing import Any
 from nbqueue import errors, machine
 from nbqueue.payload.calls import Calls
 from nbqueue.payload.functions import Opened, is_constant, is_self_contained
+from nbqueue.payload.memory import MappedFile
 from nbqueue.payload.modules import Source, unpack_modules
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
@@ -50,7 +51,7 @@ class Functions:
 
     def __init__(self, seal: Seal) -> None:
         self._seal = seal
-        self._records: dict[bytes, Blob] = {}
+        self._records: dict[bytes, Blob | MappedFile] = {}
         """Those that nobody has asked for yet."""
         self._opened: dict[bytes, Opened] = {}
         self._modules: dict[bytes, dict[str, Source]] = {}
@@ -64,7 +65,7 @@ class Functions:
         self._is_single = False
         self._memory = 0
 
-    def add(self, records: Iterable[tuple[bytes, Blob]], *, forget: bool) -> None:
+    def add(self, records: Iterable[tuple[bytes, Blob | MappedFile]], *, forget: bool) -> None:
         """More of them, by digest; `forget` those of before."""
         if forget:
             for kept in (self._records, self._opened, self._constant, self._modules, self._settings):
@@ -90,8 +91,8 @@ class Functions:
         return self._attached(self._settings, digest, unpack_settings, "settings")
 
     def _attached(
-        self, kept: dict[bytes, dict[str, Any]], digest: str, unpack: Callable[[Seal, bytes, Blob], dict[str, Any]],
-        what: str,
+        self, kept: dict[bytes, dict[str, Any]], digest: str,
+        unpack: Callable[[Seal, bytes, Blob | MappedFile], dict[str, Any]], what: str,
     ) -> dict[str, Any]:  # fmt: skip
         """What jobs of a batch find beside their functions, unpacked once; empty if there is nothing."""
         if not digest:

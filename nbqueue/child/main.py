@@ -17,6 +17,7 @@ import threading
 import time
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nbqueue import errors, machine
@@ -31,6 +32,7 @@ from nbqueue.child.report import Report
 from nbqueue.child.state import State, seed_job
 from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
+from nbqueue.payload.files import Files
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.modules import Source
 from nbqueue.payload.outcomes import Failure
@@ -77,7 +79,8 @@ def main() -> None:
         return
     printing = Printing(Writer(page.ring), descriptors)
     printing.install()
-    child = Child(link, page, Seal(hello.key, hello.namespace), hello.worker, printing)
+    files = Files(Path(hello.files), hello.namespace) if hello.files else None
+    child = Child(link, page, Seal(hello.key, hello.namespace, files), hello.worker, printing)
     os.register_at_fork(after_in_child=child.forked)
     try:
         _preload(preload)

@@ -60,7 +60,7 @@ class Report:
         elif kind not in IMMUTABLE and seconds < QUICK and self._run.per_block > 1:
             try:
                 value = pack_value(value)
-            except errors.PayloadError as error:
+            except errors.NbqueueError as error:
                 self.failed(index, nanoseconds, describe(error))
                 return
             self._bytes += len(value.entry)
@@ -153,7 +153,7 @@ class Report:
                 [0.0] * before + self._durations, started=self._started, worker=self._worker, holes=holes,
                 buffers=self._buffers,
             )  # fmt: skip
-        except errors.PayloadError:
+        except errors.NbqueueError:
             self._pack_each()
         else:
             self._records.append((f"b{block}", record))
@@ -168,7 +168,7 @@ class Report:
                         self._seal, self._run.batch, index, [value], [seconds],
                         started=started, worker=self._worker, attempt=self._attempt(index), buffers=self._buffers,
                     )  # fmt: skip
-                except errors.PayloadError as error:
+                except errors.NbqueueError as error:
                     self._add_failure(index, seconds, describe(error), started)
                 else:
                     self._records.append((str(index), record))

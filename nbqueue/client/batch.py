@@ -331,6 +331,8 @@ class Batch(Handle):
     def delete(self) -> None:
         """Forget it: its jobs, calls and results. What of it runs ends unrecorded."""
         self._check(self._session.store.call(steering.delete(self._id)))
+        if (files := self._session.seal.files) is not None:
+            files.remove(self._id)
 
     def _check(self, answer: int) -> None:
         if answer == -1:

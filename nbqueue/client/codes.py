@@ -180,7 +180,7 @@ class _Kept(Generic[K]):
         return self._codes.get(key)
 
     def put(self, key: K, parts: tuple[Any, ...], code: Code) -> None:
-        size = len(code.record)
+        size = code.size
         self._drop(key)
         while self._codes and (len(self._codes) >= self._MOST or self._bytes + size > self._MOST_BYTES):
             self._drop(next(iter(self._codes)))
@@ -189,4 +189,4 @@ class _Kept(Generic[K]):
 
     def _drop(self, key: K) -> None:
         if key in self._codes:
-            self._bytes -= len(self._codes.pop(key)[1].record)
+            self._bytes -= self._codes.pop(key)[1].size

@@ -460,4 +460,6 @@ class Job:
         self._record = None
         if self._session.store.call(steering.delete_job(self._batch.id, self.index)) == -1:
             self._state()
+        if (files := self._session.seal.files) is not None:
+            files.remove(self._batch.id, self.index)
         self._session.listener.forget(self._batch.id)

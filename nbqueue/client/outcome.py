@@ -109,7 +109,7 @@ def value_of(outcomes: Outcomes, batch: str, index: int) -> Any:
 _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {
     kind.__name__: kind
     for kind in (errors.JobTimeout, errors.JobCanceled, errors.JobKilled, errors.ResultExpired, errors.SignatureError,
-                 errors.CorruptPayload, errors.CannotPickle, errors.TooLarge)
+                 errors.CorruptPayload, errors.CannotPickle, errors.TooLarge, errors.ServerFull)
 }  # fmt: skip
 
 

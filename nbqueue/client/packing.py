@@ -118,6 +118,7 @@ class Packer:
     def calls_per_block(self, items: list[Any]) -> int:
         """The number of calls that make a block, from the size of the first ones."""
         sizes: list[int] = []
+        kept = 0
         for position, item in enumerate(items):
             if type(item) is Packed:
                 sizes.append(size_of(item.entry))
@@ -125,10 +126,15 @@ class Packer:
             _, args, kwargs = self.call(item)
             size = None if kwargs else _plain_size(args)
             if size is None:
+                before = set(self._repeated)
                 entry, values = self._entry(position, 0, args, kwargs)
                 size = size_of(entry)
-                if sum(sizes) + size <= _MOST_KEPT:
+                kept += sum(len(piece) for piece in entry if type(piece) is bytes)  # others are the arrays' own memory
+                if kept <= _MOST_KEPT:
                     self._weighed[position] = entry, values
+                else:  # it comes once more, and that is no other call
+                    for key in self._repeated.keys() - before:
+                        del self._repeated[key]
             sizes.append(size)
         if not sizes:
             return _MOST_CALLS
@@ -170,7 +176,7 @@ class Packer:
         if not known.is_worth_it:
             return value
         known.code = self._codes.pack_value(what, value, known.code)  # it may have been changed
-        known.is_worth_it = len(known.code.record) >= _SHARED
+        known.is_worth_it = known.code.size >= _SHARED
         if not known.is_worth_it:
             return value
         values.append(known.code)
@@ -196,7 +202,7 @@ class Packer:
     ) -> Iterator[tuple[str, Blob]]:
         """The field of a block, and those of large calls in it."""
         record = self.fast(batch, first, items, functions)
-        if record is not None and len(record) < 4 * _BLOCK_BYTES:
+        if record is not None:
             yield f"b{block}", record
             return
         digests: dict[bytes, int] = {}

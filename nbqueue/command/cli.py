@@ -195,12 +195,15 @@ def server_status(as_json: bool) -> None:
     facts = {
         "running": status.running, "pid": status.pid, "server": f"{status.family} {status.version or ''}".strip(),
         "socket": str(status.socket or ""), "data": str(status.directory), "bytes on disk": status.bytes_on_disk,
+        "large values": status.large_values.bytes, "files of large values": status.large_values.number,
         "memory": status.memory_used, "memory limit": status.memory_limit, "log": str(status.log),
         "problem": _problem(status),
     }  # fmt: skip
     if as_json:
         click.echo(json.dumps(facts))
         return
+    files = facts.pop("files of large values")
+    facts["large values"] = f"{_readable('large values', facts['large values'])} in {files:,} files"
     for name, value in facts.items():
         if value is not None and value != "":
             click.echo(f"{name:>14}  {_readable(name, value)}")

@@ -18,13 +18,15 @@ from nbqueue.payload.records import (
     SEPARATE,
     TUPLES,
     Blob,
+    Entries,
     Pieces,
-    check_size,
-    entry_at,
     size_of,
     table_of,
 )
 from nbqueue.payload.seal import Seal
+
+MOST_TOGETHER = 256 * 1024
+"""Bytes of pickled values at which neighbouring calls are packed each for itself."""
 
 _KWARGS = 0x80
 """The bit beside a function's number that tells of keyword arguments."""
@@ -34,12 +36,15 @@ Call = tuple[bytes, tuple[Any, ...], dict[str, Any]]
 
 
 def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequence[Any]) -> bytes | None:
-    """Neighbouring calls of one function with one argument each, if these are all immutable values, else None."""
+    """Neighbouring calls of one function with one argument each, if these are all immutable values and not large, else
+    None."""
     if not set(map(type, items)) <= IMMUTABLE:
         return None
     pickled = pickle.dumps(items, 5)
     if len(items) == 1:
-        check_size("the arguments of a call", len(pickled))
+        seal.check_size("the arguments of a call", len(pickled))
+    elif len(pickled) > MOST_TOGETHER:
+        return None
     return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], [pickled])
 
 
@@ -47,7 +52,12 @@ def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequen
     """The same for calls with several arguments."""
     if not all(set(map(type, item)) <= IMMUTABLE for item in items):
         return None
-    return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickle.dumps(items, 5)])
+    pickled = pickle.dumps(items, 5)
+    if len(items) == 1:
+        seal.check_size("the arguments of a call", len(pickled))
+    elif len(pickled) > MOST_TOGETHER:
+        return None
+    return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickled])
 
 
 def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pieces:
@@ -57,8 +67,6 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     ------
     CannotPickle
         Names the argument, and what of it cannot be pickled.
-    TooLarge
-        Above 512 MB.
     """
     try:
         flags, both = (_KWARGS, (args, kwargs)) if kwargs else (0, args)
@@ -69,7 +77,6 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
             if not can_pickle(value):
                 raise cannot_pickle(what, value, error) from error
         raise cannot_pickle("the arguments", args, error) from error
-    check_size("the arguments of a call", size_of(entry))
     return entry
 
 
@@ -86,7 +93,15 @@ def pack_entries(
     entries: Sequence[Pieces],
     buffers: Buffers | None = None,
 ) -> Blob:
-    """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
+    """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself.
+
+    Raises
+    ------
+    TooLarge
+        One is above 512 MB, and goes to Redis.
+    """
+    for offset, entry in enumerate(entries):
+        seal.check_size(f"call {first + offset}: the arguments of a call", size_of(entry))
     return seal.close_in(buffers, b"calls", batch, first, SEPARATE, len(entries), digests, table_of(entries))
 
 
@@ -107,11 +122,10 @@ class Calls:
     def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
         opened = seal.open(b"calls", batch, first, record)
         self.first, self.count = first, opened.count
-        self._layout, self._digests, self._body = opened.layout, opened.digests, opened.body
+        self._layout, self._digests = opened.layout, opened.digests
         self._once = once
-        self._list: list[Any] | None = None
-        if opened.layout in (ATOMS, TUPLES):
-            self._list = pickle.loads(opened.body)
+        self._list: list[Any] | None = pickle.loads(opened.body) if opened.layout in (ATOMS, TUPLES) else None
+        self._entries = Entries(opened)
 
     def atoms(self) -> list[Any] | None:
         """The single arguments of all calls, where the record is of that layout: the fast way."""
@@ -122,16 +136,14 @@ class Calls:
 
     def is_elsewhere(self, index: int) -> bool:
         """Whether the call is large and stored by itself."""
-        if self._list is not None:
-            return False
-        return not entry_at(self._body, self.count, index - self.first)
+        return self._list is None and self._entries.is_empty(index - self.first)
 
     def __getitem__(self, index: int) -> Call:
         offset = index - self.first
         if self._list is not None:
             value = self._list[offset]
             return self._digests[0], value if self._layout == TUPLES else (value,), {}
-        entry = entry_at(self._body, self.count, offset)
-        function, loaded = entry[0], SERIALIZER.loads(entry[1:], once=self._once)
+        entry = self._entries[offset]
+        function, loaded = entry[0], SERIALIZER.loads(entry[1:], once=self._once or self._entries.is_own)
         args, kwargs = loaded if function & _KWARGS else (loaded, {})
         return self._digests[function & ~_KWARGS], args, kwargs

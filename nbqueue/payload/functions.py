@@ -14,12 +14,14 @@ import functools
 import sys
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
+from nbqueue.payload.files import Held
+from nbqueue.payload.memory import MappedFile
 from nbqueue.payload.pickling import IMMUTABLE, Seen, is_importable, names_read, travels_by_value
-from nbqueue.payload.records import DIGEST_SIZE, HEADER, SEPARATE, SIGNATURE_SIZE, Blob, check_size, size_of
+from nbqueue.payload.records import HEADER, SIGNATURE_SIZE, Blob, digest_of, frame_sizes, size_of, weight_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.sources import Sourced, pack_again, pack_with_sources
 
@@ -34,6 +36,8 @@ class Code:
     record: bytes
     """Signed; any batch of the namespace can use it."""
     name: str
+    held: Held | None = field(default=None, compare=False)
+    """Keeps the file of its body, if it is in one."""
     plain: int = 0
     """Bytes of its pickle without buffers: what takes time to load."""
     imports: frozenset[str] = frozenset()
@@ -42,7 +46,17 @@ class Code:
     @property
     def digest(self) -> bytes:
         """What it is stored under: equal functions once, and nobody else's in their place, who has another key."""
-        return self.record[HEADER.size : HEADER.size + DIGEST_SIZE]
+        return digest_of(self.record)
+
+    @property
+    def size(self) -> int:
+        """Bytes of it, wherever they are."""
+        return weight_of(self.record)
+
+    @property
+    def body(self) -> memoryview:
+        """What was signed, or put into a file."""
+        return memoryview(self.record)[_BODY:] if self.held is None else self.held.view()
 
 
 def name_of(function: Any) -> str:
@@ -74,15 +88,16 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str
     called = what or f"{name}()"
     try:
         seen = Seen()
-        body = pack_with_sources(function, seen) if known is None else pack_again(function, known.record, _BODY, seen)
+        body = pack_with_sources(function, seen) if known is None else pack_again(function, known.body, seen)
     except Exception as error:
         raise cannot_pickle(called, function, error) from error
     if body is None:
         assert known is not None
         return known
-    check_size(what or f"the function {called}", size_of(body))
-    plain = len(body[2])  # behind the table of sizes and the sources
-    return Code(seal.close(b"code", "", 0, SEPARATE, 1, (), body), name, plain, frozenset(seen.imports))
+    seal.check_size(what or f"the function {called}", size_of(body))
+    record, held = seal.close_stored(b"code", body)
+    plain = frame_sizes(body)[1]  # behind the sources
+    return Code(record, name, held, plain, frozenset(seen.imports))
 
 
 class Opened:
@@ -95,10 +110,10 @@ class Opened:
         See `Seal.open`; or it is the record of another function.
     """
 
-    def __init__(self, seal: Seal, digest: bytes, record: Blob) -> None:
+    def __init__(self, seal: Seal, digest: bytes, record: Blob | MappedFile) -> None:
         opened = seal.open_stored(b"code", digest, record, "the stored function is not the one that the call names")
-        self.size = len(record)
-        self._packed = Sourced(opened.body)
+        self.size = weight_of(record)
+        self._packed = Sourced(opened)
 
     def load(self) -> Any:
         """The function; its sources become known to tracebacks."""

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from nbqueue import errors
 from nbqueue.payload.functions import Code
-from nbqueue.payload.records import SEPARATE, Blob, check_size
+from nbqueue.payload.memory import MappedFile
+from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
 
 _OWN = errors.__name__.partition(".")[0]
@@ -41,11 +42,12 @@ def pack_modules(seal: Seal, sources: Mapping[str, Source]) -> Code:
     """Modules by their names, as a record: the same sources make the same one."""
     plain = [(name, source.path, source.is_package, source.text) for name, source in sorted(sources.items())]
     body = pickle.dumps(plain, 5)
-    check_size("local modules", len(body))
-    return Code(seal.close(b"modules", "", 0, SEPARATE, 1, (), [body]), "local modules")
+    seal.check_size("local modules", len(body))
+    record, held = seal.close_stored(b"modules", [body])
+    return Code(record, "local modules", held)
 
 
-def unpack_modules(seal: Seal, digest: bytes, record: Blob) -> dict[str, Source]:
+def unpack_modules(seal: Seal, digest: bytes, record: Blob | MappedFile) -> dict[str, Source]:
     """The modules of a record.
 
     Raises

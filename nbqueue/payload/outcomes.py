@@ -23,9 +23,8 @@ from nbqueue.payload.records import (
     FAILURE,
     SEPARATE,
     Blob,
+    Entries,
     Pieces,
-    check_size,
-    entry_at,
     size_of,
     table_of,
 )
@@ -100,14 +99,11 @@ def pack_value(value: Any) -> PackedValue:
     Raises
     ------
     CannotPickle
-    TooLarge
-        Above 512 MB.
     """
     try:
         packed = SERIALIZER.dumps(value)
     except Exception as error:
         raise cannot_pickle("the result", value, error) from error
-    check_size("the result", size_of(packed))
     return PackedValue(b"".join(packed))
 
 
@@ -137,7 +133,7 @@ def pack_outcomes(
         layout, packed = _body_of(values)
     except Exception as error:
         raise cannot_pickle("the result", values[0], error) from error
-    check_size("the result", size_of(packed))
+    seal.check_size("the result", size_of(packed))
     body = [_pack_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
     return seal.close_in(buffers, b"outcomes", batch, first, layout, len(values), (), body)
 
@@ -192,11 +188,13 @@ class Outcomes:
         position = _META.size + length
         self.is_failed = status == FAILED
         self.worker = bytes(body[_META.size : position]).decode()
-        self._durations = body[position : position + 4 * self.count]
+        self._durations = bytes(body[position : position + 4 * self.count])
         position += 4 * self.count
         (number,) = struct.unpack_from("<H", body, position)
         self.holes = frozenset(struct.unpack_from(f"<{number}H", body, position + 2)) if number else frozenset()
-        self._body = body[position + 2 + 2 * number :]
+        self._record = opened
+        self._position = position + 2 + 2 * number
+        self._entries = Entries(opened, self._position) if opened.layout == SEPARATE else None
         self._list: list[Any] | None = None
 
     def __contains__(self, index: int) -> bool:
@@ -218,15 +216,16 @@ class Outcomes:
 
     def _load(self) -> list[Any]:
         if self._list is None:
-            self._list = pickle.loads(self._body)
+            self._list = pickle.loads(self._record.body[self._position :])
         return self._list
 
     def value(self, index: int) -> Any:
         """What the call returned, unpickled anew at each call unless nobody can change it."""
-        if self._layout == ATOMS:
+        entries = self._entries
+        if entries is None:
             return self._load()[index - self.first]
-        return SERIALIZER.loads(entry_at(self._body, self.count, index - self.first), once=self._once)
+        return SERIALIZER.loads(entries[index - self.first], once=self._once or entries.is_own)
 
     def failure(self) -> Failure:
         """How the call failed."""
-        return Failure(*pickle.loads(self._body))
+        return Failure(*pickle.loads(self._record.body[self._position :]))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dis
 import functools
 import io
+import mmap
 import pickle
 import struct
 import sys
@@ -24,7 +25,7 @@ import cloudpickle
 
 from nbqueue.payload.classes import named_in, reduce_class
 from nbqueue.payload.exceptions import reduce_exception
-from nbqueue.payload.memory import Mapped
+from nbqueue.payload.memory import Mapped, MappedFile
 from nbqueue.payload.random_streams import reduce_generator
 from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
 from nbqueue.payload.scope import entered, fill
@@ -34,6 +35,9 @@ _ONE_FRAME = struct.Struct("<HQ")
 
 _MAPPED = 256 * 1024
 """Bytes of a buffer that is mapped rather than copied."""
+
+_COMPARED = 128 * 1024
+"""Bytes that are compared at once."""
 
 _MOST_BUFFERS = MOST_FRAMES - 2
 """Beside a pickle, and the sources of code; what comes after them goes into the pickle."""
@@ -116,26 +120,23 @@ def pickle_whole(obj: Any, *, loses: bool = False) -> bytes:
     return file.getvalue()
 
 
-def pickle_again(obj: Any, known: bytes, sizes: Sequence[int], *, seen: Seen) -> Pieces | None:
-    """The frames of an object; None if they are still those that `known` ends with, of these sizes.
+def pickle_again(obj: Any, known: Sequence[memoryview], *, seen: Seen) -> Pieces | None:
+    """The frames of an object; None if they are still those that are known.
 
     To look at every byte takes a tenth of the time that it takes to copy and to sign them.
     """
-    start = len(known) - sum(sizes)
-    file = _Comparison(known, start, start + sizes[0])
+    file = _Comparison(known[0])
     buffers = _pickle_to(file, obj, seen)
-    have_sizes = [len(buffer) for buffer in buffers] == [*sizes[1:]]
-    if file.is_same and have_sizes and _stand_at(start + sizes[0], known, buffers):
+    if file.is_same and len(buffers) == len(known) - 1 and all(map(_are_equal, buffers, known[1:])):
         return None
     return [file.getvalue(), *buffers]
 
 
-def _stand_at(position: int, known: bytes, buffers: Iterable[memoryview]) -> bool:
-    for buffer in buffers:
-        if not known.startswith(buffer, position):
-            return False
-        position += len(buffer)
-    return True
+def _are_equal(one: memoryview, other: memoryview) -> bool:
+    """Compares what is copied to the processor's cache: comparing views takes the longer way round each byte."""
+    return len(one) == len(other) and all(
+        bytes(one[at : at + _COMPARED]).startswith(other[at : at + _COMPARED]) for at in range(0, len(one), _COMPARED)
+    )
 
 
 def unpickle_frames(frames: Sequence[memoryview], *, once: bool = False) -> Any:
@@ -164,6 +165,16 @@ class Again:
         )
 
 
+class AgainFromFile:
+    """The same of frames that are in a file, behind `skipped` others: all of it is mapped."""
+
+    def __init__(self, file: MappedFile, skipped: int) -> None:
+        self._file, self._skipped = file, skipped
+
+    def load(self) -> Any:
+        return unpickle_frames(split_frames(self._file.view())[self._skipped :], once=True)
+
+
 def _pickle_to(file: io.BytesIO | _Comparison, obj: Any, seen: Seen | None) -> list[memoryview]:
     buffers: list[memoryview] = []
 
@@ -180,18 +191,18 @@ def _pickle_to(file: io.BytesIO | _Comparison, obj: Any, seen: Seen | None) -> l
 class _Comparison:
     """A file that a pickle is written to: as long as it is a known one, nothing is kept."""
 
-    def __init__(self, known: bytes, start: int, stop: int) -> None:
-        self._known, self._start, self._stop = known, start, stop
-        self._at = start
+    def __init__(self, known: memoryview) -> None:
+        self._known = known
+        self._at = 0
         self._other: io.BytesIO | None = None
 
     @property
     def is_same(self) -> bool:
-        return self._other is None and self._at == self._stop
+        return self._other is None and self._at == len(self._known)
 
     def write(self, data: bytes) -> None:
         end = self._at + len(data)
-        if self._other is None and end <= self._stop and self._known.startswith(data, self._at):
+        if self._other is None and end <= len(self._known) and bytes(self._known[self._at : end]).startswith(data):
             self._at = end
             return
         self._differ().write(data)
@@ -202,7 +213,7 @@ class _Comparison:
     def _differ(self) -> io.BytesIO:
         if self._other is None:
             self._other = io.BytesIO()
-            self._other.write(memoryview(self._known)[self._start : self._at])
+            self._other.write(self._known[: self._at])
         return self._other
 
 
@@ -211,7 +222,10 @@ def _in_place(buffer: memoryview) -> Any:
 
     None if it is not aligned, cannot be written to, or is a small part that would keep a large whole in memory.
     """
-    if buffer.readonly or len(buffer) < max(LARGE_RECORD, len(buffer.obj) // 8):  # type: ignore[arg-type]
+    whole: Any = buffer.obj
+    if buffer.readonly or len(buffer) < LARGE_RECORD:
+        return None
+    if not isinstance(whole, mmap.mmap) and len(buffer) < len(whole) // 8:
         return None
     import ctypes
 

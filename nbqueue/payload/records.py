@@ -18,6 +18,10 @@ Layouts of calls and of returned values:
     FAILURE    the pickled description of an error
 
 Frames, of which entries are made, are bytes behind a table of their sizes: number u16 | sizes u64 * number | frames.
+Large ones begin a multiple of 64 bytes before the end, so that an array can be used where it is.
+
+On the embedded server a large body is in a file (`files.py`): the layout has the bit IN_FILE, and token (16 bytes) |
+size u64 stand for the body.
 
 The signature is HMAC-SHA256 over kind, namespace, batch, first index, the header and the body (`seal.py`): a record
 that was changed, or put into another place, is refused before anything in it is unpickled. The first half of the
@@ -34,13 +38,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbqueue import errors
+from nbqueue.payload.memory import ALIGNED, MappedFile, Nameless
 
-VERSION = 3
+VERSION = 4
 """Of the format. It also goes up when something moves that is pickled by its name: an error, what runs a cell."""
 
 ATOMS, TUPLES, SEPARATE, FAILURE = range(4)
 
+IN_FILE = 0x80
+"""The bit beside a layout that tells that the body is in a file."""
+
 HEADER = struct.Struct("<BBHB")
+
+REFERENCE = struct.Struct("<16sQ")
+"""What stands for a body that is in a file: a token that nobody has seen before, and its size."""
 
 DIGEST_SIZE, SIGNATURE_SIZE = 16, 32
 
@@ -66,12 +77,40 @@ class Record:
     count: int
     digests: list[bytes]
     signature: bytes
-    body: memoryview
+    content: memoryview | MappedFile
+
+    @property
+    def file(self) -> MappedFile | None:
+        """The file that the body is in, if it is in one."""
+        return self.content if isinstance(self.content, MappedFile) else None
+
+    @property
+    def body(self) -> memoryview:
+        """The body; of one that is in a file, a mapping that is the caller's.
+
+        Raises
+        ------
+        CorruptPayload
+            The file is not there any more.
+        """
+        return self.content.view() if isinstance(self.content, MappedFile) else self.content
 
 
 def size_of(pieces: Pieces) -> int:
     """Bytes of what is kept in pieces."""
     return sum(map(len, pieces))
+
+
+def weight_of(record: Blob | MappedFile | Nameless) -> int:
+    """Bytes of a record, and of its body if that is in a file."""
+    if isinstance(record, MappedFile):
+        return record.size
+    size = len(record)
+    if isinstance(record, Nameless):
+        return size
+    if size > HEADER.size + REFERENCE.size and record[1] & IN_FILE:
+        size += REFERENCE.unpack_from(record, size - REFERENCE.size)[1]
+    return size
 
 
 def check_size(what: str, size: int) -> None:
@@ -103,6 +142,11 @@ def functions_of(record: Blob) -> list[bytes]:
     ]
 
 
+def digest_of(record: Blob) -> bytes:
+    """The digest of a record that names no functions: what it is stored under."""
+    return bytes(record[HEADER.size : HEADER.size + DIGEST_SIZE])
+
+
 def wrong_version(what: str, version: int) -> errors.CorruptPayload:
     """The error that tells whose record it is that this version cannot read."""
     if 0 < version < VERSION:
@@ -121,16 +165,39 @@ def wrong_version(what: str, version: int) -> errors.CorruptPayload:
 
 def with_sizes(frames: Pieces) -> Pieces:
     """Frames, behind the table of their sizes."""
-    return [struct.pack(f"<H{len(frames)}Q", len(frames), *map(len, frames)), *frames]
+    sizes = [len(frame) for frame in frames]
+    pieces: Pieces = [struct.pack(f"<H{len(sizes)}Q", len(sizes), *sizes)]
+    if max(sizes, default=0) < LARGE_RECORD:
+        return pieces + frames
+    for frame, gap in zip(frames, _gaps(sizes), strict=True):
+        pieces.append(frame)
+        if gap:
+            pieces.append(bytes(gap))
+    return pieces
+
+
+def _gaps(sizes: Sequence[int]) -> list[int]:
+    """Bytes behind each frame."""
+    gaps, distance = [], 0
+    for size in reversed(sizes):
+        gaps.append(-(distance + size) % ALIGNED if size >= LARGE_RECORD else 0)
+        distance += size + gaps[-1]
+    return gaps[::-1]
+
+
+def frame_sizes(pieces: Pieces) -> tuple[int, ...]:
+    """Bytes of each frame, from pieces that `with_sizes` has made."""
+    return struct.unpack_from(f"<{(len(pieces[0]) - 2) // 8}Q", pieces[0], 2)
 
 
 def split_frames(data: memoryview) -> list[memoryview]:
     (number,) = struct.unpack_from("<H", data)
     sizes = struct.unpack_from(f"<{number}Q", data, 2)
     frames, start = [], 2 + 8 * number
-    for size in sizes:
+    gaps = _gaps(sizes) if len(data) > LARGE_RECORD else [0] * number
+    for size, gap in zip(sizes, gaps, strict=True):
         frames.append(data[start : start + size])
-        start += size
+        start += size + gap
     return frames
 
 
@@ -148,7 +215,31 @@ def table_of(entries: Sequence[Pieces]) -> Pieces:
     return [offsets.tobytes(), *itertools.chain.from_iterable(entries)]
 
 
-def entry_at(body: memoryview, count: int, index: int) -> memoryview:
-    start, end = struct.unpack_from("<2Q", body, 8 * index)
-    table = 8 * (count + 1)
-    return body[table + start : table + end]
+class Entries:
+    """The entries of a record, behind what else is in its body.
+
+    Parameters
+    ----------
+    record : Record
+    position : int
+        Where their table begins in the body.
+    """
+
+    __slots__ = ("_body", "_count", "_file", "_position", "is_own")
+
+    def __init__(self, record: Record, position: int = 0) -> None:
+        self._count, self._position = record.count, position
+        self.is_own = record.file is not None and record.count == 1
+        """An entry is a mapping that is the caller's, to be written to."""
+        self._file = record.file if self.is_own else None
+        self._body = memoryview(b"") if self.is_own else record.body[position:]
+
+    def __getitem__(self, offset: int) -> memoryview:
+        body = self._body if self._file is None else self._file.view()[self._position :]
+        start, end = struct.unpack_from("<2Q", body, 8 * offset)
+        table = 8 * (self._count + 1)
+        return body[table + start : table + end]
+
+    def is_empty(self, offset: int) -> bool:
+        """Whether the entry stands for what is stored elsewhere."""
+        return self._file is None and not self[offset]

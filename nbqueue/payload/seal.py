@@ -7,20 +7,27 @@ verified is not given back, so that nobody unpickles it.
 from __future__ import annotations
 
 import hmac
+import os
 import struct
 from collections.abc import Sequence
 
 from nbqueue import errors
-from nbqueue.payload.memory import Buffers
+from nbqueue.payload.files import CODE, Files, Held
+from nbqueue.payload.memory import Buffers, MappedFile
 from nbqueue.payload.records import (
     DIGEST_SIZE,
     HEADER,
+    IN_FILE,
     LARGE_RECORD,
+    REFERENCE,
+    SEPARATE,
     SIGNATURE_SIZE,
     VERSION,
     Blob,
     Pieces,
     Record,
+    check_size,
+    digest_of,
     pack_header,
     size_of,
     wrong_version,
@@ -28,6 +35,9 @@ from nbqueue.payload.records import (
 
 _CHUNK = 128 * 1024
 """Bytes that are copied and signed while they are in the processor's cache."""
+
+_SEPARATE, _SHARED = 64 * 1024, 1024 * 1024
+"""Bytes of a body that is put into a file: of a single call or outcome, or what is stored by its digest; of several."""
 
 _JOINED = 4096
 """Bytes below which a copy is cheaper than a call for each piece."""
@@ -42,25 +52,55 @@ class Seal:
         The secret that clients and workers share.
     namespace : str
         Payloads of another namespace are refused, whatever their key.
+    files : Files, optional
+        Where large bodies are kept, if not in the server.
     """
 
-    def __init__(self, key: bytes, namespace: str) -> None:
+    def __init__(self, key: bytes, namespace: str, files: Files | None = None) -> None:
+        self.files = files
         self._key = key
         self._namespace = namespace.encode() + b"\0"
 
     def close(
         self, kind: bytes, batch: str, first: int, layout: int, count: int, digests: Sequence[bytes], body: Pieces
     ) -> bytes:
-        """Header, signature and body as one record."""
+        """Header, signature and body as one record.
+
+        Raises
+        ------
+        ServerFull, ServerError
+            It is to be put into a file, and cannot.
+        """
+        if self._belongs_in_file(count, body):
+            header, token = pack_header(layout | IN_FILE, count, digests), os.urandom(16)
+            assert self.files is not None
+            self.files.write(_name_of_file(kind, batch, first, count, b"", token), body)
+            return self._refer(kind, batch, first, header, token, size_of(body))
         header = pack_header(layout, count, digests)
         return b"".join((header, self._sign(kind, batch, first, header, body), *body))
+
+    def close_stored(self, kind: bytes, body: Pieces) -> tuple[bytes, Held | None]:
+        """The same for what is stored by its digest; and what keeps the file of its body, if it is in one.
+
+        Raises
+        ------
+        TooLarge, ServerFull, ServerError
+            See `close`.
+        """
+        if not self._belongs_in_file(1, body):
+            return self.close(kind, "", 0, SEPARATE, 1, (), body), None
+        header = pack_header(SEPARATE | IN_FILE, 1, ())
+        token = self._sign(kind, "", 0, header, body)[:16]
+        record = self._refer(kind, "", 0, header, token, size_of(body))
+        assert self.files is not None
+        return record, self.files.keep(_name_of_file(kind, "", 0, 1, digest_of(record), token), body)
 
     def close_in(
         self, buffers: Buffers | None, kind: bytes, batch: str, first: int, layout: int, count: int,
         digests: Sequence[bytes], body: Pieces,
     ) -> Blob:  # fmt: skip
         """The same; a large record in memory that is used again, where there is such."""
-        if buffers is None or (size := size_of(body)) < LARGE_RECORD:
+        if buffers is None or (size := size_of(body)) < LARGE_RECORD or self._belongs_in_file(count, body):
             return self.close(kind, batch, first, layout, count, digests, body)
         header = pack_header(layout, count, digests)
         code = hmac.new(self._key, self._place(kind, batch, first) + header, "sha256")
@@ -77,8 +117,26 @@ class Seal:
         record[start : start + SIGNATURE_SIZE] = code.digest()
         return record
 
-    def open(self, kind: bytes, batch: str, first: int, record: Blob) -> Record:
-        """Verify a record and take it apart.
+    def _belongs_in_file(self, count: int, body: Pieces) -> bool:
+        return self.files is not None and size_of(body) >= (_SEPARATE if count == 1 else _SHARED)
+
+    def _refer(self, kind: bytes, batch: str, first: int, header: bytes, token: bytes, size: int) -> bytes:
+        """The record of a body that is in a file."""
+        reference = REFERENCE.pack(token, size)
+        return header + self._sign(kind, batch, first, header, [reference]) + reference
+
+    def check_size(self, what: str, size: int) -> None:
+        """Refuse what Redis would not take, if it goes there.
+
+        Raises
+        ------
+        TooLarge
+        """
+        if self.files is None:
+            check_size(what, size)
+
+    def open(self, kind: bytes, batch: str, first: int, given: Blob | MappedFile) -> Record:
+        """Verify a record and take it apart; what was given in a file stays there.
 
         Raises
         ------
@@ -87,6 +145,7 @@ class Seal:
         SignatureError
             It was signed with another key, changed, or put into another place.
         """
+        record: Blob = given.view() if isinstance(given, MappedFile) else given
         try:
             version, layout, count, functions = HEADER.unpack_from(record)
         except struct.error:
@@ -105,9 +164,27 @@ class Seal:
                 "workers need the same NBQUEUE_KEY; or somebody changed the record"
             )
         digests = [header[i : i + DIGEST_SIZE] for i in range(HEADER.size, end, DIGEST_SIZE)]
+        if layout & IN_FILE:
+            called = _called(kind, batch, first)
+            token, size = REFERENCE.unpack(body)
+            name = _name_of_file(kind, batch, first, count, signature[:DIGEST_SIZE], token)
+            return Record(layout & ~IN_FILE, count, digests, signature, self._open_file(called, name, size))
+        if isinstance(given, MappedFile):
+            return Record(layout, count, digests, signature, given.behind(end + SIGNATURE_SIZE))
         return Record(layout, count, digests, signature, body)
 
-    def open_stored(self, kind: bytes, digest: bytes, record: Blob, other: str) -> Record:
+    def _open_file(self, called: str, name: str, size: int) -> MappedFile:
+        if self.files is None:
+            raise errors.CorruptPayload(
+                f"{called}: {size / 1e6:,.1f} MB that are kept in a file beside the embedded server, which only its "
+                "user can read, on its host: without NBQUEUE_URL and without a URL as argument"
+            )
+        try:
+            return self.files.open(name, size)
+        except errors.CorruptPayload as error:
+            raise errors.CorruptPayload(f"{called}: {error}") from error.__cause__
+
+    def open_stored(self, kind: bytes, digest: bytes, record: Blob | MappedFile, other: str) -> Record:
         """The same for a record that is stored by its digest; `other` says in words that it is another one.
 
         Raises
@@ -131,6 +208,12 @@ class Seal:
 
     def _place(self, kind: bytes, batch: str, first: int) -> bytes:
         return b"%s\0%s%s\0%d\0" % (kind, self._namespace, batch.encode(), first)
+
+
+def _name_of_file(kind: bytes, batch: str, first: int, count: int, digest: bytes, token: bytes) -> str:
+    if not batch:
+        return f"{CODE}/{digest.hex()}"
+    return f"{batch}/{kind.decode()}-{first}-{count}-{token.hex()}"
 
 
 def _called(kind: bytes, batch: str, first: int) -> str:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from nbqueue.payload.pickling import Again, Seen, pickle_again, pickle_frames, unpickle_frames
-from nbqueue.payload.records import Pieces, split_frames, with_sizes
+from nbqueue.payload.pickling import Again, AgainFromFile, Seen, pickle_again, pickle_frames, unpickle_frames
+from nbqueue.payload.records import Pieces, Record, split_frames, with_sizes
 
 
 def pack_with_sources(obj: Any, seen: Seen | None = None) -> Pieces:
@@ -19,20 +19,20 @@ def pack_with_sources(obj: Any, seen: Seen | None = None) -> Pieces:
     return _with_sources(pickle_frames(obj, seen=seen), seen.files)
 
 
-def pack_again(obj: Any, known: bytes, position: int, seen: Seen) -> Pieces | None:
-    """The same; None if the object is still pickled as it was in what is known, where it was packed at a position."""
-    _, *before = split_frames(memoryview(known)[position:])
-    frames = pickle_again(obj, known, [len(frame) for frame in before], seen=seen)
+def pack_again(obj: Any, known: memoryview, seen: Seen) -> Pieces | None:
+    """The same; None if the object is still pickled as it was in what was packed before."""
+    _, *before = split_frames(known)
+    frames = pickle_again(obj, before, seen=seen)
     return None if frames is None else _with_sources(frames, seen.files)
 
 
 class Sourced:
     """An object that was packed with sources, to be loaded as often as one wants."""
 
-    def __init__(self, data: memoryview) -> None:
-        sources, *frames = split_frames(data)
+    def __init__(self, record: Record) -> None:
+        sources, *frames = split_frames(record.body)
         self._sources: tuple[dict[str, str], dict[str, str]] | None = pickle.loads(sources)
-        self._frames = Again(frames)
+        self._frames = Again(frames) if record.file is None else AgainFromFile(record.file, 1)
 
     def load(self) -> Any:
         """The object, anew; tracebacks know its sources from now on."""

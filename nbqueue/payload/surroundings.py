@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from nbqueue.payload.functions import Code
-from nbqueue.payload.records import SEPARATE, Blob, check_size
+from nbqueue.payload.memory import MappedFile
+from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
 
 Settings = dict[str, Any]
@@ -61,8 +62,9 @@ class Collector:
         packed = self._packed
         if packed is None or packed[0] is not seal or packed[1] != settings:
             body = pickle.dumps(settings, 5)
-            check_size("the settings", len(body))
-            code = Code(seal.close(b"settings", "", 0, SEPARATE, 1, (), [body]), "settings")
+            seal.check_size("the settings", len(body))
+            record, held = seal.close_stored(b"settings", [body])
+            code = Code(record, "settings", held)
             packed = self._packed = seal, settings, code
         return packed[2]
 
@@ -115,7 +117,7 @@ class Collector:
         return self._plain_filters
 
 
-def unpack_settings(seal: Seal, digest: bytes, record: Blob) -> Settings:
+def unpack_settings(seal: Seal, digest: bytes, record: Blob | MappedFile) -> Settings:
     """The settings of a record.
 
     Raises

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbqueue.payload.memory import Buffers
+from nbqueue.payload.memory import Buffers, MappedFile
 from nbqueue.payload.records import Blob
 from nbqueue.store.requests.running import FailureNote, Shown
 
@@ -39,14 +39,16 @@ class Hello:
     worker: str
     namespace: str
     key: bytes
+    files: str = ""
+    """The directory of the files of large bodies, on the embedded server."""
 
     def split(self) -> Split:
-        return [self.worker, self.namespace], [self.key]
+        return [self.worker, self.namespace, self.files], [self.key]
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Hello:
-        worker, namespace = plain
-        return cls(worker, namespace, blobs[0])
+        worker, namespace, files = plain
+        return cls(worker, namespace, blobs[0], files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,25 +66,30 @@ class Do:
     """Outcomes are recorded job by job: some jobs of the batch ran before."""
     attempts: dict[int, int]
     calls: Sequence[tuple[str, Blob]]
-    functions: Sequence[tuple[bytes, bytes]]
-    """Digest and record of those functions that this child has not been given yet."""
+    functions: Sequence[tuple[bytes, Blob | MappedFile]]
+    """Digest and record of those functions that this child has not been given yet; it maps those that are large."""
     forget: bool = False
     """Forget all functions of before: there are too many."""
 
     def split(self) -> Split:
         names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
         blobs: list[Blob] = [record for _, record in self.calls]
-        blobs += [record for _, record in self.functions]
+        blobs += [b"" if isinstance(record, MappedFile) else record for _, record in self.functions]
+        places = {number: record.place for number, (_, record) in enumerate(self.functions)
+                  if isinstance(record, MappedFile)}  # fmt: skip
         return [
             self.number, self.batch, self.start, self.stop, self.per_block, self.description, self.job_by_job,
-            list(self.attempts.items()), names, digests, self.forget,
+            list(self.attempts.items()), names, digests, list(places.items()), self.forget,
         ], blobs  # fmt: skip
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Do:
-        number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, forget = plain
+        number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget = plain
         calls = list(zip(names, blobs[: len(names)], strict=True))
-        functions = list(zip(map(bytes.fromhex, digests), blobs[len(names) :], strict=True))
+        records = blobs[len(names) :]
+        for position, place in places:
+            records[position] = MappedFile(*place)
+        functions = list(zip(map(bytes.fromhex, digests), records, strict=True))
         return cls(
             number, batch, start, stop, per_block, description, job_by_job, dict(attempts), calls, functions, forget
         )

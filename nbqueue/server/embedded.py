@@ -14,8 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from nbqueue.errors import ServerError
+from nbqueue.payload.files import Usage, usage
 from nbqueue.server.binary import find_binary
-from nbqueue.server.place import Place, find_place, is_held, recorded_socket
+from nbqueue.server.place import Place, find_place, is_held, is_private, recorded_socket
 from nbqueue.server.process import (
     ask,
     await_answer,
@@ -26,6 +27,9 @@ from nbqueue.server.process import (
     wait_for,
     why_it_ended,
 )
+
+_FILES = "values"
+"""The directory of large values, below that of the data."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ class RunningServer:
     """Whether its data do not survive a reboot."""
     note: str | None
     """A warning for its user."""
+
+    @property
+    def files(self) -> Path:
+        """Where large values are, which it does not hold itself."""
+        return self.directory / _FILES
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ class ServerStatus:
     memory_used: int | None
     memory_limit: int | None
     bytes_on_disk: int
+    large_values: Usage
+    """Files beside it, which count among the bytes on disk."""
     unwritten: int
     """Bytes that it has accepted and cannot write to its disk, which is full or broken. It accepts no more then."""
     log: Path
@@ -85,6 +96,11 @@ def ensure(home: Path | None = None) -> RunningServer:
             launched = launch(place, binary)
 
 
+def files_of(directory: Path) -> Path | None:
+    """Where large values are of a server with this directory, if it is an embedded one of this user."""
+    return directory / _FILES if is_private(directory) and Place(directory, "", None).configuration.exists() else None
+
+
 def status(home: Path | None = None) -> ServerStatus:
     """The state of the server, as far as it can be known. Starts nothing."""
     place = find_place(home, find_binary())
@@ -102,6 +118,7 @@ def status(home: Path | None = None) -> ServerStatus:
         memory_used=int(info["used_memory"]) if info else None,
         memory_limit=int(info["maxmemory"]) if info else None,
         bytes_on_disk=_size(place.directory),
+        large_values=usage(place.directory / _FILES),
         unwritten=int(info["aof_buffer_length"]) if info.get("aof_last_write_status") == "err" else 0,
         log=place.log,
     )

@@ -59,6 +59,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from nbqueue.payload.files import CODE
+
 WORKERS = "workers"
 SUBMITTING = "submitting"
 
@@ -83,6 +85,10 @@ def batch(id: str) -> str:
 
 def batch_of(channel: str) -> str:
     return channel.removeprefix(batch(""))
+
+
+def calls(id: str) -> str:
+    return f"{batch(id)}:calls"
 
 
 def calls_bulk(id: str) -> str:
@@ -118,7 +124,15 @@ def shown(id: str) -> str:
 
 
 def code(digest: bytes) -> str:
-    return f"code:{digest.hex()}"
+    return f"{CODE}:{digest.hex()}"
+
+
+def of_large(name: str) -> list[str]:
+    """The keys that a file of a large value belongs to: see `payload.files.Known`."""
+    owner, _, part = name.partition("/")
+    if owner == CODE:
+        return [f"{CODE}:{part}"]
+    return [calls(owner), calls_bulk(owner)] if part else [batch(owner)]
 
 
 def wake(queue: str, environment: str) -> str:

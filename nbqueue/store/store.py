@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from nbqueue import errors
 from nbqueue.payload.records import Blob
 from nbqueue.store import keys
 from nbqueue.store.keys import POINTER, EndedRun, read_queued
@@ -148,6 +150,20 @@ class Store(Link):
         """The signed record of a function; None if it is not there (any more)."""
         record: bytes | None = self.run("GET", self.key(keys.code(digest)))
         return record
+
+    def has_large(self, names: list[str]) -> list[bool]:
+        """Whether there is still what files of large values belong to: see `payload.files.Known`."""
+        return [bool(self.run("EXISTS", *map(self.key, keys.of_large(name)))) for name in names]
+
+    def data_directory(self) -> str | None:
+        """Where the server keeps its data, on its host; None if it does not tell."""
+        try:
+            reply = self.run("CONFIG", "GET", "dir")
+        except errors.ServerUnreachable:
+            raise
+        except errors.ServerError:
+            return None
+        return os.fsdecode(reply[1]) if len(reply) == 2 else None
 
     def is_paused(self, queue: str) -> bool:
         """Whether a whole queue is paused."""

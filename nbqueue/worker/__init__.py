@@ -8,5 +8,5 @@ Read `loop.py` first: life, and the turns of the loop. Work comes in by `intake.
 keeps the newest of it). `stopping.py` decides from plain data about time limits, cancelling and taking back.
 `presence.py` beats and hears orders, `neighbours.py` looks for the dead. Below them `pool.py` has the children,
 `child_process.py` one of them, `process.py` its process; `guard.py` is the program that kills them when the worker is
-gone. `syncing.py` brings the embedded server's file to the disk.
+gone. `disk.py` looks after the files of the embedded server.
 """

@@ -15,6 +15,8 @@ from collections import deque
 from itertools import groupby
 
 from nbqueue import child, machine
+from nbqueue.payload.memory import Nameless
+from nbqueue.payload.records import weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
@@ -106,6 +108,8 @@ class ChildProcess:
             os.close(fd)
         self._functions: dict[bytes, int] = {}
         """Those that it has, and how large they are."""
+        self._mapped: dict[bytes, Nameless] = {}
+        """Those of them that it maps."""
         self.leases: deque[Lease] = deque()
         self.interruption: Interruption | None = None
         self.bound: Bound | None = None
@@ -123,27 +127,31 @@ class ChildProcess:
 
     # Handing over
 
-    def hand(self, claimed: Claimed, description: Description, functions: dict[bytes, bytes]) -> None:
+    def hand(self, claimed: Claimed, description: Description, functions: dict[bytes, bytes | Nameless]) -> None:
         """Give it a lease, with the functions that it does not have yet."""
         self.is_fresh = False
+        news = {digest: record for digest, record in functions.items() if digest not in self._functions}
+        size = sum(map(weight_of, news.values())) + sum(self._functions.values())
+        forget = bool(news) and (len(self._functions) > _MOST_FUNCTIONS or size > _MOST_FUNCTION_BYTES)
+        if forget:
+            self._functions.clear()
+            self._mapped.clear()
+            news = functions
+        self._functions.update((digest, weight_of(record)) for digest, record in news.items() if record)
+        self._mapped.update((digest, record) for digest, record in news.items() if isinstance(record, Nameless))
         self.leases.append(
             Lease(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, description.timeout, claimed.kind,
                 description.cell is not None, claimed.attempts,
+                [self._mapped[digest] for digest in functions if digest in self._mapped],
             )
         )  # fmt: skip
-        news = {digest: record for digest, record in functions.items() if digest not in self._functions}
-        size = sum(map(len, news.values())) + sum(self._functions.values())
-        forget = bool(news) and (len(self._functions) > _MOST_FUNCTIONS or size > _MOST_FUNCTION_BYTES)
-        if forget:
-            self._functions.clear()
-            news = functions
-        self._functions.update((digest, len(record)) for digest, record in news.items() if record)
         self.line.send(
             Do(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
                 claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls,
-                list(news.items()), forget,
+                [(digest, record.file if isinstance(record, Nameless) else record) for digest, record in news.items()],
+                forget,
             )
         )  # fmt: skip
 

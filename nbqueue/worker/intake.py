@@ -20,7 +20,7 @@ from nbqueue.worker.pool import Pool
 from nbqueue.worker.presence import Presence
 from nbqueue.worker.settlement import Settlement
 from nbqueue.worker.stopping import Cancels
-from nbqueue.worker.supplies import Supplies
+from nbqueue.worker.supplies import Function, Supplies
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -198,7 +198,7 @@ class Intake:
         self._claiming = child
         life = self._presence.lives
 
-        def hand(claimed: Claimed, functions: dict[bytes, bytes]) -> None:
+        def hand(claimed: Claimed, functions: dict[bytes, Function]) -> None:
             self._claiming = None
             if life != self._presence.lives:  # others run it
                 return

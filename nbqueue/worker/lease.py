@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nbqueue.payload.memory import Nameless
 from nbqueue.worker.output_log import OutputLog
 
 OBEYS = 0.002
@@ -23,6 +24,8 @@ class Lease:
     kind: str
     is_cell: bool
     attempts: dict[int, int] = field(default_factory=dict)
+    mapped: Sequence[Nameless] = ()
+    """What the child maps for it, and has to find."""
     output_log: OutputLog | None = None
     """What its jobs have printed, once they do."""
     shown: int = 0

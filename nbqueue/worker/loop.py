@@ -20,6 +20,7 @@ from nbqueue.store.requests import running
 from nbqueue.worker import stopping
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.costs import Costs
+from nbqueue.worker.disk import looked_after
 from nbqueue.worker.identity import Identity, Options
 from nbqueue.worker.intake import Intake
 from nbqueue.worker.neighbours import Neighbours
@@ -29,7 +30,6 @@ from nbqueue.worker.presence import Presence
 from nbqueue.worker.settlement import Settlement
 from nbqueue.worker.signals import Signals
 from nbqueue.worker.stopping import Action, AskForReport, Cancels, Insist, Interrupt, Kill, StopSoon, TakeBack
-from nbqueue.worker.syncing import syncing
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -62,7 +62,8 @@ class Worker:
         self._requests = requests = Pipeline(store, selector, lambda: self._presence.register())
         self._output = output = Output(who, requests, lambda child: self._pool.follow(child))
         self._settlement = settlement = Settlement(who, backend.seal, requests, output, costs)
-        hello = messages.Hello(who.name, store.namespace, backend.key)
+        files = backend.files
+        hello = messages.Hello(who.name, store.namespace, backend.key, "" if files is None else str(files))
         self._pool = pool = Pool(
             selector, hello, options.children, options.preload, settlement.hear, output.on_written
         )  # fmt: skip
@@ -75,7 +76,7 @@ class Worker:
     def work(self) -> None:
         """Serve until a signal, an order, or an option says to stop."""
         options, name = self._who.options, self._who.name
-        with Signals(self._selector, self.stop), syncing(self._backend.embedded):
+        with Signals(self._selector, self.stop), looked_after(self._backend.embedded):
             try:
                 self._pool.fill()
                 log.info("%s serves %s for %s with %d children", name, ", ".join(options.queues),

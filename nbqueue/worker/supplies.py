@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.payload.memory import Nameless, can_be_nameless
 from nbqueue.payload.records import functions_of
 from nbqueue.store import keys
 from nbqueue.store.description import Description
@@ -22,6 +23,12 @@ _MOST = 1000
 
 _MOST_BYTES = 32 * 2**20
 """Bytes of functions that are kept."""
+
+_MAPPED = 256 * 1024
+"""Bytes of a function that children map, instead of each having a copy."""
+
+Function = bytes | Nameless
+"""The record of a function."""
 
 Records = list[bytes | None]
 
@@ -38,7 +45,8 @@ class Supplies:
     def __init__(self, store: Store, requests: Pipeline) -> None:
         self._store = store
         self._requests = requests
-        self._functions: dict[bytes, bytes] = {}
+        self._functions: dict[bytes, Function] = {}
+        self._can_be_nameless = can_be_nameless()
         self._descriptions: dict[bytes, Description] = {}
 
     def description(self, claimed: Claimed) -> Description:
@@ -48,7 +56,7 @@ class Supplies:
             description = self._descriptions[claimed.description] = Description.from_json(claimed.description)
         return description
 
-    def fetch(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, bytes]], None]) -> None:
+    def fetch(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, Function]], None]) -> None:
         """Call `then`, at once if nothing is missing, with all calls and the functions that they need.
 
         A function that is not in Redis any more is empty.
@@ -66,20 +74,24 @@ class Supplies:
             return
 
         def on_functions(records: Records) -> None:
-            found = {digest: record for digest, record in zip(missing, records, strict=True) if record is not None}
+            found = {
+                digest: Nameless(record) if self._can_be_nameless and len(record) >= _MAPPED else record
+                for digest, record in zip(missing, records, strict=True)
+                if record is not None
+            }
             self._keep(found)
             then(claimed, {**dict.fromkeys(missing, b""), **known, **found})
 
         self._ask("MGET", [self._store.key(keys.code(digest)) for digest in missing], len(missing), on_functions)
 
-    def _keep(self, found: dict[bytes, bytes]) -> None:
+    def _keep(self, found: Mapping[bytes, Function]) -> None:
         _make_room(self._functions)
         self._functions.update(found)
         size = sum(map(len, self._functions.values()))
         while size > _MOST_BYTES and len(self._functions) > len(found):
             size -= len(self._functions.pop(next(iter(self._functions))))
 
-    def _fetch_calls(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, bytes]], None]) -> None:
+    def _fetch_calls(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, Function]], None]) -> None:
         def on_calls(records: Records) -> None:
             found = zip((name for name, _ in claimed.bulk), records, strict=True)
             calls = claimed.calls + [(name, record) for name, record in found if record is not None]

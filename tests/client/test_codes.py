@@ -118,7 +118,7 @@ def test_an_array_whose_function_was_packed_can_be_resized(codes):
 
 def kept_bytes(codes):
     gc.collect()
-    found = {id(code): len(code.record) for kept in (codes._fixed, codes._last) for _, code in kept._codes.values()}
+    found = {id(code): code.size for kept in (codes._fixed, codes._last) for _, code in kept._codes.values()}
     return sum(found.values())
 
 

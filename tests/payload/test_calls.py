@@ -97,7 +97,7 @@ def test_arguments_that_cannot_be_pickled_are_named():
 def test_arguments_above_the_limit_of_redis_are_refused(monkeypatch):
     monkeypatch.setattr(records, "LIMIT", 1000)
     for pack in (
-        lambda: pack_arguments(0, (b"x" * 1000,), {}),
+        lambda: pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, (b"x" * 1000,), {})]),
         lambda: pack_items(SEAL, "b", 0, DIGEST, [b"x" * 1000]),
     ):
         with pytest.raises(errors.TooLarge, match="the arguments of a call"):

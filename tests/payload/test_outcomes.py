@@ -108,6 +108,6 @@ def test_a_result_that_cannot_be_pickled_or_is_too_large_is_told(monkeypatch):
         with pytest.raises(errors.CannotPickle, match="the result cannot be sent to a worker: it holds a .*lock"):
             pack(threading.Lock())
     monkeypatch.setattr(records, "LIMIT", 1000)
-    for pack in (pack_value, lambda value: packed([value])):
+    for value in (b"x" * 1000, pack_value(b"x" * 1000)):
         with pytest.raises(errors.TooLarge, match="the result"):
-            pack(b"x" * 1000)
+            packed([value])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from nbqueue import errors
@@ -9,8 +10,10 @@ from nbqueue.payload import records
 from nbqueue.payload.records import (
     HEADER,
     SEPARATE,
+    Entries,
+    Record,
     check_size,
-    entry_at,
+    frame_sizes,
     functions_of,
     pack_header,
     size_of,
@@ -35,9 +38,25 @@ def test_frames_are_views_and_no_copies():
 
 
 def test_each_entry_of_a_table_is_found_by_its_number():
-    entries = [[b"a", b"bc"], [], [b"d" * 1000], [memoryview(b"e")]]
-    body = memoryview(b"".join(table_of(entries)))
-    assert [bytes(entry_at(body, 4, index)) for index in range(4)] == [b"abc", b"", b"d" * 1000, b"e"]
+    packed = [[b"a", b"bc"], [], [b"d" * 1000], [memoryview(b"e")]]
+    body = memoryview(b"before" + b"".join(table_of(packed)))
+    entries = Entries(Record(SEPARATE, 4, [], b"", body), 6)
+    assert [bytes(entries[index]) for index in range(4)] == [b"abc", b"", b"d" * 1000, b"e"]
+    assert [entries.is_empty(index) for index in range(4)] == [False, True, False, False]
+    assert not entries.is_own
+
+
+def test_large_frames_begin_a_multiple_of_64_bytes_before_the_end():
+    for sizes in ([70_001, 70_000], [10, 65_536, 3, 100_001, 7], [100_000]):
+        frames = [bytes([number]) * size for number, size in enumerate(sizes)]
+        pieces = with_sizes(frames)
+        assert frame_sizes(pieces) == tuple(sizes)
+        data = memoryview(b"".join(pieces))
+        found = split_frames(data)
+        assert [bytes(frame) for frame in found] == frames
+        for frame in found:
+            start = np.frombuffer(frame, np.uint8).ctypes.data - np.frombuffer(data, np.uint8).ctypes.data
+            assert len(frame) < 65_536 or (len(data) - start) % 64 == 0
 
 
 def test_the_functions_of_a_record_are_read_without_its_key():

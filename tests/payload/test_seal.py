@@ -78,7 +78,7 @@ def test_what_an_older_version_wrote_is_told_in_words(older):
     assert calls[0] == outcomes[0] == code.record[0] == 1
     assert functions_of(calls) == [b"d" * 16]
     words = (
-        "the batch was submitted by an older nbqueue, in format 1, and this one reads format 3. Submit it again, or "
+        "the batch was submitted by an older nbqueue, in format 1, and this one reads format 4. Submit it again, or "
         "read it with the nbqueue that it was submitted with"
     )
     with pytest.raises(errors.CorruptPayload, match=f"calls of batch:8: {words}"):

@@ -20,6 +20,17 @@ from nbqueue.store.store import Store
 LARGE = 300_000
 
 
+@pytest.fixture
+def q(remote):
+    """On the embedded server, large values are in files: see tests/client/test_large_values.py."""
+    return remote
+
+
+@pytest.fixture
+def worker(remote_worker):
+    return remote_worker
+
+
 def bulk(q, batch, kind):
     return q.store.run("HKEYS", q.store.key(f"batch:{batch.id}:{kind}:bulk"))
 
@@ -58,7 +69,7 @@ def test_a_large_job_of_enqueue_is_read_by_itself_in_the_order_of_ending_and_fro
     job = q.enqueue(marked, bytearray(LARGE))
     result = job.result(30)
     assert (result[0], len(result)) == (255, LARGE)
-    other = Queue(namespace=q.namespace, progress=False)
+    other = Queue(connection=q.store.url, key="k", namespace=q.namespace, progress=False)
     found = other.fetch_job(job.id)
     assert found.is_finished
     assert found.return_value() == result
@@ -231,7 +242,7 @@ def test_large_calls_behind_many_small_ones_are_submitted_a_few_at_a_time(q, wor
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="what a process has had at most, /proc tells")
 @pytest.mark.parametrize("way", ["batch", "(job.result() for job in batch.as_completed())"])
-def test_large_results_are_iterated_with_bounded_memory(q, worker, namespace, way):
+def test_large_results_are_iterated_with_bounded_memory(q, worker, way):
     batch = q.map(lambda i: bytes([i]) * 1_000_000, range(200)).wait(60)
     found = run_as_notebook(
         f"""
@@ -239,7 +250,7 @@ def test_large_results_are_iterated_with_bounded_memory(q, worker, namespace, wa
         from pathlib import Path
         from nbqueue import Queue
 
-        batch = Queue(namespace=sys.argv[1], progress=False).batch(sys.argv[2])
+        batch = Queue(connection=sys.argv[3], key="k", namespace=sys.argv[1], progress=False).batch(sys.argv[2])
         next(iter(batch))
         Path("/proc/self/clear_refs").write_text("5")
 
@@ -250,8 +261,9 @@ def test_large_results_are_iterated_with_bounded_memory(q, worker, namespace, wa
         before = memory("VmRSS:")
         print(sorted(result[0] for result in {way}) == list(range(200)), memory("VmHWM:") - before)
         """,
-        namespace,
+        q.namespace,
         batch.id,
+        q.store.url,
     )
     right, megabytes = found.stdout.split()
     assert right == "True"
