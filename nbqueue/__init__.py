@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nbqueue import errors
 
 if TYPE_CHECKING:
+    from nbqueue.child.progress import set_progress, track
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
     from nbqueue.client.explaining import Explanation, explain
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from nbqueue.client.printed import Line
     from nbqueue.client.queues import Queue, call
     from nbqueue.client.submitter import Submitter
+    from nbqueue.store.requests.running import Progress
 
     q: Queue
 
@@ -37,12 +39,16 @@ __all__ = [
     "explain",
     "Explanation",
     "q",
+    # In a job
+    "set_progress",
+    "track",
     # What comes of it
     "Batch",
     "CellJob",
     "FailureGroup",
     "Job",
     "Line",
+    "Progress",
     # Who does it
     "Workers",
     # What can go wrong
@@ -56,11 +62,14 @@ _HOMES = {
     "FailureGroup": "nbqueue.client.batch",
     "Job": "nbqueue.client.job",
     "Line": "nbqueue.client.printed",
+    "Progress": "nbqueue.store.requests.running",
     "Queue": "nbqueue.client.queues",
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
     "explain": "nbqueue.client.explaining",
+    "set_progress": "nbqueue.child.progress",
+    "track": "nbqueue.child.progress",
 }
 """Where the names are that are loaded when they are first used."""
 

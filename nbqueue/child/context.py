@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nbqueue.store.requests.running import Shown
+from nbqueue.protocol.page import Page
+from nbqueue.store.requests.running import Progress, Shown
 
 if TYPE_CHECKING:
     from nbqueue.protocol.descriptors import Descriptors  # a client on Windows has none
+
+
+class Telling:
+    """Tells the worker how far the running job is. Threads may share it."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._lock = threading.Lock()
+        self._job = (-1, -1)
+        self._total: float | None = None
+        self._text = ""
+        self._says_itself = False
+
+    def say(self, done: float, total: float | None, text: str | None) -> None:
+        """The job says it itself."""
+        self._tell(done, total, text, says_itself=True)
+
+    def hear(self, done: float, total: float | None, text: str) -> None:
+        """A bar shows it: what the job says itself is worth more."""
+        self._tell(done, total, text, says_itself=False)
+
+    def _tell(self, done: float, total: float | None, text: str | None, *, says_itself: bool) -> None:
+        with self._lock:
+            cells = self._page.cells
+            number, index = job = cells[Page.NUMBER], cells[Page.INDEX]
+            if index < 0 or not math.isfinite(done):
+                return
+            if job != self._job:
+                self._job, self._total, self._text, self._says_itself = job, None, "", False
+            if self._says_itself and not says_itself:
+                return
+            self._says_itself = says_itself
+            if not says_itself or total is not None:
+                self._total = total if total is not None and math.isfinite(total) and total > 0 else None
+            self._text = self._text if text is None else str(text)
+            self._page.say(number, index, Progress(done, self._total, self._text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +61,8 @@ class Running:
     """Raised inside a job that shall end."""
     descriptors: Descriptors
     """Where what is written to the descriptors 1 and 2 can be read."""
+    progress: Telling
+    """Tells the worker how far the job is."""
 
 
 class _Process:

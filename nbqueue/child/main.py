@@ -22,12 +22,13 @@ from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.child import context, forks
-from nbqueue.child.context import Running
+from nbqueue.child.context import Running, Telling
 from nbqueue.child.coroutines import Coroutines
 from nbqueue.child.hints import add_hints
 from nbqueue.child.loading import Block, Functions
 from nbqueue.child.modules import Modules
 from nbqueue.child.place import Place
+from nbqueue.child.progress import follow_tqdm
 from nbqueue.child.report import Report
 from nbqueue.child.state import State, seed_job
 from nbqueue.child.streams import Printing
@@ -86,7 +87,8 @@ def main() -> None:
         _preload(preload)
         signal.signal(signal.SIGUSR1, child.on_signal)
         child.begin()
-        context.use(Running(child.show, _Stopped, descriptors))
+        context.use(Running(child.show, _Stopped, descriptors, Telling(page)))
+        follow_tqdm()
         for message in incoming:
             if isinstance(message, Do):
                 child.do(message)

@@ -22,6 +22,7 @@ from nbqueue.payload.values import SharedValue
 from nbqueue.store.keys import IN_WORDS, new_token
 from nbqueue.store.requests import looking, steering
 from nbqueue.store.requests.looking import JobState
+from nbqueue.store.requests.running import Progress
 
 
 class Job:
@@ -319,6 +320,20 @@ class Job:
             f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
             "dropped when all have finished"
         )
+
+    @property
+    def progress(self) -> Progress | None:
+        """How far it is while it runs, if it says so by `nbqueue.set_progress`, `nbqueue.track` or a bar of tqdm.
+
+        Returns
+        -------
+        Progress or None
+            With `done`, `total`, `share` (0 to 1) and `text`; some tenths of a second old.
+        """
+        if self.get_status() != "started":
+            return None
+        running = (job for worker in self._session.store.call(looking.workers()) for job in worker.running)
+        return next((job.progress for job in running if job.id == self.id), None)
 
     @property
     def args(self) -> tuple[Any, ...]:

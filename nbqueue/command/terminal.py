@@ -10,10 +10,13 @@ from rich.text import Text
 
 from nbqueue.client.batch import Batch
 from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen
-from nbqueue.view.words import duration, number, short, size
+from nbqueue.view.words import duration, number, percent, progress_in_words, short, size
 
 GROUPS = 20
 """Errors of a batch that are listed."""
+
+_MOST_SAYING = 10
+"""Jobs that say how far they are which are listed."""
 
 MARKS = (("finished", "█", "#", "green"), ("failed", "x", "x", "bold red"), ("canceled", "-", "-", "magenta"),
          ("running", "▒", ">", "cyan"), ("waiting", "·", ".", "dim"))  # fmt: skip
@@ -36,6 +39,7 @@ def show(overview: Overview, console: Console | None = None) -> None:
         console.print()
     if overview.workers:
         console.print(_workers(overview.workers, overview.at))
+        _progress(console, overview.workers)
     else:
         _say(console, "No workers.")
     if overview.batches:
@@ -119,6 +123,14 @@ def _workers(workers: list[WorkerSeen], now: float) -> Table:
             short(worker.jobs), size(worker.memory), duration(now - worker.since),
         )  # fmt: skip
     return table
+
+
+def _progress(console: Console, workers: list[WorkerSeen]) -> None:
+    """How far the jobs are that say so."""
+    saying = [(id, progress) for worker in workers for id, progress in worker.progress.items()]
+    for id, progress in saying[:_MOST_SAYING]:
+        share = "" if progress.share is None else percent(progress.share)
+        console.print(_text(f"  {id:<12}  {share:>5}  {progress_in_words(progress, 0)}"), soft_wrap=True)
 
 
 def _heading(console: Console) -> Text:

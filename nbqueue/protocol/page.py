@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
+import struct
 import tempfile
+
+from nbqueue.store.requests.running import Progress
+
+_PROGRESS = struct.Struct("<qqddH")
+"""Number of the run, index of the job, what is done, what there is to do (nan if that is not known), bytes of text."""
 
 
 class Page:
@@ -18,8 +25,16 @@ class Page:
     RING = 516 * 1024
     """Bytes of the ring (ring.py)."""
 
+    MOST_TEXT = 400
+    """Bytes of what a job says that it does."""
+
     NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON, IS_LOADING = range(10)
-    _CELLS = 4096
+    _CELLS = 8192
+    _SAID, _SLOT, _SLOTS = 4096, 512, 8
+    """Where the slots are for what jobs say of their progress, bytes of each, and how many: they are written in turns,
+    so that what is read is not written at the same time."""
+    _WRITES = 511
+    """The cell that counts how often they were."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -33,6 +48,29 @@ class Page:
         page.cells[cls.INDEX] = -1
         page.cells[cls.SOFT_INDEX] = -1
         return page
+
+    def say(self, number: int, index: int, progress: Progress) -> None:
+        """Write how far a job is. For the child, one thread at a time."""
+        text = progress.text.encode("utf-8", "replace")[: self.MOST_TEXT]
+        total = math.nan if progress.total is None else progress.total
+        writes = self.cells[self._WRITES] + 1
+        at = self._SAID + writes % self._SLOTS * self._SLOT
+        _PROGRESS.pack_into(self._map, at, number, index, progress.done, total, len(text))
+        at += _PROGRESS.size
+        self._map[at : at + len(text)] = text
+        self.cells[self._WRITES] = writes
+
+    def said(self, number: int, index: int) -> Progress | None:
+        """How far a job is; None if it has not said that."""
+        writes = self.cells[self._WRITES]
+        at = self._SAID + writes % self._SLOTS * self._SLOT
+        of_number, of_index, done, total, length = _PROGRESS.unpack_from(self._map, at)
+        at += _PROGRESS.size
+        text = self._map[at : at + length]
+        is_whole = writes and self.cells[self._WRITES] - writes < self._SLOTS - 1
+        if not is_whole or (of_number, of_index) != (number, index):
+            return None
+        return Progress(done, None if math.isnan(total) else total, text.decode("utf-8", "ignore"))
 
     def close(self) -> None:
         self.cells.release()

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from nbqueue.client.problem import unserved
 from nbqueue.store.reaper import alive_and_dead
 from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, QueueState, WorkerState
+from nbqueue.store.requests.running import Progress
 from nbqueue.store.store import Store
 
 RECENT = 10
@@ -59,6 +59,8 @@ class WorkerSeen:
     since: float
     running: list[str]
     """Ids of jobs."""
+    progress: dict[str, Progress]
+    """How far those are that say it, by their ids."""
     is_dead: bool
     """Its process is on this machine, and has gone."""
 
@@ -216,14 +218,7 @@ def see_worker(worker: WorkerState, *, is_dead: bool = False) -> WorkerSeen:
         failed=int(fields.get("failed", 0)),
         memory=int(fields.get("memory", 0)),
         since=float(fields.get("since", 0)),
-        running=[id for id, _ in running_on(worker)],
+        running=[job.id for job in worker.running],
+        progress={job.id: job.progress for job in worker.running if job.progress is not None},
         is_dead=is_dead,
     )
-
-
-def running_on(worker: WorkerState) -> list[tuple[str, float]]:
-    """The ids of the jobs that a worker runs, and since when."""
-    try:
-        return [(str(id), float(since)) for id, since in json.loads(worker.fields.get("running") or "[]")]
-    except ValueError:  # not what a worker wrote
-        return []

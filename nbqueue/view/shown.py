@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from nbqueue.client.problem import Problem
 from nbqueue.client.results import CANCELED, RECORDED
+from nbqueue.store.requests.running import Progress
 from nbqueue.view.seen import BatchSeen
-from nbqueue.view.words import number, took
+from nbqueue.view.words import number, progress_in_words, took
 
 _COLUMNS = 240
 """Columns of a strip at most."""
@@ -29,6 +30,22 @@ class FailureShown:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningShown:
+    """A job that runs."""
+
+    index: int
+    seconds: float
+    """For which it has run."""
+    progress: Progress | None = None
+
+    @property
+    def words(self) -> str:
+        """How far it is: '1,204 of 5,000 · epoch 7 · 1:18 left'; '' if it does not say."""
+        progress = self.progress
+        return "" if progress is None else progress_in_words(progress, self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class BatchShown:
     """A batch as a panel shows it."""
 
@@ -37,8 +54,8 @@ class BatchShown:
     """How many jobs it will have, while it is being submitted; None if that is not known."""
     workers: int = 0
     children: int = 0
-    now: tuple[tuple[int, float], ...] = ()
-    """Indices of jobs that run, and for how many seconds."""
+    now: tuple[RunningShown, ...] = ()
+    """Jobs that run."""
     behind: str = ""
     """What keeps the workers busy while this waits."""
     launched: int | None = None
@@ -105,6 +122,8 @@ class JobShown:
     label: str
     status: str
     """'queued', 'started', 'finished', 'failed', 'canceled', or 'gone' if it is not there any more."""
+    running: RunningShown | None = None
+    """It runs."""
     does: str = ""
     """What it does while it has not ended, in words; '' for its state."""
     duration: float | None = None

@@ -15,10 +15,10 @@ from nbqueue.client.results import Marks
 from nbqueue.store.description import Description
 from nbqueue.store.reaper import alive_and_dead
 from nbqueue.store.requests import looking
-from nbqueue.store.requests.looking import BatchState, WorkerState
+from nbqueue.store.requests.looking import BatchState, RunningNow, WorkerState
 from nbqueue.store.store import Store
-from nbqueue.view.seen import BatchSeen, running_on
-from nbqueue.view.shown import BatchShown, FailureShown, JobShown, strip_of
+from nbqueue.view.seen import BatchSeen
+from nbqueue.view.shown import BatchShown, FailureShown, JobShown, RunningShown, strip_of
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
@@ -126,7 +126,7 @@ class Follower:
         if state is None:
             return None
         mine = [w for w in workers if state.queue in w.queues and w.environment == state.environment]
-        running = [] if state.done else [job for worker in mine for job in running_on(worker)]
+        running = [] if state.done else [job for worker in mine for job in worker.running]
         own = running_of(state.id, running, now)
         return BatchShown(
             BatchSeen(state, now),
@@ -137,7 +137,7 @@ class Follower:
             behind=self._waits_behind(state, running),
             problem=None if state.done else self._attend(state),
             launched=self._launched(state, mine),
-            strip=self._strip(state, [index for index, _ in own]),
+            strip=self._strip(state, [job.index for job in own]),
             failures=self._read_failures(state),
             output=self._read_output(state),
         )
@@ -162,7 +162,7 @@ class Follower:
         here = machine.identity()
         return sum(worker.children for worker in mine if worker.fields.get("machine") == here)
 
-    def _waits_behind(self, state: BatchState, running: Sequence[tuple[str, float]]) -> str:
+    def _waits_behind(self, state: BatchState, running: Sequence[RunningNow]) -> str:
         if state.started or state.ended or not state.queued or state.is_submitting:
             return ""
         other = busiest_other(state.id, running)
@@ -210,15 +210,20 @@ class Follower:
         return tuple(self._failures.values())
 
 
-def running_of(batch: str, running: Sequence[tuple[str, float]], now: float) -> tuple[tuple[int, float], ...]:
-    """Those of the jobs that run which are of a batch: their indices, in order, and for how many seconds."""
-    mine = [(id.partition(":")[2], since) for id, since in running if id.partition(":")[0] == batch]
-    return tuple(sorted((int(index), max(0.0, now - since)) for index, since in mine))
+def running_of(batch: str, running: Sequence[RunningNow], now: float) -> tuple[RunningShown, ...]:
+    """Those of the jobs that run which are of a batch, in order."""
+    mine = [
+        RunningShown(int(index), max(0.0, now - job.since), job.progress)
+        for job in running
+        for of, _, index in [job.id.partition(":")]
+        if of == batch
+    ]
+    return tuple(sorted(mine, key=lambda job: job.index))
 
 
-def busiest_other(batch: str, running: Sequence[tuple[str, float]]) -> str:
+def busiest_other(batch: str, running: Sequence[RunningNow]) -> str:
     """The batch that most of the jobs that run belong to, a given one aside; '' if there is none."""
-    others = [other for id, _ in running if (other := id.partition(":")[0]) != batch]
+    others = [other for job in running if (other := job.id.partition(":")[0]) != batch]
     return max(set(others), key=others.count) if others else ""
 
 

@@ -5,8 +5,11 @@ A panel has room and moves: `number`, `clock`, `took`. A table in a terminal has
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
+
+from nbqueue.store.requests.running import Progress
 
 
 def number(n: int) -> str:
@@ -62,6 +65,25 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / unit:.0f} {name}"
     return f"{seconds / 86400:.0f} d"
+
+
+def percent(share: float) -> str:
+    """A part, from 0 to 1, in full percent: '42 %'; 100 % only when nothing is left."""
+    return f"{math.floor(100 * share)} %"
+
+
+def progress_in_words(progress: Progress, seconds: float) -> str:
+    """How far a job is that has run for some seconds: '8 of 20 · epoch 8 · 1:18 left'."""
+    done, total = _amount(progress.done), progress.total
+    words = [f"{done} of {_amount(total)}" if total is not None else f"{done} done", progress.text]
+    share = progress.share
+    if share and share < 1 and seconds > 1:
+        words.append(f"{clock(seconds * (1 - share) / share)} left")
+    return " · ".join(filter(None, words))
+
+
+def _amount(n: float) -> str:
+    return number(int(n)) if n == int(n) else f"{n:,.4g}"
 
 
 def time_of_day(seconds: float) -> str:

@@ -23,7 +23,7 @@ from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
-from nbqueue.store.requests.running import STREAMS, Claimed
+from nbqueue.store.requests.running import STREAMS, Claimed, Progress
 from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen
 from nbqueue.worker.process import Guard, Process
 
@@ -207,6 +207,10 @@ class ChildProcess:
             return None
         lease = self.lease(number)
         return None if lease is None else RunningJob(lease, index, since, is_loading)
+
+    def progress(self, job: RunningJob) -> Progress | None:
+        """How far a job that runs is, if it says so."""
+        return self.page.said(job.lease.number, job.index)
 
     def seen(self, now: float) -> Seen:
         """All of it that says what is to be done with it."""

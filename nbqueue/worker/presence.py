@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import selectors
 import time
+from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.store import keys
@@ -24,8 +26,11 @@ log = logging.getLogger("nbqueue.worker")
 _BEAT_BUSY, _BEAT_IDLE = 1.0, 5.0
 """Seconds between two beats."""
 
+_BEAT_PROGRESS = 0.3
+"""The same while jobs say how far they are."""
+
 _BEAT_SOON = 0.2
-"""Seconds after which a worker that has nothing more to do says so."""
+"""Seconds after which a worker that has nothing more to do says so; that it has begun, after half a beat."""
 
 
 class Presence:
@@ -107,22 +112,32 @@ class Presence:
     def look(self, now: float) -> bool:
         """Beat if that is due; whether it was."""
         was_busy, self.is_busy = self.is_busy, self._pool.is_busy
-        if was_busy and not self.is_busy:
-            self._beat_at = min(self._beat_at, now + _BEAT_SOON)
+        if was_busy != self.is_busy:
+            self._beat_at = min(self._beat_at, now + (_BEAT_BUSY / 2 if self.is_busy else _BEAT_SOON))
         if now < self._beat_at or not self.is_registered:
             return False
-        self._beat_at = now + (_BEAT_BUSY if self.is_busy else _BEAT_IDLE)
-        changes = {"jobs": self._settlement.jobs, "failed": self._settlement.failed, **self._doing(now)}
+        doing, has_progress = self._doing(now)
+        self._beat_at = now + (_BEAT_PROGRESS if has_progress else _BEAT_BUSY if self.is_busy else _BEAT_IDLE)
+        changes = {"jobs": self._settlement.jobs, "failed": self._settlement.failed, **doing}
         self._requests.send(running.beat(self._who.id, self._acknowledged, changes), self._on_beat)
         return True
 
-    def _doing(self, now: float) -> dict[str, str | float]:
+    def _doing(self, now: float) -> tuple[dict[str, str | float], bool]:
+        """What it does, for those who look; and whether jobs say how far they are."""
         children = self._pool.children
-        running = [job for child in children if (job := child.running()) is not None]
-        jobs = [[f"{job.lease.batch}:{job.index}", round(time.time() - (now - job.since), 3)] for job in running]
+        jobs: list[list[Any]] = []
+        has_progress = False
+        for child in children:
+            job = child.running()
+            if job is not None:
+                jobs.append([f"{job.lease.batch}:{job.index}", round(time.time() - (now - job.since), 3)])
+                progress = child.progress(job)
+                if progress is not None:
+                    has_progress = True
+                    jobs[-1].append(dataclasses.astuple(progress))
         memory = sum(machine.memory_of(child.pid) for child in children)
         busy = sum(bool(child.leases) for child in children)
-        return {"busy": busy, "memory": memory, "running": json.dumps(jobs)}
+        return {"busy": busy, "memory": memory, "running": json.dumps(jobs)}, has_progress
 
     def _listen(self) -> None:
         self._orders.subscribe(self._channel, lambda _: self._ask_for_orders())

@@ -6,14 +6,16 @@ import base64
 import re
 import struct
 import zlib
+from dataclasses import replace
 
 import pytest
 from states import batch_state, worker_state
 
 from nbqueue.client.problem import paused, unserved
 from nbqueue.notebook.markup import batch, job, parts, tables
+from nbqueue.store.requests.running import Progress
 from nbqueue.view.seen import BatchSeen, see_worker
-from nbqueue.view.shown import ORDER, BatchShown, FailureShown, JobShown
+from nbqueue.view.shown import ORDER, BatchShown, FailureShown, JobShown, RunningShown
 
 RUDE = "<script>alert('&')</script>"
 FAILURE = FailureShown("d", "ValueError", f"no price in {RUDE}", 1234, 5, f"score({RUDE!r})", f"Traceback\n  {RUDE}")
@@ -30,17 +32,37 @@ def words(html):
 
 
 def test_a_live_batch_says_its_state_its_counts_and_its_pace():
-    one = shown(workers=2, children=8, now=((7, 3.0), (9, 65.0)), did="Queued 1 job again.")
+    one = shown(workers=2, children=8, now=(RunningShown(7, 3.0), RunningShown(9, 65.0)), did="Queued 1 job again.")
     assert words(batch.title(one)) == "▸ score · running"
     assert words(batch.numbers(one)) == (
         "40 of 100 finished · ✕ 1 failed · ⊘ 2 canceled · ▸ 2 running 4.1/s · 0:10 elapsed · 0:13 left"
     )
     assert words(batch.now_line(one)) == "Queued 1 job again. · 2 workers, 8 children · now 7 (0:03), 9 (1:05)"
     assert batch.now_line(shown()) == "", "nobody is there"
-    behind = shown({"started": 50}, workers=1, children=1, behind="sleep (abcdef)", now=((0, 1.0),) * 5)
+    behind = shown({"started": 50}, workers=1, children=1, behind="sleep (abcdef)", now=(RunningShown(0, 1.0),) * 5)
     assert words(batch.now_line(behind)) == (
         "1 worker, 1 child, all busy with sleep (abcdef) · now 0 (0:01), 0 (0:01), 0 (0:01) and 47 more"
     )
+
+
+def test_jobs_that_say_how_far_they_are_have_a_bar_each():
+    half = RunningShown(7, 42.0, Progress(2100, 5000, "epoch <7>"))
+    one = shown(workers=1, children=4, now=(half, RunningShown(8, 3.0), RunningShown(9, 5.0, Progress(1234))))
+    assert words(batch.now_line(one)).endswith("now 7 (0:42, 42 %), 8 (0:03), 9 (0:05)")
+    html = batch.job_bars(one)
+    assert words(html) == "7 2,100 of 5,000 · epoch &lt;7&gt; · 0:58 left 9 1,234 done"
+    assert html.count('role="progressbar"') == 1, "of what there is to do, nothing is known"
+    assert "width:42.0%" in html
+    assert batch.job_bars(shown(now=(RunningShown(8, 3.0),))) == ""
+    assert batch.job_bars(shown(now=(half,) * 9)).count("progressbar") == 3
+
+
+def test_a_job_that_says_how_far_it_is_has_a_bar_while_it_runs():
+    running = RunningShown(0, 42.0, Progress(7, 20, "loss 0.412"))
+    live = JobShown("abcdef:0", "train", "started", running=running)
+    assert words(job.progress(live)) == "7 of 20 · loss 0.412 · 1:18 left"
+    assert job.progress(replace(live, status="finished")) == ""
+    assert job.progress(replace(live, running=None)) == ""
 
 
 def test_a_bar_has_a_segment_for_each_state_however_few_its_jobs():

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from states import batch_state, worker_state
 
-from nbqueue.store.requests.looking import Counts, QueueState
-from nbqueue.view.seen import BatchSeen, Overview, look, running_on, see_queue, see_worker
+from nbqueue.store.requests.looking import Counts, QueueState, WorkerState
+from nbqueue.store.requests.running import Progress
+from nbqueue.view.seen import BatchSeen, Overview, look, see_queue, see_worker
 
 
 def test_an_overview_counts_the_jobs_of_each_queue_and_lists_workers_and_batches(q, worker):
@@ -68,7 +69,16 @@ def test_a_worker_is_seen_as_it_described_itself():
     seen = see_worker(worker_state(running=[("k3f9x2:7", 1000.0)]))
     assert (seen.name, seen.queues, seen.children, seen.busy, seen.jobs) == ("worker-w1", ["default"], 2, 1, 345)
     assert (seen.memory, seen.running, seen.is_dead) == (5 * 2**20, ["k3f9x2:7"], False)
-    assert running_on(worker_state(running=[])) == []
+    assert seen.progress == {}
+    assert see_worker(worker_state(running=[])).running == []
+    half = see_worker(worker_state(running=[("k3f9x2:7", 1000.0, (1.0, 2.0, "rows")), ("k3f9x2:8", 1000.0)]))
+    assert half.running == ["k3f9x2:7", "k3f9x2:8"]
+    assert half.progress == {"k3f9x2:7": Progress(1.0, 2.0, "rows")}
+
+
+@pytest.mark.parametrize("written", ["", "nonsense", "[[1]]", '{"a": 1}', '[["a:1", "x"]]', "[3]"])
+def test_what_no_worker_of_this_version_wrote_is_nothing(written):
+    assert WorkerState("w", 1, 0, {"running": written}).running == []
 
 
 @pytest.mark.parametrize(

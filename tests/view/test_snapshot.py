@@ -10,15 +10,29 @@ from states import batch_state
 
 from nbqueue import errors
 from nbqueue.client.problem import paused
-from nbqueue.view.shown import JobShown
+from nbqueue.store.requests.looking import RunningNow
+from nbqueue.store.requests.running import Progress
+from nbqueue.view.shown import JobShown, RunningShown
 from nbqueue.view.snapshot import Attendant, busiest_other, call_of, running_of, see_job
 
-RUNNING = [("aaaaaa:7", 990.0), ("bbbbbb:0", 1000.0), ("aaaaaa:2", 1011.0), ("cccccc:1", 1.0), ("cccccc:2", 1.0)]
+RUNNING = [
+    RunningNow(id, since)
+    for id, since in (
+        ("aaaaaa:7", 990.0),
+        ("bbbbbb:0", 1.0),
+        ("aaaaaa:2", 1011.0),
+        ("cccccc:1", 1.0),
+        ("cccccc:2", 1.0),
+    )
+]
 
 
 def test_of_the_jobs_that_run_those_of_a_batch_are_shown_in_order_with_their_seconds():
-    assert running_of("aaaaaa", RUNNING, 1010.0) == ((2, 0.0), (7, 20.0)), "clocks differ"
+    found = running_of("aaaaaa", RUNNING, 1010.0)
+    assert found == (RunningShown(2, 0.0), RunningShown(7, 20.0)), "clocks differ"
     assert running_of("dddddd", RUNNING, 1010.0) == ()
+    (half,) = running_of("eeeeee", [RunningNow("eeeeee:1", 990.0, Progress(2, 4, "rows"))], 1010.0)
+    assert (half.index, half.words) == (1, "2 of 4 · rows · 0:20 left")
 
 
 def test_a_batch_waits_behind_the_one_that_keeps_most_children_busy():

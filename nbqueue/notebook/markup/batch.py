@@ -16,6 +16,7 @@ from nbqueue.notebook.markup.parts import (
     esc,
     frame,
     glyph,
+    job_bar,
     notice,
     output_lines,
     pre,
@@ -25,10 +26,13 @@ from nbqueue.notebook.markup.parts import (
     small,
     wrong,
 )
-from nbqueue.view.shown import ORDER, BatchShown, FailureShown
-from nbqueue.view.words import clock, many, number, rate, time_of_day, took
+from nbqueue.view.shown import ORDER, BatchShown, FailureShown, RunningShown
+from nbqueue.view.words import clock, many, number, percent, rate, time_of_day, took
 
 _FOOT = f"{SMALL};margin:3px 0px 0px 0px"
+
+_NAMED = 3
+"""Jobs that run which are named."""
 
 _MESSAGE = 300
 """Characters of an error's message that are shown."""
@@ -107,11 +111,22 @@ def now_line(shown: BatchShown) -> str:
         if shown.behind:
             words[-1] += f", all busy with {esc(shown.behind)}"
         if shown.now:
-            first = [f"{number(index)} ({clock(seconds)})" for index, seconds in shown.now[:3]]
+            first = [f"{number(job.index)} ({_how_far(job)})" for job in shown.now[:_NAMED]]
             more = max(shown.batch.known.started, len(shown.now)) - len(first)
             words.append("now " + ", ".join(first) + (f" and {number(more)} more" if more > 0 else ""))
     style = f"{SMALL};white-space:nowrap;overflow:hidden;text-overflow:ellipsis"
     return f'<div style="{style}">{" · ".join(words)}</div>' if words else ""
+
+
+def _how_far(job: RunningShown) -> str:
+    share = job.progress.share if job.progress is not None else None
+    return clock(job.seconds) + (f", {percent(share)}" if share is not None else "")
+
+
+def job_bars(shown: BatchShown) -> str:
+    """How far the jobs are that run, those that say so."""
+    saying = [job for job in shown.now if job.progress is not None][:_NAMED]
+    return "".join(job_bar(job, number(job.index) if shown.total > 1 else "") for job in saying)
 
 
 def failure_count(failure: FailureShown) -> str:

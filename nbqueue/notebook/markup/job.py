@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from nbqueue.notebook.markup.parts import SMALL, code, ends, esc, frame, glyph, notice, pre, small, wrong
+from nbqueue.notebook.markup.parts import SMALL, code, ends, esc, frame, glyph, job_bar, notice, pre, small, wrong
 from nbqueue.view.shown import JobShown
 from nbqueue.view.words import time_of_day
 
@@ -21,6 +21,11 @@ def line(shown: JobShown) -> str:
     if shown.is_live:
         return _line(shown, [f"job {shown.id}"])
     return f"<div>{_end(shown)}</div>"
+
+
+def progress(shown: JobShown) -> str:
+    """How far it is, while it runs and says so."""
+    return job_bar(shown.running) if shown.is_live and shown.running is not None else ""
 
 
 def framed(shown: JobShown) -> str:

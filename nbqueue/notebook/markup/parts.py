@@ -10,7 +10,8 @@ import html
 from collections.abc import Mapping, Sequence
 
 from nbqueue.client.problem import Problem
-from nbqueue.view.words import number
+from nbqueue.view.shown import RunningShown
+from nbqueue.view.words import number, percent
 
 COLORS = {
     "finished": "#009e73", "failed": "#d55e00", "canceled": "#8c8c8c", "running": "#56b4e9", "waiting": "#808080",
@@ -102,6 +103,25 @@ def bar(counts: Mapping[str, int], total: int, height: int = 9, *, live: bool = 
         f'height:{height}px;background-color:{GREY};border-radius:3px;overflow:hidden;margin:5px 0px 3px 0px">'
         f"{''.join(parts)}</div>"
     )
+
+
+def job_bar(job: RunningShown, label: str = "") -> str:
+    """How far a job is that runs, if it says so: a thin bar and words."""
+    progress = job.progress
+    if progress is None:
+        return ""
+    share = progress.share
+    bar = ""
+    if share is not None:
+        bar = (
+            f'<div role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{int(100 * share)}" '
+            f'title="{percent(share)}" style="flex:0 0 28%;height:5px;background-color:{GREY};border-radius:3px;'
+            f'overflow:hidden"><div style="width:{100 * share:.1f}%;height:5px;background-color:{COLORS["running"]};'
+            f'background-image:{_HATCH}"></div></div>'
+        )
+    name = f'<span style="min-width:4ch">{esc(label)}</span>' if label else ""
+    words = f'<span style="overflow:hidden;text-overflow:ellipsis">{esc(job.words)}</span>'
+    return f'<div style="{SMALL};display:flex;align-items:center;gap:8px;white-space:nowrap">{name}{bar}{words}</div>'
 
 
 def pre(text: str, margin: str = "4px 0px 4px 0px") -> str:

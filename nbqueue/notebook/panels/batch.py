@@ -131,7 +131,7 @@ class BatchContent:
             above=(
                 markup.progress(shown, live=True),
                 markup.strip(shown),
-                markup.numbers(shown) + markup.now_line(shown),
+                markup.numbers(shown) + markup.now_line(shown) + markup.job_bars(shown),
             ),
             failures=shown.failures,
             below=(self._gone or markup.notices(shown), output_lines(shown.output)),

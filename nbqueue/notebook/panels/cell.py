@@ -71,12 +71,18 @@ class CellContent:
             error = self.job.exception()
             message = " ".join(str(error).split())
             shown = replace(shown, outcome=f"{type(error).__name__}: {message}"[:_ERROR])
+        if shown.is_live:
+            running = self._seen.now[0] if self._seen is not None and self._seen.now else None
+            shown = replace(shown, running=running)
         self._shown = replace(shown, does=self._does(shown)) if shown.is_live else shown
         return shown.is_live
 
     def parts(self, *, is_reloaded: bool, unreachable: str = "") -> Parts:
         buttons = (CANCEL,) if self._shown.is_live else ()
-        return Parts(markup.line(self._ended()), below=(self._notes(is_reloaded, unreachable),), buttons=buttons)
+        return Parts(
+            markup.line(self._ended()), above=(markup.progress(self._shown),),
+            below=(self._notes(is_reloaded, unreachable),), buttons=buttons,
+        )  # fmt: skip
 
     def bundle(self, *, is_left: bool = False) -> Bundle:
         shown = replace(self._ended(), does=LEFT if is_left else "")
@@ -99,8 +105,7 @@ class CellContent:
         if seen is not None and shown.status == "queued":
             words = seen.words
         elif seen is not None:
-            since = next((seconds for _, seconds in seen.now), None)
-            words = "running" if since is None else f"running for {clock(since)}"
+            words = "running" if shown.running is None else f"running for {clock(shown.running.seconds)}"
         return words + (f", brings back {listed(self._brings)}" if self._brings else "")
 
     def _ended(self) -> JobShown:

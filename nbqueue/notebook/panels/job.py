@@ -14,8 +14,8 @@ from nbqueue.notebook.markup import parts as pieces
 from nbqueue.notebook.panels.display import Bundle, outcome_of, show
 from nbqueue.notebook.widgets import Parts
 from nbqueue.store.requests.looking import WorkerState
-from nbqueue.view.shown import JobShown
-from nbqueue.view.snapshot import Attendant, see_job
+from nbqueue.view.shown import JobShown, RunningShown
+from nbqueue.view.snapshot import Attendant, running_of, see_job
 from nbqueue.view.words import clock
 
 CANCEL = "Cancel"
@@ -51,13 +51,21 @@ class JobContent:
     def look(self, workers: Sequence[WorkerState] | None, now: float | None) -> bool:
         shown = see_job(self.job, self._shown.label)
         if shown.is_live:
-            shown = replace(shown, does=f"{shown.state} for {clock(time.monotonic() - self._since)}")
+            shown = replace(
+                shown,
+                does=f"{shown.state} for {clock(time.monotonic() - self._since)}",
+                running=self._running(workers or (), now or 0.0),
+            )
         self._shown = shown
         if shown.status != "queued":
             self.problem = None
         elif workers is not None:
             self.problem = self._attendant.problem(lambda: self.batch.state)
         return shown.is_live
+
+    def _running(self, workers: Sequence[WorkerState], now: float) -> RunningShown | None:
+        running = [job for worker in workers for job in worker.running]
+        return next((job for job in running_of(self.batch.id, running, now) if job.index == self.job.index), None)
 
     def parts(self, *, is_reloaded: bool, unreachable: str = "") -> Parts:
         notes = []
@@ -69,7 +77,9 @@ class JobContent:
         if is_reloaded and not unreachable:
             notes.append(pieces.reloaded(f"q.fetch_job({self.id!r}).show()"))
         buttons = (CANCEL,) if self._shown.is_live else ()
-        return Parts(markup.line(self._shown), below=("".join(notes),), buttons=buttons)
+        return Parts(
+            markup.line(self._shown), above=(markup.progress(self._shown),), below=("".join(notes),), buttons=buttons
+        )
 
     def bundle(self, *, is_left: bool = False) -> Bundle:
         shown = replace(self._shown, does=LEFT if is_left else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any
@@ -10,7 +11,7 @@ from nbqueue import errors
 from nbqueue.payload.records import Blob
 from nbqueue.store.description import Description
 from nbqueue.store.requests.request import Request, request_to
-from nbqueue.store.requests.running import Entry
+from nbqueue.store.requests.running import Entry, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,17 @@ def submissions() -> Request[dict[str, float]]:
 
 
 @dataclass(frozen=True, slots=True)
+class RunningNow:
+    """A job that runs."""
+
+    id: str
+    since: float
+    """When it began, in seconds since the epoch by the clock of the worker's host."""
+    progress: Progress | None = None
+    """How far it is, if it says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerState:
     """A worker as Redis knows it."""
 
@@ -266,6 +278,18 @@ class WorkerState:
     @property
     def children(self) -> int:
         return int(self.fields.get("children", "0"))
+
+    @property
+    def running(self) -> list[RunningNow]:
+        """The jobs that it runs, as it said last."""
+        try:
+            found = json.loads(self.fields.get("running") or "[]")
+            return [
+                RunningNow(str(id), float(since), Progress(*progress[0]) if progress else None)
+                for id, since, *progress in found
+            ]
+        except (ValueError, TypeError):  # not what a worker of this version wrote
+            return []
 
 
 def workers() -> Request[list[WorkerState]]:

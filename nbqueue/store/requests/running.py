@@ -176,6 +176,22 @@ def output(
     return request_to("running/output", read, *arguments)
 
 
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, as it says itself."""
+
+    done: float
+    total: float | None = None
+    """What there is to do, in the same unit; None if that is not known."""
+    text: str = ""
+    """What it does now, in words."""
+
+    @property
+    def share(self) -> float | None:
+        """The part that is done, from 0 to 1; None if that is not known."""
+        return None if self.total is None else min(1.0, max(0.0, self.done / self.total))
+
+
 MOST_SHOWN = 10_000
 """Messages of a cell; the oldest go."""
 

@@ -1,0 +1,170 @@
+"""How far the running job is: said by the job itself, and taken from the bars of tqdm that it draws."""
+
+from __future__ import annotations
+
+import functools
+import importlib.abc
+import importlib.machinery
+import sys
+import time
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from nbqueue.child import context
+
+T = TypeVar("T")
+
+_EVERY = 0.05
+"""Seconds between two times that `track` says how far it is."""
+
+_TQDM = "tqdm.std"
+"""The module whose bars all others are made of."""
+
+
+def set_progress(done: float, total: float | None = None, text: str | None = None) -> None:
+    """Say how far the running job is: shown under its batch's bar, by `job.progress` and by `nbqueue info`.
+
+    It costs about a microsecond, however often it is called. Outside of a job, and in processes that a job has started,
+    it does nothing.
+
+    Parameters
+    ----------
+    done : float
+        What is done, in any unit.
+    total : float, optional
+        What there is to do, in the same unit; by default what was said before, or not known.
+    text : str, optional
+        What the job does now; by default what was said before.
+
+    Examples
+    --------
+    >>> import nbqueue
+    >>> def train(epochs):
+    ...     for epoch in range(epochs):
+    ...         nbqueue.set_progress(epoch, epochs, f"epoch {epoch + 1}")
+    ...     return "trained"
+    >>> train(3)
+    'trained'
+    """
+    running = context.running()
+    if running is not None:
+        running.progress.say(float(done), None if total is None else float(total), text)
+
+
+def track(iterable: Iterable[T], total: float | None = None, text: str | None = None) -> Iterator[T]:
+    """Iterate, and say how far that is: see `set_progress`. Outside of a job it draws a bar of tqdm.
+
+    Parameters
+    ----------
+    iterable : iterable
+    total : float, optional
+        How many items there will be; by default `len(iterable)`, if it has one.
+    text : str, optional
+        What the job does, in words.
+
+    Yields
+    ------
+    The items of the iterable.
+
+    Examples
+    --------
+    >>> import nbqueue
+    >>> def work(rows):
+    ...     return sum(row for row in nbqueue.track(rows, text="rows"))
+    """
+    running = context.running()
+    if running is None:
+        from tqdm import tqdm
+
+        yield from tqdm(iterable, desc=text, total=total)
+        return
+    if total is None:
+        total = _length_of(iterable)
+    say, clock = running.progress.say, time.monotonic
+    done, due = 0, 0.0
+    for item in iterable:
+        now = clock()
+        if now >= due:
+            due = now + _EVERY
+            say(done, total, text)
+        yield item
+        done += 1
+    say(done, total, text)
+
+
+def _length_of(iterable: Iterable[Any]) -> float | None:
+    try:
+        return len(iterable)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        return None
+
+
+# tqdm
+
+
+def follow_tqdm() -> None:
+    """From now on, the outermost bar that a job draws is its progress, if it does not tell that itself."""
+    if _TQDM in sys.modules:
+        _follow(sys.modules[_TQDM])
+    else:
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds tqdm where others do, once, and follows it when it was imported."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != _TQDM:
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    _then(spec.loader, _follow)
+                return spec
+        return None
+
+
+def _then(loader: Any, act: Callable[[types.ModuleType], None]) -> None:
+    execute = loader.exec_module
+
+    def exec_module(module: types.ModuleType) -> None:
+        execute(module)
+        act(module)
+
+    loader.exec_module = exec_module
+
+
+def _follow(module: types.ModuleType) -> None:
+    bar: Any = module.tqdm
+    begin, draw, close = bar.__init__, bar.refresh, bar.close
+
+    @functools.wraps(begin)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        begin(self, *args, **kwargs)
+        _say(self)
+
+    @functools.wraps(draw)
+    def refresh(self: Any, *args: Any, **kwargs: Any) -> Any:
+        _say(self)
+        return draw(self, *args, **kwargs)
+
+    @functools.wraps(close)
+    def closed(self: Any) -> Any:
+        _say(self)
+        return close(self)
+
+    bar.__init__, bar.refresh, bar.close = __init__, refresh, closed
+
+
+def _say(bar: Any) -> None:
+    """What a bar shows is how far the job is, if it is the outermost one."""
+    running = context.running()
+    if running is None or getattr(bar, "disable", True) or getattr(bar, "pos", 1):
+        return
+    words = [str(bar.desc or "").rstrip(": "), str(getattr(bar, "postfix", None) or "")]
+    running.progress.hear(float(bar.n), bar.total, " · ".join(word for word in words if word))
