@@ -299,6 +299,8 @@ class _Publisher(DisplayPublisher):
         **kwargs: Any,
     ) -> None:
         self._validate_data(data, metadata)
+        if _WIDGET in data and _is_bar_of_tqdm(data[_WIDGET]):
+            return  # the panel shows it
         content = {**_bundle(data, metadata), "transient": dict(transient or {})}
         _outputs_of(self).put("update_display_data" if update else "display_data", content)
 
@@ -577,6 +579,12 @@ def _bundle(data: dict[str, Any], metadata: dict[str, Any] | None) -> Content:
                 + data.get("text/plain", "")
             )
     return {"data": _as_json(data), "metadata": _as_json(metadata)}
+
+
+def _is_bar_of_tqdm(view: Any) -> bool:
+    widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
+    model = view.get("model_id") if isinstance(view, dict) else None
+    return type(widgets.get(model)).__module__ == "tqdm.notebook"
 
 
 def _as_json(value: Any) -> Any:

@@ -56,6 +56,22 @@ def test_a_cell_in_the_background_shows_text_table_figure_and_result_while_other
     assert "model not found" not in page.text(1)
 
 
+@pytest.mark.parametrize("form", ["tqdm", "tqdm.notebook"])
+def test_a_bar_of_tqdm_is_the_bar_of_its_cell(opened, tmp_path, form):  # noqa: F811
+    go = str(tmp_path / "go")
+    page = opened(LOAD, (
+        f"%%enqueue train\nfrom {form} import tqdm\nfor i in tqdm(range(100), desc='epochs'):\n    time.sleep(0.02)\n"
+        f"    while i == 50 and not Path({go!r}).exists(): time.sleep(0.02)\n'trained'"
+    ))  # fmt: skip
+    page.run_to_end(0)
+    page.run_to_end(1)
+    says(page, 1, "train · running for", "of 100 · epochs", "left")
+    assert page.output(1).get_by_role("progressbar").first.get_attribute("title").endswith(" %")
+    assert "no counterpart" not in page.text(1)
+    (tmp_path / "go").touch()
+    says(page, 1, "train · finished in", "'trained'")
+
+
 def test_an_error_in_the_background_is_shown_as_ever_and_the_former_value_is_back(opened):  # noqa: F811
     cell = "%%enqueue -o price\ndef look_up(table):\n    return table['no such row']\nprice = look_up({})"
     page = opened(LOAD + "price = 'former'", cell, "price")

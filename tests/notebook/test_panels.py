@@ -161,7 +161,8 @@ def test_clicks_pause_resume_retry_and_cancel_and_the_panel_says_so(opened):
     ended = page.text(1)
     page.output(1).get_by_role("button", name="Retry failed").click()
     says(page, 1, "Queued", "again")
-    assert " failed" not in page.text(1), ended
+    assert "✕ 1 failed" not in page.text(1), ended
+    wait_until(lambda: " failed" not in page.text(1))  # buttons and failures are widgets of their own
     page.output(1).get_by_role("button", name="Resume").focus()
     page.page.keyboard.press("Enter")
     says(page, 1, "· running", "failed")
@@ -169,6 +170,24 @@ def test_clicks_pause_resume_retry_and_cancel_and_the_panel_says_so(opened):
     says(page, 1, "canceled", "runs ", " again")
     page.run_to_end(2)
     says(page, 2, "'queued': 0, 'started': 0")
+
+
+def test_how_far_the_jobs_are_that_run_is_shown_below_the_bar_of_the_batch(opened, tmp_path):
+    go = str(tmp_path / "go")
+    code = (
+        "import nbqueue, time\nfrom pathlib import Path\nfrom nbqueue import q\nfrom tqdm.auto import tqdm\n"
+        "def train(x):\n    for i in tqdm(range(1000), desc='epochs', disable=x % 2 > 0):\n        time.sleep(0.01)\n"
+        f"        if i == 300:\n            while not Path({go!r}).exists(): time.sleep(0.02)\n            break\n"
+    )
+    page = opened(code, "batch = q.map(train, range(4))", "job = q.enqueue(train, 0)\njob.show()")
+    page.run_to_end(0)
+    page.run_to_end(1)
+    says(page, 1, "of 1,000 · epochs", " %)", "left")
+    bar = page.output(1).get_by_role("progressbar").nth(1)
+    wait_until(lambda: int(bar.get_attribute("aria-valuenow")) > 20)
+    (tmp_path / "go").touch()
+    says(page, 1, "train · finished")
+    assert "1,000 · epochs · " not in page.text(1)
 
 
 def test_a_retry_makes_the_panel_live_again(opened, tmp_path):

@@ -62,7 +62,9 @@ class BatchContent:
         self._was_there = False
         self._has_failed = False
         self._did = ("", 0.0)
-        """What the last click did, and until when that is said."""
+        """What the last click did, and when: it is said for a while, beside what was read after it."""
+        self._read_at = 0.0
+        """When the batch began to be read that is shown."""
 
     @property
     def id(self) -> str:
@@ -88,11 +90,11 @@ class BatchContent:
         self._has_failed = True
 
     def look(self, workers: Sequence[WorkerState] | None, now: float | None) -> bool:
-        now = self.batch.session.now() if now is None else now
+        now, began = self.batch.session.now() if now is None else now, time.monotonic()
         was_there = self._was_there  # now: what is submitted while it looks, it may have missed
         found = self._read(workers, now)
         if found is not None:
-            self._shown, self._was_there = found, True
+            self._shown, self._was_there, self._read_at = found, True, began
         elif was_there:
             words = f"{self._label}: batch {self.id} is not there any more, it was deleted or has expired"
             self._gone = notice(esc(words))
@@ -119,10 +121,10 @@ class BatchContent:
         return self._shown.batch.known.total == 0
 
     def parts(self, *, is_reloaded: bool, unreachable: str = "") -> Parts:
-        did, until = self._did
+        did, at = self._did
         shown = replace(
             self._shown,
-            did=did if time.monotonic() < until else "",
+            did=did if at <= self._read_at and time.monotonic() < at + _DID else "",
             is_reloaded=is_reloaded,
             unreachable=unreachable,
         )
@@ -154,7 +156,7 @@ class BatchContent:
 
     def act(self, button: str) -> None:
         did = outcome_of(button, lambda: self._do(button))
-        self._did = (did, time.monotonic() + _DID)
+        self._did = (did, time.monotonic())
 
     def _offered(self) -> list[str]:
         """The buttons that make sense now; those that stay longest come last, where they keep their place."""
