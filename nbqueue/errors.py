@@ -6,7 +6,6 @@ NbqueueError
 │   └── ServerFull              the server's memory limit is reached, or its disk is full
 ├── PayloadError                something cannot be sent or read
 │   ├── CannotPickle            a function, argument or result cannot be pickled
-│   ├── TooLarge                a value above Redis' limit of 512 MB
 │   ├── CorruptPayload          bytes that are not what nbqueue wrote
 │   └── SignatureError          a payload that was not signed with this key
 ├── NotFound                    there is no such batch or job
@@ -52,10 +51,6 @@ class PayloadError(NbqueueError):
 
 class CannotPickle(PayloadError, TypeError):
     """A function, an argument or a result cannot be pickled; the message names the part that cannot."""
-
-
-class TooLarge(PayloadError, ValueError):
-    """A value is larger than what Redis stores in one field (512 MB)."""
 
 
 class CorruptPayload(PayloadError):
@@ -124,6 +119,10 @@ class NoWorkerWarning(UserWarning):
 
 class LoadingWarning(UserWarning):
     """Each call of a function loads much anew, so that what it changes is not seen by the next; told once."""
+
+
+class LargeWarning(UserWarning):
+    """A function or an argument is above 50 MB; the message says what of it is large. Told once for each."""
 
 
 class OptionWarning(UserWarning):

@@ -20,7 +20,6 @@ import redis
 from conftest import wait_until
 
 from nbqueue import Queue, errors, machine
-from nbqueue.payload import records
 from nbqueue.server import embedded
 from nbqueue.server.key import signing_key
 from nbqueue.store.requests import running, submitting
@@ -46,7 +45,7 @@ def test_a_function_that_cannot_be_pickled_names_the_variable(q):
     def work(x):
         return settings
 
-    with pytest.raises(errors.CannotPickle, match=r"item 0 of item 'deep' of the variable 'settings'.*lock"):
+    with pytest.raises(errors.CannotPickle, match=r"work -> variable 'settings' -> item 'deep' -> item 0 -> _thr"):
         q.map(work, [1])
 
 
@@ -56,7 +55,7 @@ def test_an_open_file_is_refused_and_not_sent_as_a_copy_of_what_it_holds(q, tmp_
     with path.open() as rows:
         with pytest.raises(errors.CannotPickle, match=r"TextIOWrapper.*Pass the file's path"):
             q.map(len, [[rows]])
-        with pytest.raises(errors.CannotPickle, match="the variable 'rows'"):
+        with pytest.raises(errors.CannotPickle, match="variable 'rows'"):
             q.enqueue(lambda: rows.read())
     assert q.enqueue(lambda: print("to the log", file=sys.stdout)).id
 
@@ -144,27 +143,6 @@ def test_an_exception_that_cannot_be_rebuilt_is_told_as_text(q, worker):
     with pytest.raises(errors.JobFailed, match="Needs: needs /dev/null .*cannot be rebuilt"):
         job.result(timeout=20)
     assert "raise error" in job.exc_info
-
-
-def test_values_above_the_limit_of_redis_are_refused_in_words(remote, monkeypatch):
-    q = remote
-    monkeypatch.setattr(records, "LIMIT", 1_000_000)
-    with pytest.raises(errors.TooLarge, match="512 MB"):
-        q.enqueue(len, b"x" * 1_100_000)
-    with pytest.raises(errors.TooLarge, match="512 MB"):
-        q.map(len, [b"x" * 1_100_000])
-
-
-def test_a_result_above_the_limit_fails_the_job(remote, remote_worker):
-    def large():
-        from nbqueue.payload import records
-
-        records.LIMIT = 1_000_000
-        return b"x" * 1_100_000
-
-    job = remote.enqueue(large)
-    with pytest.raises(errors.TooLarge, match="result.*512 MB"):
-        job.result(timeout=20)
 
 
 def test_the_arguments_of_a_large_finished_batch_are_gone_in_words(q, worker):

@@ -5,11 +5,24 @@ from __future__ import annotations
 import os
 
 from nbqueue import machine
+from nbqueue.payload.explain import hint_for_unpickling
 from nbqueue.store.description import Description
 
 
-def add_hints(error: BaseException, description: Description) -> None:
-    """Add to an error what its job's user cannot see from where it was submitted."""
+def add_hints(error: BaseException, description: Description, *, is_loading: bool) -> None:
+    """Add to an error what its job's user cannot see from where it was submitted.
+
+    Parameters
+    ----------
+    error : BaseException
+    description : Description
+        Of its batch.
+    is_loading : bool
+        It was raised while the function or its arguments were unpickled.
+    """
+    hint = hint_for_unpickling(error) if is_loading else ""
+    if hint:
+        error.add_note(f"nbqueue: the function or its arguments could not be made again in the worker: {hint}")
     if isinstance(error, FileNotFoundError):
         name = error.filename
         if isinstance(name, str) and not os.path.isabs(name):  # noqa: PTH117 - it may be anything

@@ -273,14 +273,14 @@ class Child:
                     forks.leave(error.with_traceback(of_user(error.__traceback__)))
                 self._printing.drain()
                 cells[INDEX] = -1
-                cells[Page.IS_LOADING] = 0
+                is_loading, cells[Page.IS_LOADING] = bool(cells[Page.IS_LOADING]), 0
                 self._state.quiet()
                 began, now = cells[SINCE], clock()
                 if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == CANCEL:
                     report.canceled(index, now - began)
                     self._put_back()
                     return index + 1
-                report.failed(index, now - began, self._failure(error))
+                report.failed(index, now - began, self._failure(error, is_loading=is_loading))
                 del error
                 self._put_back()
             else:
@@ -325,10 +325,10 @@ class Child:
         self._printing.redirect()
         self._place.enter()
 
-    def _failure(self, error: BaseException) -> Failure:
+    def _failure(self, error: BaseException, *, is_loading: bool) -> Failure:
         if isinstance(error, _Stopped):
             error = errors.JobTimeout(f"it ran longer than its job_timeout of {self._limit:g} seconds").with_traceback(
                 error.__traceback__
             )
-        add_hints(error, self._description)
+        add_hints(error, self._description, is_loading=is_loading)
         return describe(error)

@@ -12,9 +12,12 @@ from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.local_modules import LocalModules
 from nbqueue.client.options import NOTHING, Attached
+from nbqueue.client.sizes import Sizes
 from nbqueue.payload.explain import sizes_of_parts
 from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
+from nbqueue.payload.records import DIGEST_SIZE, Blob, pieces_of
 from nbqueue.payload.surroundings import Collector
+from nbqueue.store.keys import code_piece
 
 K = TypeVar("K", bound=Hashable)
 
@@ -36,6 +39,7 @@ class Codes:
         self._local = local_modules
         self._is_embedded = backend.embedded is not None
         self._settings = Collector()
+        self.sizes = Sizes()
         self._told: set[str] = set()
         """Functions of which it was said that each call loads much."""
         self._attached: tuple[tuple[Code | None, Code | None], Attached] = (None, None), NOTHING
@@ -61,7 +65,7 @@ class Codes:
         ------
         UsageError
             It is not callable.
-        CannotPickle, TooLarge
+        CannotPickle, ServerFull
             See `pack_code`.
         """
         if not callable(function):
@@ -78,6 +82,8 @@ class Codes:
         last = self._last.get(name)
         known = None if last is None else last[1]
         code = pack_code(self._seal, function, known)
+        if code is not known:
+            self.sizes.look(f"{name}()", function, code.size)
         if code is not known and parts is None and not share and code.plain > _SLOW:
             self._tell_of_loading(function, code)
         with self._lock:
@@ -106,7 +112,7 @@ class Codes:
 
         Raises
         ------
-        CannotPickle, TooLarge
+        CannotPickle, ServerFull
         """
         code = pack_code(self._seal, value, known, what=what)
         if code is not known:
@@ -128,7 +134,7 @@ class Codes:
 
         Raises
         ------
-        TooLarge
+        ServerFull
         """
         modules = self._local.bundle(self._seal, imports)
         found = self._settings.pack(self._seal, None if self._is_embedded else variables) if settings else None
@@ -146,11 +152,13 @@ class Codes:
         """Local modules that cannot travel."""
         return self._local.compiled
 
-    def to_send(self, digest: bytes) -> bytes:
-        """The record of a function, where Redis is not known to have it; empty if it is, or to ask before so much is
-        sent."""
-        record = self._by_digest[digest].record
-        return b"" if digest in self._accepted or len(record) > _LARGE else record
+    def to_send(self, digests: Iterable[bytes]) -> dict[bytes, Blob]:
+        """The records of functions, by their digests, where Redis is not known to have them; empty if it is, or to ask
+        before so much is sent. Those of very large ones are in pieces."""
+        found: dict[bytes, Blob] = {}
+        for digest, record in self.records(digests).items():
+            found[digest] = b"" if digest[:DIGEST_SIZE] in self._accepted or len(record) > _LARGE else record
+        return found
 
     def accepted(self, digests: Iterable[bytes]) -> None:
         """Redis has them now."""
@@ -158,9 +166,14 @@ class Codes:
             self._accepted.clear()
         self._accepted.update(digests)
 
-    def record(self, digest: bytes) -> bytes:
-        """The record of a code that somebody holds."""
-        return self._by_digest[digest].record
+    def records(self, digests: Iterable[bytes]) -> dict[bytes, Blob]:
+        """The records of codes that somebody holds, by their digests; those of very large ones in pieces."""
+        return {
+            code_piece(digest, number): piece
+            for digest in digests
+            if len(digest) == DIGEST_SIZE  # and is none of a piece
+            for number, piece in enumerate(pieces_of(self._by_digest[digest].record))
+        }
 
 
 class _Kept(Generic[K]):

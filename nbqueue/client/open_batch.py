@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from nbqueue import errors
@@ -14,7 +15,7 @@ from nbqueue.client.codes import Codes
 from nbqueue.client.options import Attached, JobOptions
 from nbqueue.payload.calls import pack_arguments, pack_entries, pack_items
 from nbqueue.payload.functions import Code
-from nbqueue.payload.records import Blob
+from nbqueue.payload.records import Blob, size_of
 from nbqueue.store.keys import new_id, new_token
 from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import BULK
@@ -67,6 +68,7 @@ class OpenBatch:
             record = pack_items(self._seal, self.id, index, code.digest, args)
         if record is None:
             entry = pack_arguments(0, args, kwargs)
+            self._codes.sizes.look(f"the arguments of {code.name}()", args, size_of(entry))
             record = pack_entries(self._seal, self.id, index, [code.digest], [entry])
         try:
             is_known = code.digest in self._stored
@@ -75,13 +77,12 @@ class OpenBatch:
                 if self._store.call(request):
                     self._count += 1
                     return index
-            body = b"" if is_known else self._codes.record(code.digest)
-            functions = {code.digest: body}
+            functions: dict[bytes, Blob] = {code.digest: b""} if is_known else self._codes.records([code.digest])
             if not self._count:
-                functions.update((digest, self._codes.to_send(digest)) for digest in self._attached.digests())
+                functions.update(self._codes.to_send(self._attached.digests()))
             answer = self._submit(index, functions, record)
             if answer == "code":
-                functions = {digest: self._codes.record(digest) for digest in functions}
+                functions = self._codes.records(functions)
                 answer = self._submit(index, functions, record)
         except BaseException:
             self._is_closed = True  # whether it was accepted is not known: this index is not used again
@@ -93,7 +94,7 @@ class OpenBatch:
         self._count += 1
         return index
 
-    def _submit(self, index: int, functions: dict[bytes, bytes], record: Blob) -> str:
+    def _submit(self, index: int, functions: Mapping[bytes, Blob], record: Blob) -> str:
         request = submitting.submit(
             self._opening, index, 1, functions, [(f"b{index}", record)], is_last=True, at_front=self._at_front
         )
@@ -116,7 +117,7 @@ class OpenBatches:
 
         Raises
         ------
-        CannotPickle, TooLarge
+        CannotPickle, ServerFull
         ServerError
         SubmitError
             Batches are canceled or deleted as soon as they are made.

@@ -8,6 +8,7 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.cells.value import CellValue
 from nbqueue.client.session import Session
+from nbqueue.payload.explain import hint_for_unpickling
 from nbqueue.payload.outcomes import Failure, Outcomes
 from nbqueue.payload.records import Blob
 from nbqueue.store.keys import IN_WORDS
@@ -101,6 +102,7 @@ def value_of(outcomes: Outcomes, batch: str, index: int) -> Any:
     except Exception as error:
         unreadable = errors.ResultUnreadable(
             f"job {batch}:{index} returned, and what it returned cannot be read here: {type(error).__name__}: {error}"
+            + (f". Here, {hint}" if (hint := hint_for_unpickling(error)) else "")
         )
         unreadable.job_id = f"{batch}:{index}"
         raise unreadable from error
@@ -109,7 +111,7 @@ def value_of(outcomes: Outcomes, batch: str, index: int) -> Any:
 _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {
     kind.__name__: kind
     for kind in (errors.JobTimeout, errors.JobCanceled, errors.JobKilled, errors.ResultExpired, errors.SignatureError,
-                 errors.CorruptPayload, errors.CannotPickle, errors.TooLarge, errors.ServerFull)
+                 errors.CorruptPayload, errors.CannotPickle, errors.ServerFull)
 }  # fmt: skip
 
 

@@ -102,7 +102,7 @@ class Packer:
 
         Raises
         ------
-        CannotPickle, TooLarge
+        CannotPickle, ServerFull
         """
         raise NotImplementedError
 
@@ -153,7 +153,10 @@ class Packer:
                     name: self._shared(f"argument {name!r}", value, values, stands_for)
                     for name, value in kwargs.items()
                 }
-            return pack_arguments(function, args, kwargs), tuple(values)
+            entry = pack_arguments(function, args, kwargs)
+            if (size := size_of(entry)) > _LARGE:
+                self._codes.sizes.look("the arguments of a call", args, size)
+            return entry, tuple(values)
         except errors.PayloadError as error:
             raise type(error)(f"call {index}: {error}") from error.__cause__
 

@@ -182,7 +182,7 @@ class Queue:
 
         Raises
         ------
-        CannotPickle, TooLarge
+        CannotPickle, ServerFull
             Names what cannot be sent.
         ServerUnreachable, ServerFull
 
@@ -229,7 +229,7 @@ class Queue:
         ------
         SubmitError
             An iterable raised. What was submitted is canceled.
-        CannotPickle, TooLarge, ServerUnreachable, ServerFull
+        CannotPickle, ServerUnreachable, ServerFull
 
         Examples
         --------

@@ -63,7 +63,7 @@ class _Part:
 
     first: int
     count: int
-    functions: dict[bytes, bytes]
+    functions: dict[bytes, Blob]
     fields: list[tuple[str, Blob]]
     is_last: bool
     held: list[Code]
@@ -124,7 +124,7 @@ class Submission:
         IdTaken
         SubmitError
             The iterable raised. What was submitted is canceled.
-        CannotPickle, TooLarge
+        CannotPickle, ServerFull
             One of the calls cannot be sent. What was submitted is canceled.
         """
         try:
@@ -213,7 +213,7 @@ class Submission:
             raise errors.SubmitError(f"batch {self.batch} is submitted by the process that this one is a fork of")
         self.settle()
         ready, self._ready = self._ready, _Ready()
-        functions = {digest: self._session.codes.to_send(digest) for digest in ready.functions}
+        functions = self._session.codes.to_send(ready.functions)
         held, self._packer.held = self._packer.held, []
         part = _Part(self.sent, self.packed - self.sent, functions, ready.fields, is_last, held)
         request = self._request(part, part.functions)
@@ -223,7 +223,7 @@ class Submission:
             self._posted = part, self._session.store.post(request)
         self._sent_at = time.monotonic()
 
-    def _request(self, part: _Part, functions: dict[bytes, bytes]) -> Request[Submitted]:
+    def _request(self, part: _Part, functions: dict[bytes, Blob]) -> Request[Submitted]:
         if not self._has_begun:
             self._has_begun = True
             self._opening = replace(self._opening, per_block=max(1, self.per_block))
@@ -244,7 +244,7 @@ class Submission:
         for _ in range(len(functions)):
             if answer.answer != "code":
                 break
-            functions = {digest: self._session.codes.record(digest) for digest in functions}
+            functions = self._session.codes.records(functions)
             answer = self._session.store.call(self._request(part, functions))
         if answer.answer == "taken" and self.sent == 0:
             raise IdTaken(None)

@@ -20,7 +20,6 @@ from nbqueue.payload.records import (
     Blob,
     Entries,
     Pieces,
-    size_of,
     table_of,
 )
 from nbqueue.payload.seal import Seal
@@ -41,9 +40,7 @@ def pack_items(seal: Seal, batch: str, first: int, digest: bytes, items: Sequenc
     if not set(map(type, items)) <= IMMUTABLE:
         return None
     pickled = pickle.dumps(items, 5)
-    if len(items) == 1:
-        seal.check_size("the arguments of a call", len(pickled))
-    elif len(pickled) > MOST_TOGETHER:
+    if len(items) > 1 and len(pickled) > MOST_TOGETHER:
         return None
     return seal.close(b"calls", batch, first, ATOMS, len(items), [digest], [pickled])
 
@@ -53,9 +50,7 @@ def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequen
     if not all(set(map(type, item)) <= IMMUTABLE for item in items):
         return None
     pickled = pickle.dumps(items, 5)
-    if len(items) == 1:
-        seal.check_size("the arguments of a call", len(pickled))
-    elif len(pickled) > MOST_TOGETHER:
+    if len(items) > 1 and len(pickled) > MOST_TOGETHER:
         return None
     return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickled])
 
@@ -93,15 +88,7 @@ def pack_entries(
     entries: Sequence[Pieces],
     buffers: Buffers | None = None,
 ) -> Blob:
-    """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself.
-
-    Raises
-    ------
-    TooLarge
-        One is above 512 MB, and goes to Redis.
-    """
-    for offset, entry in enumerate(entries):
-        seal.check_size(f"call {first + offset}: the arguments of a call", size_of(entry))
+    """Neighbouring calls from their entries; an empty entry stands for a large call that is stored by itself."""
     return seal.close_in(buffers, b"calls", batch, first, SEPARATE, len(entries), digests, table_of(entries))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import re
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -18,6 +19,9 @@ from nbqueue.payload.records import size_of
 
 _MOST_PARTS = 500
 """Parts that are looked at."""
+
+_ENDS = 4
+"""Parts that are named at either end of a path."""
 
 _HINTS = {
     "generator": "Pass a list of its values",
@@ -58,9 +62,10 @@ def cannot_pickle(what: str, obj: Any, error: Exception) -> errors.CannotPickle:
     path, culprit = _culprit_of(obj)
     message = str(error).strip()
     reason = message.splitlines()[0] if message else type(error).__name__
-    subject = f"{what}: {path}" if path else what
+    holds = " -> ".join((what.removesuffix("()"), *path, _type_name(culprit))) if path else ""
     return errors.CannotPickle(
-        f"{subject} cannot be sent to a worker: it holds a {_type_name(culprit)} ({reason}). {_hint_for(culprit)}"
+        f"{what} cannot be sent to a worker: {holds or f'it holds a {_type_name(culprit)}'} ({reason}). "
+        f"{_hint_for(culprit)}"
     )
 
 
@@ -80,14 +85,16 @@ def _is_ours(obj: Any) -> bool:
     return type(obj).__module__.startswith(f"{errors.__package__}.")
 
 
-def _culprit_of(obj: Any) -> tuple[str, Any]:
-    """The path to the innermost part that cannot be pickled, in words, and that part."""
+def _culprit_of(obj: Any) -> tuple[list[str], Any]:
+    """The path to the innermost part that cannot be pickled, shortened where it is deep, and that part."""
     seen = {id(obj): obj}  # holds the parts, so that none of their ids is used again
     path: list[str] = []
     while part := _first_culprit(_parts_of(obj), seen):
         name, obj = part
-        path.append(name)
-    return " of ".join(reversed(path)), obj
+        path.append(name.removeprefix("the "))
+    if len(path) > 2 * _ENDS + 1:
+        path[_ENDS:-_ENDS] = ["..."]
+    return path, obj
 
 
 def _first_culprit(parts: Iterable[_Part], seen: dict[int, Any]) -> _Part | None:
@@ -144,6 +151,19 @@ def _defaults_of(function: types.FunctionType) -> Iterator[_Part]:
     code, defaults = function.__code__, function.__defaults__ or ()
     yield from zip(code.co_varnames[code.co_argcount - len(defaults) : code.co_argcount], defaults, strict=False)
     yield from (function.__kwdefaults__ or {}).items()
+
+
+def hint_for_unpickling(error: BaseException) -> str:
+    """What to do about an error that unpickling raised; '' if there is nothing to be said."""
+    if isinstance(error, TypeError) and _WANTS_ARGUMENTS.search(str(error)):
+        return (
+            "unpickling makes such an object by calling its class without what that wants. Make the object inside the "
+            "function, or give its class `__reduce__` or `__getnewargs__`, which tell how it is made"
+        )
+    return ""
+
+
+_WANTS_ARGUMENTS = re.compile(r"(__new__|__init__|\w+)\(\) (missing \d+ required|takes)")
 
 
 def sizes_of_parts(what: str, obj: Any) -> list[tuple[str, int]]:

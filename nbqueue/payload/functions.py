@@ -21,7 +21,7 @@ from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.files import Held
 from nbqueue.payload.memory import MappedFile
 from nbqueue.payload.pickling import IMMUTABLE, Seen, is_importable, names_read, travels_by_value
-from nbqueue.payload.records import HEADER, SIGNATURE_SIZE, Blob, digest_of, frame_sizes, size_of, weight_of
+from nbqueue.payload.records import HEADER, SIGNATURE_SIZE, Blob, digest_of, frame_sizes, weight_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.sources import Sourced, pack_again, pack_with_sources
 
@@ -81,8 +81,8 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str
     ------
     CannotPickle
         Names the global, closure variable or attribute that cannot be pickled.
-    TooLarge
-        Above 512 MB.
+    ServerFull
+        It is kept in a file, and the disk is full.
     """
     name = what or name_of(function)
     called = what or f"{name}()"
@@ -94,7 +94,6 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str
     if body is None:
         assert known is not None
         return known
-    seal.check_size(what or f"the function {called}", size_of(body))
     record, held = seal.close_stored(b"code", body)
     plain = frame_sizes(body)[1]  # behind the sources
     return Code(record, name, held, plain, frozenset(seen.imports))
@@ -221,7 +220,7 @@ def _add(value: Any, parts: list[Any], seen: set[int]) -> bool:
         return _add_function(value, parts, seen)
     if kind is tuple:
         return _add_all(value, parts, seen)
-    if kind is types.ModuleType:
+    if issubclass(kind, types.ModuleType):
         name = value.__name__
         return sys.modules.get(name) is value and not travels_by_value(name)
     if kind is types.BuiltinFunctionType or isinstance(value, type):

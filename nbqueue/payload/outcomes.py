@@ -25,7 +25,6 @@ from nbqueue.payload.records import (
     Blob,
     Entries,
     Pieces,
-    size_of,
     table_of,
 )
 from nbqueue.payload.seal import Seal
@@ -126,14 +125,13 @@ def pack_outcomes(
     ------
     CannotPickle
         One of the values cannot be pickled; which, a record for each alone tells.
-    TooLarge
-        Above 512 MB.
+    ServerFull
+        It is kept in a file, and the disk is full.
     """
     try:
         layout, packed = _body_of(values)
     except Exception as error:
         raise cannot_pickle("the result", values[0], error) from error
-    seal.check_size("the result", size_of(packed))
     body = [_pack_meta(FINISHED, attempt, started, worker, durations, holes), *packed]
     return seal.close_in(buffers, b"outcomes", batch, first, layout, len(values), (), body)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import importlib
 import io
 import mmap
 import pickle
@@ -278,6 +279,10 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return special(obj)
         if kind.__name__ in _GENERATORS and kind.__module__ in _GENERATORS[kind.__name__]:
             return reduce_generator(obj)
+        if issubclass(kind, types.ModuleType) and kind is not types.ModuleType and _is_imported(obj):
+            return importlib.import_module, (obj.__name__,)
+        if kind.__module__.startswith(_MPMATH) and (name := _name_in_mpmath(obj)):
+            return getattr, (sys.modules["mpmath"], name)
         if issubclass(kind, BaseException):
             return reduce_exception(obj, can_pickle_losing if self._loses else None)
         if issubclass(kind, StaysHere):
@@ -443,6 +448,21 @@ _SPECIAL: dict[type, Callable[[Any], Any]] = {
     typing.TypeVarTuple: _reduce_parameters,
 }
 """How objects of these very types are pickled."""
+
+
+def _is_imported(module: types.ModuleType) -> bool:
+    """Whether a module of a type of its own, such as those that import their parts late, is found by its name."""
+    return sys.modules.get(module.__name__) is module and not travels_by_value(module.__name__)
+
+
+_MPMATH = "mpmath.ctx_"
+
+
+def _name_in_mpmath(context: Any) -> str:
+    """What mpmath calls its context, which cannot be made again: its precision travels with the settings."""
+    mpmath: Any = sys.modules.get("mpmath")
+    return next((name for name in ("mp", "fp", "iv") if getattr(mpmath, name, None) is context), "")
+
 
 _GENERATORS = {
     "Generator": ("numpy.random._generator",),

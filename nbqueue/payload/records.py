@@ -55,8 +55,9 @@ REFERENCE = struct.Struct("<16sQ")
 
 DIGEST_SIZE, SIGNATURE_SIZE = 16, 32
 
-LIMIT = 512 * 1024 * 1024 - 1024
-"""Bytes: what Redis takes as one value, less the header."""
+PIECE = 256 * 1024 * 1024
+"""Bytes of a record that Redis gets as one value, of which it takes 512 MB at most. What comes after them is another
+value, so that one of just as many bytes is always followed by one more."""
 
 LARGE_RECORD = 64 * 1024
 """Bytes of a record that is made in memory that is used again."""
@@ -113,18 +114,20 @@ def weight_of(record: Blob | MappedFile | Nameless) -> int:
     return size
 
 
-def check_size(what: str, size: int) -> None:
-    """Refuse what Redis would not take.
+def pieces_of(record: Blob) -> list[Blob]:
+    """The values as which Redis gets a record: itself, as a rule."""
+    if len(record) < PIECE:
+        return [record]
+    view = memoryview(record)
+    return [view[start : start + PIECE] for start in range(0, len(view) + 1, PIECE)]
 
-    Raises
-    ------
-    TooLarge
-    """
-    if size > LIMIT:
-        raise errors.TooLarge(
-            f"{what}: {size / 2**20:,.0f} MB pickled, and Redis stores at most 512 MB in one value. "
-            "Write it to a file that the workers can read, and pass its path"
-        )
+
+def whole_of(pieces: Sequence[Blob | None]) -> Blob | None:
+    """The record of its pieces; None if one of them is not there."""
+    if len(pieces) == 1:
+        return pieces[0]
+    found = [piece for piece in pieces if piece is not None]
+    return memoryview(bytearray().join(found)) if len(found) == len(pieces) else None
 
 
 # The header

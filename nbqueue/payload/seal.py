@@ -26,7 +26,6 @@ from nbqueue.payload.records import (
     Blob,
     Pieces,
     Record,
-    check_size,
     digest_of,
     pack_header,
     size_of,
@@ -84,7 +83,7 @@ class Seal:
 
         Raises
         ------
-        TooLarge, ServerFull, ServerError
+        ServerFull, ServerError
             See `close`.
         """
         if not self._belongs_in_file(1, body):
@@ -124,16 +123,6 @@ class Seal:
         """The record of a body that is in a file."""
         reference = REFERENCE.pack(token, size)
         return header + self._sign(kind, batch, first, header, [reference]) + reference
-
-    def check_size(self, what: str, size: int) -> None:
-        """Refuse what Redis would not take, if it goes there.
-
-        Raises
-        ------
-        TooLarge
-        """
-        if self.files is None:
-            check_size(what, size)
 
     def open(self, kind: bytes, batch: str, first: int, given: Blob | MappedFile) -> Record:
         """Verify a record and take it apart; what was given in a file stays there.

@@ -62,7 +62,6 @@ class Collector:
         packed = self._packed
         if packed is None or packed[0] is not seal or packed[1] != settings:
             body = pickle.dumps(settings, 5)
-            seal.check_size("the settings", len(body))
             record, held = seal.close_stored(b"settings", [body])
             code = Code(record, "settings", held)
             packed = self._packed = seal, settings, code

@@ -8,7 +8,7 @@ from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.pickling import can_pickle, pickle_frames
-from nbqueue.payload.records import check_size, size_of
+from nbqueue.payload.records import size_of
 from nbqueue.payload.sources import pack_with_sources, unpack_with_sources
 
 
@@ -31,8 +31,6 @@ def pack_variables(
     ------
     CannotPickle
         Names the variable, and what of it cannot be pickled.
-    TooLarge
-        Above 512 MB.
     """
     carrier = types.FunctionType(_nothing.__code__, {"__name__": "__main__"} if scope is None else scope, "scope")
     carrier.__module__ = "__main__"
@@ -43,7 +41,6 @@ def pack_variables(
             if not can_pickle(value):
                 raise cannot_pickle(f"variable {name!r}", value, error) from error
         raise cannot_pickle("the variables", variables, error) from error
-    check_size("the variables", size_of(packed))
     return b"".join(packed)
 
 

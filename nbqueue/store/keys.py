@@ -17,7 +17,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:outcomes`            | hash   | `b<block>` and `<index>`: signed outcomes, the job's own wins; `!...` are   |
 |                                  |        | plain words, never unpickled; `@...` is the name of a field of the next one |
 | `batch:<id>:calls:bulk`,         | hash   | records of 64 KB and more, which no script touches: written and read by     |
-|   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`)              |
+|   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`); above 256 MB |
+|                                  |        | in pieces: `<field>+1` and so on follow                                     |
 | `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
 | `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
@@ -32,7 +33,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | content (JSON). Less those that later ones make superfluous; 10,000 at most |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
-|                                  |        | long as an ended batch may be run again with it                             |
+|                                  |        | long as an ended batch may be run again with it. `code:<digest>01` and so   |
+|                                  |        | on are further pieces of one above 256 MB                                   |
 | `queue:<name>:<env>:jobs`        | hash   | the same counters of all its batches together, and how many these are       |
 | `queues`, `queue:<name>:environments` | set | names of queues that have batches, and for which environments              |
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
@@ -133,6 +135,16 @@ def of_large(name: str) -> list[str]:
     if owner == CODE:
         return [f"{CODE}:{part}"]
     return [calls(owner), calls_bulk(owner)] if part else [batch(owner)]
+
+
+def piece(field: str, number: int) -> str:
+    """The field of a piece of a large value; the first one is the value's own."""
+    return f"{field}+{number}" if number else field
+
+
+def code_piece(digest: bytes, number: int) -> bytes:
+    """The digest under which a piece of what is stored by its digest is found; the first one is its own."""
+    return digest + bytes([number]) if number else digest
 
 
 def wake(queue: str, environment: str) -> str:

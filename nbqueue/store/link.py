@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from nbqueue import errors
-from nbqueue.payload.records import Blob
+from nbqueue.payload.records import PIECE, Blob, whole_of
 from nbqueue.store import keys
 from nbqueue.store.connection import Address, Command, Connection, Source, unreachable
 from nbqueue.store.reply import Reply
@@ -17,6 +17,9 @@ from nbqueue.store.requests.request import Request
 from nbqueue.store.script import Script
 
 T = TypeVar("T")
+
+_MUCH = 64 * 1024 * 1024
+"""Bytes that are written by one command; a server refuses one of a gigabyte."""
 
 _PATIENCE = 10.0
 """Seconds during which a call tries to reach the server again, after it first failed to, before it gives up."""
@@ -74,8 +77,12 @@ class Link:
         command = [*head, b"1", self.prefix, *request.arguments]
         if request.bulk is None:
             return [command]
-        fields: list[Blob] = [part for name, record in request.bulk.fields for part in (name.encode(), record)]
-        return [[b"MULTI"], [b"HSET", self.key(request.bulk.key), *fields], command, [b"EXEC"]]
+        key, fields = self.key(request.bulk.key), request.bulk.fields
+        if len(fields) > 1 and sum(len(record) for _, record in fields) >= _MUCH:
+            writes: list[Command] = [[b"HSET", key, name.encode(), record] for name, record in fields]
+        else:
+            writes = [[b"HSET", key, *(part for name, record in fields for part in (name.encode(), record))]]
+        return [[b"MULTI"], *writes, command, [b"EXEC"]]
 
     def call(self, request: Request[T]) -> T:
         """Send a request and wait for what it answers.
@@ -115,8 +122,21 @@ class Link:
 
     def bulk(self, key: str, fields: Sequence[str | bytes]) -> list[memoryview | None]:
         """Large values of a hash, each in memory of its own, which can be written to."""
-        names = [field if isinstance(field, bytes) else field.encode() for field in fields]
-        command = [b"HMGET", self.key(key), *names]
+        names = [field if isinstance(field, str) else field.decode() for field in fields]
+        return [
+            found if found is None or len(found) < PIECE else self._with_further_pieces(key, name, found)
+            for name, found in zip(names, self._values(key, names), strict=True)
+        ]
+
+    def _with_further_pieces(self, key: str, name: str, first: memoryview) -> memoryview | None:
+        pieces: list[Blob | None] = [first]
+        while (last := pieces[-1]) is not None and len(last) == PIECE:
+            pieces += self._values(key, [keys.piece(name, len(pieces))])
+        whole = whole_of(pieces)
+        return None if whole is None else memoryview(whole)
+
+    def _values(self, key: str, names: Sequence[str]) -> list[memoryview | None]:
+        command = [b"HMGET", self.key(key), *(name.encode() for name in names)]
         reply = self._talk(lambda connection: connection.values(command))
         if isinstance(reply, Reply):
             raise self.refused(reply, "HMGET")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from nbqueue import errors
-from nbqueue.payload.records import Blob
+from nbqueue.payload.records import PIECE, Blob, whole_of
 from nbqueue.store import keys
 from nbqueue.store.keys import POINTER, EndedRun, read_queued
 from nbqueue.store.link import Link
@@ -146,10 +146,12 @@ class Store(Link):
             if not digest.startswith(b"n:")
         ]
 
-    def function(self, digest: bytes) -> bytes | None:
+    def function(self, digest: bytes) -> Blob | None:
         """The signed record of a function; None if it is not there (any more)."""
-        record: bytes | None = self.run("GET", self.key(keys.code(digest)))
-        return record
+        pieces: list[Blob | None] = []
+        while not pieces or ((last := pieces[-1]) is not None and len(last) == PIECE):
+            pieces.append(self.run("GET", self.key(keys.code(keys.code_piece(digest, len(pieces))))))
+        return whole_of(pieces)
 
     def has_large(self, names: list[str]) -> list[bool]:
         """Whether there is still what files of large values belong to: see `payload.files.Known`."""

@@ -12,11 +12,12 @@ import socket
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from itertools import groupby
 
 from nbqueue import child, machine
 from nbqueue.payload.memory import Nameless
-from nbqueue.payload.records import weight_of
+from nbqueue.payload.records import Blob, weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
@@ -127,7 +128,7 @@ class ChildProcess:
 
     # Handing over
 
-    def hand(self, claimed: Claimed, description: Description, functions: dict[bytes, bytes | Nameless]) -> None:
+    def hand(self, claimed: Claimed, description: Description, functions: Mapping[bytes, Blob | Nameless]) -> None:
         """Give it a lease, with the functions that it does not have yet."""
         self.is_fresh = False
         news = {digest: record for digest, record in functions.items() if digest not in self._functions}
@@ -136,7 +137,7 @@ class ChildProcess:
         if forget:
             self._functions.clear()
             self._mapped.clear()
-            news = functions
+            news = dict(functions)
         self._functions.update((digest, weight_of(record)) for digest, record in news.items() if record)
         self._mapped.update((digest, record) for digest, record in news.items() if isinstance(record, Nameless))
         self.leases.append(

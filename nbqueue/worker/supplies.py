@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from nbqueue import errors
 from nbqueue.payload.memory import Nameless, can_be_nameless
-from nbqueue.payload.records import functions_of
+from nbqueue.payload.records import PIECE, Blob, functions_of, weight_of, whole_of
 from nbqueue.store import keys
 from nbqueue.store.description import Description
 from nbqueue.store.pipeline import Pipeline
@@ -27,10 +27,12 @@ _MOST_BYTES = 32 * 2**20
 _MAPPED = 256 * 1024
 """Bytes of a function that children map, instead of each having a copy."""
 
-Function = bytes | Nameless
+Function = Blob | Nameless
 """The record of a function."""
 
-Records = list[bytes | None]
+N = TypeVar("N", bytes, str)
+
+Records = list[Blob | None]
 
 
 class Supplies:
@@ -82,14 +84,17 @@ class Supplies:
             self._keep(found)
             then(claimed, {**dict.fromkeys(missing, b""), **known, **found})
 
-        self._ask("MGET", [self._store.key(keys.code(digest)) for digest in missing], len(missing), on_functions)
+        def key(digest: bytes, number: int) -> bytes:
+            return self._store.key(keys.code(keys.code_piece(digest, number)))
+
+        self._ask_whole(["MGET"], missing, key, on_functions)
 
     def _keep(self, found: Mapping[bytes, Function]) -> None:
         _make_room(self._functions)
         self._functions.update(found)
-        size = sum(map(len, self._functions.values()))
+        size = sum(map(weight_of, self._functions.values()))
         while size > _MOST_BYTES and len(self._functions) > len(found):
-            size -= len(self._functions.pop(next(iter(self._functions))))
+            size -= weight_of(self._functions.pop(next(iter(self._functions))))
 
     def _fetch_calls(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, Function]], None]) -> None:
         def on_calls(records: Records) -> None:
@@ -97,8 +102,38 @@ class Supplies:
             calls = claimed.calls + [(name, record) for name, record in found if record is not None]
             self.fetch(replace(claimed, calls=calls, bulk=[]), then)
 
-        fields = [field for _, field in claimed.bulk]
-        self._ask("HMGET", [self._store.key(keys.calls_bulk(claimed.batch)), *fields], len(fields), on_calls)
+        key = self._store.key(keys.calls_bulk(claimed.batch))
+        self._ask_whole(["HMGET", key], [field for _, field in claimed.bulk], keys.piece, on_calls)
+
+    def _ask_whole(
+        self, command: list[Any], names: Sequence[N], piece: Callable[[N, int], Any], then: Callable[[Records], None]
+    ) -> None:
+        """Ask for values, and for the further pieces of those that have some.
+
+        Parameters
+        ----------
+        command : list
+            What stands before the names.
+        names : sequence
+        piece : callable
+            What stands in the command for a piece of what is called so.
+        then : callable
+        """
+        pieces: list[list[Blob | None]] = [[] for _ in names]
+
+        def ask(wanted: list[int], number: int) -> None:
+            def on_records(records: Records) -> None:
+                for position, record in zip(wanted, records, strict=True):
+                    pieces[position].append(record)
+                more = [at for at, record in zip(wanted, records, strict=True) if record and len(record) == PIECE]
+                if more:
+                    ask(more, number + 1)
+                else:
+                    then([whole_of(found) for found in pieces])
+
+            self._ask(command[0], [*command[1:], *(piece(names[at], number) for at in wanted)], len(wanted), on_records)
+
+        ask([*range(len(names))], 0)
 
     def _ask(self, command: str, arguments: list[Any], count: int, then: Callable[[Records], None]) -> None:
         def on_records(records: Any) -> None:

@@ -103,3 +103,25 @@ def test_a_function_that_cannot_be_loaded_fails_all_jobs_of_a_batch(q, worker, m
     batch = q.map(broken.work, range(300))
     batch.wait(20)
     assert batch.counts["failed"] == 300
+
+
+class Needs:
+    """Of a class that is found by its name, and wants an argument."""
+
+    def __new__(cls, a):
+        made = super().__new__(cls)
+        made.a = a
+        return made
+
+
+def test_what_cannot_be_made_again_is_told_with_the_way_out(q, worker):
+    needs = Needs(3)
+    for job in (q.enqueue(lambda: needs.a), q.enqueue(repr, needs)):
+        with pytest.raises(TypeError, match=r"__new__\(\) missing 1 required") as caught:
+            job.result(timeout=20)
+        assert "Make the object inside the function, or give its class `__reduce__`" in caught.value.__notes__[0]
+    with pytest.raises(errors.ResultUnreadable, match=r"missing 1 required.*Here, unpickling makes such an object by"):
+        q.enqueue(Needs, 3).result(timeout=20)
+    with pytest.raises(TypeError) as caught:
+        q.enqueue(lambda: Needs()).result(timeout=20)
+    assert not getattr(caught.value, "__notes__", [])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
+import warnings
 
 import numpy as np
 import pytest
 
 import nbqueue
+from nbqueue import errors
 
 
 def test_explain_names_the_largest_parts():
@@ -32,7 +34,7 @@ def test_explain_names_what_cannot_be_sent():
         return lock
 
     found = nbqueue.explain(score, open)
-    assert "the variable 'lock'" in found.problem and "make it inside the function" in found.problem
+    assert "-> variable 'lock' -> _thread.lock" in found.problem and "make it inside the function" in found.problem
     assert "lock" in repr(found)
     assert nbqueue.explain(len, threading.Lock()).problem.startswith("argument 0")
 
@@ -83,3 +85,27 @@ def test_display_prints_in_a_mapped_function(q, worker):
     job = q.enqueue(lambda: display([1, 2]))  # noqa: F821 - a builtin in a kernel
     assert job.result(timeout=20) is None
     assert job.output == "[1, 2]\n"
+
+
+def test_what_is_large_is_told_once_with_its_parts(q):
+    table = np.zeros(8_000_000)
+    small = np.zeros(10)
+
+    def look(x):
+        return table[x] + small[0]
+
+    words = r"look\(\): 64 MB go along to workers \(look\(\) -> variable 'table' 64 MB\)"
+    with pytest.warns(errors.LargeWarning, match=words.replace("look", ".*look")):
+        q.map(look, [1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        q.map(look, [1])
+        table[0] = 1
+        q.enqueue(look, 1)
+    with pytest.warns(errors.LargeWarning, match="the arguments of a call: 64 MB"):
+        q.map(len, [table, table + 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        q.map(len, [table + 2])
+    with pytest.warns(errors.LargeWarning, match=r"the arguments of len\(\)"):
+        q.enqueue(len, table)

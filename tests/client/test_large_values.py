@@ -78,6 +78,7 @@ def test_what_a_call_writes_into_an_array_the_next_does_not_see(q, workers):
     assert not table.any()
 
 
+@pytest.mark.filterwarnings("ignore::nbqueue.errors.LargeWarning")
 @pytest.mark.parametrize("where", ["embedded", "remote"])
 def test_a_large_closure_is_in_memory_once_for_all_children(q, workers, where, request):
     if where == "remote":

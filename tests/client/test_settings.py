@@ -40,6 +40,10 @@ ROWS = {
         "import mpmath\nmpmath.mp.dps = 50\ndef work(): return len(str(mpmath.mpf(1) / 3)), mpmath.mp.dps",
         (52, 50),
     ),
+    "mp of mpmath": (
+        "from mpmath import mp\nmp.dps = 50\ndef work(): return len(str(mp.mpf(1) / 3)), mp.dps",
+        (52, 50),
+    ),
     "numpy": (
         "import numpy as np\nnp.seterr(divide='raise')\ndef work():\n    try:\n        np.float64(1) / np.float64(0)\n"
         "    except FloatingPointError:\n        return 'raised'",
@@ -50,7 +54,7 @@ ROWS = {
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_setting_goes_along(q, worker, namespace, name):
-    if name == "mpmath":
+    if "mpmath" in name:
         pytest.importorskip("mpmath")
     source, expected = ROWS[name]
     run = run_as_notebook(HEAD + textwrap.dedent(source) + "\nprint(repr(both(work)))", namespace)

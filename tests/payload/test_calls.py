@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from nbqueue import errors
-from nbqueue.payload import records
 from nbqueue.payload.calls import Calls, of_function, pack_arguments, pack_entries, pack_items, pack_tuples
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.records import functions_of
@@ -92,13 +91,3 @@ def test_arguments_that_cannot_be_pickled_are_named():
     for args, kwargs, name in (((1, threading.Lock()), {}, "argument 1"), ((), {"key": threading.Lock()}, "'key'")):
         with pytest.raises(errors.CannotPickle, match=f"{name} cannot be sent to a worker: it holds a .*lock"):
             pack_arguments(0, args, kwargs)
-
-
-def test_arguments_above_the_limit_of_redis_are_refused(monkeypatch):
-    monkeypatch.setattr(records, "LIMIT", 1000)
-    for pack in (
-        lambda: pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, (b"x" * 1000,), {})]),
-        lambda: pack_items(SEAL, "b", 0, DIGEST, [b"x" * 1000]),
-    ):
-        with pytest.raises(errors.TooLarge, match="the arguments of a call"):
-            pack()

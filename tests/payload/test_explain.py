@@ -35,10 +35,13 @@ def words(obj):
 
 
 def path_to(obj):
-    """What stands between the name of the object and the words that follow."""
-    said = words(obj)
-    assert said.startswith("the thing")
-    return said.removeprefix("the thing").partition(" cannot be sent to a worker: it holds a ")[0].removeprefix(": ")
+    """The steps between the object and the part that cannot be sent."""
+    said = words(obj).removeprefix("the thing cannot be sent to a worker: ")
+    if said.startswith("it holds a "):
+        return ""
+    first, *steps, last = said.partition(" (cannot pickle it")[0].split(" -> ")
+    assert first == "the thing" and last
+    return " -> ".join(steps)
 
 
 def test_the_error_names_the_thing_the_type_the_reason_and_what_to_do():
@@ -86,16 +89,16 @@ def unfinished():
     [
         (LOCK, ""),
         ([1, LOCK], "item 1"),
-        ((1, [2, {"deep": LOCK}]), "item 'deep' of item 1 of item 1"),
-        ({"a": 1, "b": [LOCK]}, "item 0 of item 'b'"),
+        ((1, [2, {"deep": LOCK}]), "item 1 -> item 1 -> item 'deep'"),
+        ({"a": 1, "b": [LOCK]}, "item 'b' -> item 0"),
         ({LOCK}, "an item"),
         (functools.partial(print, 1, LOCK), "argument 1"),
-        (functools.partial(print, end=[LOCK]), "item 0 of argument 'end'"),
-        (functools.partial(closure()), "the variable 'held' of the function"),
-        (closure(), "the variable 'held'"),
-        (lambda: Holder(a=HELD), "attribute 'lock' of the global 'HELD'"),
-        (Holder(a=1, b=[LOCK]), "item 0 of attribute 'b'"),
-        (Holder(lock=LOCK).method, "attribute 'lock' of its object"),
+        (functools.partial(print, end=[LOCK]), "argument 'end' -> item 0"),
+        (functools.partial(closure()), "function -> variable 'held'"),
+        (closure(), "variable 'held'"),
+        (lambda: Holder(a=HELD), "global 'HELD' -> attribute 'lock'"),
+        (Holder(a=1, b=[LOCK]), "attribute 'b' -> item 0"),
+        (Holder(lock=LOCK).method, "its object -> attribute 'lock'"),
     ],
 )
 def test_the_path_leads_to_the_innermost_part(obj, path):
@@ -108,10 +111,10 @@ HELD = Holder(lock=LOCK)
 @pytest.mark.parametrize(
     ("function", "path"),
     [
-        (default, "the default of 'b'"),
-        (keyword_default, "the default of 'c'"),
+        (default, "default of 'b'"),
+        (keyword_default, "default of 'c'"),
         (tagged, "attribute 'lock'"),
-        (unfinished(), "the global 'LOCK'"),
+        (unfinished(), "global 'LOCK'"),
     ],
 )
 def test_what_belongs_to_a_function_is_named(function, path):
@@ -131,7 +134,14 @@ def test_what_contains_itself_is_searched_to_the_end():
     assert path_to(loop) == "item 2"
     other = {"loop": loop}
     loop[0] = other
-    assert path_to(other) == "item 2 of item 'loop'"
+    assert path_to(other) == "item 'loop' -> item 2"
+
+
+def test_a_long_path_is_shortened_in_the_middle():
+    deep = [LOCK]
+    for number in range(20):
+        deep = {number: deep}
+    assert path_to(deep) == "item 19 -> item 18 -> item 17 -> item 16 -> ... -> item 2 -> item 1 -> item 0 -> item 0"
 
 
 def test_the_search_is_bounded(monkeypatch):
@@ -177,4 +187,4 @@ def test_our_own_objects_are_not_looked_into():
     own = stubborn("Queue", "nbqueue.client.queues")
     own.lock = LOCK
     assert path_to([own]) == "item 0"
-    assert "holds a nbqueue.client.queues.Queue" in words([own])
+    assert "-> item 0 -> nbqueue.client.queues.Queue (" in words([own])

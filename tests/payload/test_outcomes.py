@@ -7,7 +7,6 @@ import threading
 import pytest
 
 from nbqueue import errors
-from nbqueue.payload import records
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.outcomes import (
     Failure,
@@ -103,11 +102,7 @@ def test_an_exception_is_rebuilt_without_its_constructor():
     assert (type(error), str(error)) == (Particular, "1 and 2")
 
 
-def test_a_result_that_cannot_be_pickled_or_is_too_large_is_told(monkeypatch):
+def test_a_result_that_cannot_be_pickled_is_told():
     for pack in (pack_value, lambda value: packed([value])):
         with pytest.raises(errors.CannotPickle, match="the result cannot be sent to a worker: it holds a .*lock"):
             pack(threading.Lock())
-    monkeypatch.setattr(records, "LIMIT", 1000)
-    for value in (b"x" * 1000, pack_value(b"x" * 1000)):
-        with pytest.raises(errors.TooLarge, match="the result"):
-            packed([value])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import sys
+import threading
+import types
 
 import pytest
 
@@ -132,3 +135,15 @@ def test_whether_an_object_can_be_pickled(tmp_path):
         assert not can_pickle({"a": [file]})
     assert can_pickle(lambda: tmp_path)
     assert can_pickle({"a": [tmp_path]})
+
+
+def test_a_module_of_a_type_of_its_own_is_sent_by_its_name(monkeypatch):
+    class Late(types.ModuleType):
+        lock = threading.Lock()
+
+    module = Late("json")
+    monkeypatch.setitem(sys.modules, "json", module)
+    assert back([module])[0] is module
+    monkeypatch.undo()
+    with pytest.raises(TypeError):
+        pickle_frames([Late("not imported")])

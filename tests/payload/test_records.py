@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nbqueue import errors
 from nbqueue.payload import records
 from nbqueue.payload.records import (
     HEADER,
     SEPARATE,
     Entries,
     Record,
-    check_size,
     frame_sizes,
     functions_of,
     pack_header,
+    pieces_of,
     size_of,
     split_frames,
     table_of,
+    whole_of,
     with_sizes,
     wrong_version,
 )
@@ -67,10 +67,15 @@ def test_the_functions_of_a_record_are_read_without_its_key():
     assert functions_of(pack_header(SEPARATE, 3, []) + bytes(32)) == []
 
 
-def test_what_redis_would_not_take_is_refused_with_its_size_and_a_way_out():
-    check_size("the result", records.LIMIT)
-    with pytest.raises(errors.TooLarge, match="the result: 1,024 MB pickled.*at most 512 MB.*Write it to a file"):
-        check_size("the result", 2**30)
+@pytest.mark.parametrize("size", [0, 9, 10, 11, 19, 20, 21, 30])
+def test_a_large_record_is_several_values_of_which_the_last_is_smaller(monkeypatch, size):
+    monkeypatch.setattr(records, "PIECE", 10)
+    record = bytes(range(size))
+    pieces = pieces_of(record)
+    assert len(pieces) == 1 + size // 10
+    assert [len(piece) == 10 for piece in pieces] == [True] * (size // 10) + [False]
+    assert bytes(whole_of(pieces)) == record
+    assert whole_of([*pieces[:-1], None]) is None
 
 
 def test_an_older_and_a_newer_version_are_told_apart():

@@ -269,3 +269,51 @@ def test_large_results_are_iterated_with_bounded_memory(q, worker, way):
     assert right == "True"
     assert int(megabytes) < 60
     batch.delete()
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """What is longer than 100 KB is in pieces here, and in workers that are started with this code."""
+    for module in ("payload.records", "store.link", "store.store", "worker.supplies"):
+        monkeypatch.setattr(f"nbqueue.{module}.PIECE", 100_000)
+    return "import nbqueue.payload.records as records; records.PIECE = 100_000"
+
+
+@pytest.mark.parametrize("size", [90_000, 99_900, 100_000, 250_000, 1_000_000])
+def test_what_redis_would_not_take_as_one_value_is_in_pieces(q, workers, small_pieces, size):
+    workers.start("--url", q.store.url, "--namespace", q.session.namespace, first=small_pieces, NBQUEUE_KEY="k")
+    table = bytes(size - 1) + b"z"
+
+    def look(x, given=b""):
+        return len(table), table[-1:], len(given), given[-1:], x
+
+    expected = (size, b"z", 0, b"")
+    assert q.map(look, range(3)).results(timeout=30) == [(*expected, x) for x in range(3)]
+    batch = q.starmap(look, [(x, bytes([x]) * size) for x in range(4)])
+    assert batch.results(timeout=30) == [(size, b"z", size, bytes([x]), x) for x in range(4)]
+    assert [job.args[1][-1] for job in batch.jobs] == [0, 1, 2, 3]
+    results = q.map(lambda x: bytes([x]) * size, range(4))
+    assert results.results(timeout=30) == [bytes([x]) * size for x in range(4)]
+    assert results[2].result() == bytes([2]) * size
+    job = q.enqueue(look, 7, table)
+    assert job.result(timeout=30) == (size, b"z", size, b"z", 7)
+    assert job.func_name.endswith("look")
+    for one in (batch, results):
+        one[1].delete()
+        assert len(one.results(errors="skip")) == 3
+    assert not any(b":1+" in name or name.endswith(b":1") for name in bulk(q, results, "outcomes"))
+    for each in q.batches():
+        each.delete()
+    assert not q.store.run("KEYS", q.store.key("batch:*bulk"))
+
+
+def test_a_piece_that_is_gone_is_the_error_of_its_job(q, workers, small_pieces):
+    batch = q.map(len, [bytes(250_000), bytes(250_001)])
+    (key,) = q.store.run("KEYS", q.store.key("batch:*:calls:bulk"))
+    (name,) = [name for name in q.store.run("HKEYS", key) if name.endswith(b"b0+1")]
+    q.store.run("HDEL", key, name)
+    workers.start("--url", q.store.url, "--namespace", q.session.namespace, first=small_pieces, NBQUEUE_KEY="k")
+    assert batch.results(timeout=30, errors="skip") == [250_001]
+    with pytest.raises(errors.CorruptPayload, match="is not there any more"):
+        batch[0].result(timeout=30)
+    workers.end()

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbqueue.payload.records import Blob
+from nbqueue.payload.records import Blob, pieces_of
 from nbqueue.store import keys
 from nbqueue.store.keys import POINTER
 from nbqueue.store.requests.request import BULK, Bulk, Request, Run, as_text, request_to
@@ -28,7 +28,7 @@ class Claimed:
     has_attempts: bool
     """Some jobs of the batch ran before: outcomes are recorded job by job."""
     attempts: dict[int, int]
-    calls: list[tuple[str, bytes]]
+    calls: list[tuple[str, Blob]]
     bulk: list[tuple[str, str]]
     """Further records, and the fields of `batch:<id>:calls:bulk` that hold them."""
     is_more: bool
@@ -98,13 +98,18 @@ def finish(
     if bulk_from is not None:
         failed = {str(note.index) for note in failures}
         # The names tell the lease: what a worker writes that has lost it is nobody's.
-        bulk = [
-            (f"{worker}:{number}:{name}", record)
+        large = {
+            name: f"{worker}:{number}:{name}"
             for name, record in records
             if len(record) >= bulk_from and name not in failed
+        }
+        bulk = [
+            (keys.piece(large[name], position), piece)
+            for name, record in records
+            if name in large
+            for position, piece in enumerate(pieces_of(record))
         ]
-        pointers = {field.rpartition(":")[2]: POINTER + field.encode() for field, _ in bulk}
-        records = [(name, pointers.get(name, record)) for name, record in records]
+        records = [(name, POINTER + large[name].encode() if name in large else record) for name, record in records]
     arguments: list[Blob | str | float] = [
         worker, number, batch, run[0], run[1], int(busy * 1e6), len(records), len(failures),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nbqueue.payload.records import Blob
+from nbqueue.payload.records import Blob, pieces_of
 from nbqueue.store import keys
 from nbqueue.store.requests.request import BULK, Bulk, Request, as_text, request_to
 
@@ -38,16 +38,21 @@ def submit(
     opening: Opening,
     first: int,
     count: int,
-    functions: Mapping[bytes, bytes],
+    functions: Mapping[bytes, Blob],
     fields: Sequence[tuple[str, Blob]],
     *,
     is_last: bool = False,
     at_front: bool = False,
     bulk_from: int = BULK,
 ) -> Request[Submitted]:
-    """`functions` maps digests to signed records, empty where Redis is known to have them."""
+    """`functions` maps digests to signed records, or their pieces, empty where Redis is known to have them."""
     small = [(name, record) for name, record in fields if len(record) < bulk_from]
-    large = [(name, record) for name, record in fields if len(record) >= bulk_from]
+    large = [
+        (keys.piece(name, number), piece)
+        for name, record in fields
+        if len(record) >= bulk_from
+        for number, piece in enumerate(pieces_of(record))
+    ]
     arguments: list[Blob | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
         opening.per_block, opening.weight, opening.result_ttl, opening.description, len(functions), len(small),

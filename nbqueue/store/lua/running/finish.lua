@@ -13,7 +13,7 @@
 --          that begins with '@' is the name of a field of outcomes:bulk, which the same transaction has written
 -- Returns  'ok' | 'gone': no such batch | and where nothing was written 'lost': the lease is not this worker's, or
 --          'done': this worker has finished or given back these jobs before
--- include: keys, runs, leases, counters, charges, ending, hints
+-- include: keys, runs, leases, counters, charges, ending, hints, bulk
 local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
 local from, upto, busy = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local records, failures = tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -27,7 +27,7 @@ local function refuse(answer)
   for i = 9, 8 + 2 * records, 2 do
     local name = string.match(ARGV[i + 1], '^@(.+)')
     if name and redis.call('HGET', key .. ':outcomes', ARGV[i]) ~= ARGV[i + 1] then
-      redis.call('HDEL', key .. ':outcomes:bulk', name)
+      drop_bulk(key .. ':outcomes:bulk', name)
     end
   end
   return answer

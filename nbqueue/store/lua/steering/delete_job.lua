@@ -4,11 +4,11 @@
 -- ARGV[2]  index
 -- ARGV[3]  a record that says that it was deleted
 -- Returns  1, or -1 if there is no such batch
--- include: keys, hints
+-- include: keys, hints, bulk
 local key = batch_key(ARGV[1])
 if redis.call('EXISTS', key) == 0 then return -1 end
 local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
-if pointer then redis.call('HDEL', key .. ':outcomes:bulk', pointer) end
+if pointer then drop_bulk(key .. ':outcomes:bulk', pointer) end
 redis.call('HSET', key .. ':outcomes', ARGV[2], ARGV[3])
 local ttl = redis.call('TTL', key)
 if ttl > 0 then redis.call('EXPIRE', key .. ':outcomes', ttl) end
@@ -18,7 +18,7 @@ local fields = { ARGV[2] }
 if tonumber(per_block) == 1 then fields[2] = 'b' .. ARGV[2] end
 for _, field in ipairs(fields) do
   redis.call('HDEL', key .. ':calls', field)
-  redis.call('HDEL', key .. ':calls:bulk', token .. ':' .. field)
+  drop_bulk(key .. ':calls:bulk', token .. ':' .. field)
 end
 if redis.call('HEXISTS', key, 'has_output') == 1 then
   for _, entry in ipairs(redis.call('XRANGE', key .. ':output', '-', '+')) do
