@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 LIMIT = 120.0
@@ -17,6 +19,8 @@ NAP = 0.01
 """Seconds that a job sleeps where the ideal is known."""
 WORKERS = 2
 ARRAY_BYTES = 1_000_000
+TABLE_BYTES = 50_000_000
+CLOSURE_BYTES = 200_000_000
 
 
 class Measure(StrEnum):
@@ -36,6 +40,9 @@ class Measure(StrEnum):
     QUEUED_SINGLE = "bytes per queued job, submitted one by one"
     FINISHED_SINGLE = "bytes per finished job, submitted one by one"
     ARRAYS = "1 MB arrays in and out (MB/s)"
+    TABLE = "100 calls that are given one table of 50 MB, which is new (s)"
+    CLOSURE = "100 calls of a function that refers to 50 MB, not for the first time (s)"
+    CLOSURE_MEMORY = "two processes whose jobs look at the same 200 MB: memory of both (MB)"
     NAPS = "jobs of 10 ms: times the ideal"
     START_WARM = "start to first result, server and worker running (ms)"
     START_COLD = "start to first result, nothing running (ms)"
@@ -52,10 +59,12 @@ class System(StrEnum):
     """Who ran the jobs."""
 
     NBQUEUE = "nbqueue"
+    NBQUEUE_URL = "nbqueue by URL, two workers"
     POOL_1 = "ProcessPoolExecutor, chunksize=1"
     POOL_100 = "ProcessPoolExecutor, chunksize=100"
     JOBLIB_1 = "joblib, batch_size=1"
     JOBLIB_AUTO = "joblib, batch_size=auto"
+    DASK = "dask.distributed"
     HUEY = "Huey"
     RQ = "RQ"
 
@@ -192,6 +201,33 @@ def make_arrays(count: int) -> list[Any]:
 
     generator = numpy.random.default_rng(0)
     return [generator.random(ARRAY_BYTES // 8) for _ in range(count)]
+
+
+def make_table(seed: int, size: int = TABLE_BYTES) -> Any:
+    """One large array."""
+    import numpy
+
+    return numpy.random.default_rng(seed).random(size // 8)
+
+
+def item_of(x: int, table: Any) -> float:
+    """What a job does with a table."""
+    return float(table[x])
+
+
+def look_at(x: int, table: Any) -> tuple[int, int]:
+    """Look at all of a table, for long enough that all processes do it at once; which process this is, and what memory
+    is its own share (its proportional set size, in bytes) then."""
+    total = float(table.sum())
+    time.sleep(0.3)
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    assert total > 0
+    return os.getpid(), next(int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
+def memory_of(looks: Iterable[tuple[int, int]]) -> float:
+    """Megabytes that the processes have together, each when it looked last."""
+    return sum(dict(looks).values()) / 1e6
 
 
 def megabytes(arrays: int) -> float:

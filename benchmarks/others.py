@@ -59,6 +59,40 @@ def measure_joblib(sizes: Sizes) -> Iterator[Figure]:
 
             yield from _common(system, map_all, sizes)
             yield from figures.trip_figures(system, partial(_only, map_all), sizes.trips)
+    with Parallel(WORKERS, backend="loky", timeout=LIMIT) as parallel:
+        yield from _large(
+            System.JOBLIB_AUTO,
+            lambda function, count, table: list(parallel(delayed(function)(x, table) for x in range(count))),
+        )
+
+
+def measure_dask(sizes: Sizes) -> Iterator[Figure]:
+    """Two processes of one thread each. A table is given to all of them in advance, as its documentation says."""
+    from distributed import Client, LocalCluster
+
+    def map_all(function: Callable[[int, Any], Any], count: int, table: Any) -> list[Any]:
+        there = client.scatter(table, broadcast=True, hash=False)
+        return list(client.gather(client.map(function, range(count), table=there, pure=False)))
+
+    with (
+        LocalCluster(n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield from _large(System.DASK, map_all)
+
+
+def _large(system: System, map_all: Callable[[Callable[[int, Any], Any], int, Any], list[Any]]) -> Iterator[Figure]:
+    """As `ours.measure_large`; for those whose functions have no large closure, which is an argument here."""
+    took = []
+    for seed in range(4):
+        table = figures.make_table(seed)
+        start = time.perf_counter()
+        results = map_all(figures.item_of, 100, table)
+        took.append(time.perf_counter() - start)
+        check(results, table[:100])
+    yield Figure.median(system, Measure.TABLE, took[1:], 100)
+    large = figures.make_table(0, figures.CLOSURE_BYTES)
+    yield Figure(system, Measure.CLOSURE_MEMORY, figures.memory_of(map_all(figures.look_at, 8, large)), 8)
 
 
 def _only(map_all: Map, i: int) -> Any:
@@ -206,6 +240,7 @@ def measure_rq(sizes: Sizes) -> Iterator[Figure]:
 SYSTEMS: dict[str, Callable[[Sizes], Iterator[Figure]]] = {
     "pool": measure_pool,
     "joblib": measure_joblib,
+    "dask": measure_dask,
     "huey": measure_huey,
     "rq": measure_rq,
 }

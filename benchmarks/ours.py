@@ -10,16 +10,18 @@ import argparse
 import contextlib
 import resource
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import figures
+from benchmarks import figures, stage
 from benchmarks.figures import LIMIT, NAP, Figure, Measure, Sizes, System, check
 from benchmarks.panels import measure_panels
-from nbqueue import Queue
+from nbqueue import Queue, errors
 from nbqueue.store.description import Description
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering, submitting
@@ -187,7 +189,7 @@ def _stored(
     yield Figure(OURS, finished, (ended - before) / jobs, jobs)
 
 
-def measure_arrays(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+def measure_arrays(queue: Queue, sizes: Sizes, system: System = OURS) -> Iterator[Figure]:
     import numpy
 
     arrays = figures.make_arrays(sizes.arrays)
@@ -202,8 +204,48 @@ def measure_arrays(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
         return took, batch
 
     yield Figure.median(
-        OURS, Measure.ARRAYS, figures.rates(one_round, figures.megabytes(sizes.arrays), 3), sizes.arrays
+        system, Measure.ARRAYS, figures.rates(one_round, figures.megabytes(sizes.arrays), 3), sizes.arrays
     )
+
+
+def measure_large(queue: Queue, sizes: Sizes, system: System = OURS) -> Iterator[Figure]:
+    """One large table for many calls, as their argument and in a closure."""
+    took = []
+    for seed in range(4):
+        table = figures.make_table(seed)
+        start = time.perf_counter()
+        batch = queue.map(figures.item_of, range(100), [table] * 100)
+        results = batch.results(timeout=LIMIT)
+        took.append(time.perf_counter() - start)
+        check(results, table[:100])
+        batch.delete()
+    yield Figure.median(system, Measure.TABLE, took[1:], 100)
+
+    def item(x: int) -> float:
+        return float(table[x])
+
+    took = []
+    for _ in range(4):
+        start = time.perf_counter()
+        results = queue.map(item, range(100)).results(timeout=LIMIT)
+        took.append(time.perf_counter() - start)
+        check(results, table[:100])
+    yield Figure.median(system, Measure.CLOSURE, took[1:], 100)
+    large = figures.make_table(0, figures.CLOSURE_BYTES)
+    looks = queue.map(lambda x: figures.look_at(x, large), range(8)).results(timeout=LIMIT)
+    yield Figure(system, Measure.CLOSURE_MEMORY, figures.memory_of(looks), 8)
+
+
+def measure_remote(_: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """The same through a server that is reached by its URL, with two workers of one child each, as two hosts have."""
+    with tempfile.TemporaryDirectory() as directory, stage.plain_server(Path(directory) / "server") as url:
+        command = [sys.executable, "-m", "nbqueue", "worker", "-n", "1", "--url", url]
+        with stage.process(command), stage.process(command):
+            queue = Queue(connection=url, progress=False)
+            figures.wait_until(lambda: len(queue.workers()) == figures.WORKERS)
+            yield from measure_arrays(queue, sizes, System.NBQUEUE_URL)
+            yield from measure_large(queue, sizes, System.NBQUEUE_URL)
+            queue.close()
 
 
 def measure_naps(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
@@ -247,6 +289,8 @@ PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "enqueue": measure_enqueue,
     "bytes": measure_bytes,
     "arrays": measure_arrays,
+    "large": measure_large,
+    "remote": measure_remote,
     "naps": measure_naps,
     "count": measure_count,
     "panels": measure_panels,
@@ -258,6 +302,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--quick", action="store_true")
     chosen = parser.parse_args()
+    warnings.simplefilter("ignore", errors.LargeWarning)
     queue = Queue(progress=False)
     try:
         figures.report(PARTS[chosen.part](queue, figures.QUICK if chosen.quick else figures.FULL))

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.figures import ARRAY_BYTES, FULL, Figure, Measure, Sizes, System
 
 Table = dict[tuple[System, Measure], float]
-_PACKAGES = ("nbqueue", "redis", "hiredis", "numpy", "joblib", "huey", "rq")
+_PACKAGES = ("nbqueue", "redis", "hiredis", "numpy", "joblib", "distributed", "huey", "rq")
 _RATIO = "nbqueue's rate is … times as high"
 
 
@@ -53,7 +53,10 @@ AIMS = (
     Aim(Measure.QUEUED_SINGLE, 200),
     Aim(Measure.FINISHED_SINGLE, 250),
     Aim(Measure.NAPS, 1.04),
-    Aim(Measure.ARRAYS, 400, True),
+    Aim(Measure.ARRAYS, 1, True, System.POOL_1),
+    Aim(Measure.TABLE, 1, than=System.JOBLIB_AUTO),
+    Aim(Measure.CLOSURE, 0.1),
+    Aim(Measure.CLOSURE_MEMORY, 1, than=System.JOBLIB_AUTO),
     Aim(Measure.COUNT, 2),
     Aim(Measure.MANY_SUBMIT, 4),
     Aim(Measure.MANY_READ, 10),
@@ -157,7 +160,11 @@ def _method(figures: list[Figure], sizes: Sizes) -> str:
         f"{sizes.trips} one after the other (RQ 100 at most). Bytes: what `used_memory`, less the buffers of clients "
         "and of the append-only file, grows by, divided by the jobs, with their arguments and results; nbqueue's jobs "
         f"wait in a paused queue, the others' without a worker. Arrays: {sizes.arrays} numpy arrays of "
-        f"{ARRAY_BYTES:,} bytes are returned as they are; each counts 1 MB in and 1 MB out. Jobs of 10 ms: "
+        f"{ARRAY_BYTES:,} bytes are returned as they are; each counts 1 MB in and 1 MB out. "
+        "By URL: a plain server and two workers of one process each. "
+        "One table: each round has another one, of which each call returns an item; dask.distributed scatters it. "
+        "Memory: the proportional set sizes of the processes in the last of eight jobs that add up the whole table, "
+        "which nbqueue has in a closure, and the others as an argument. Jobs of 10 ms: "
         f"{sizes.naps} of `time.sleep(0.01)`; the ideal is half their sum. Start to first result: from the start of a "
         "fresh interpreter to its first line of output. Added memory: the peak of the resident set while a million "
         "integers are submitted and iterated over, less what it was after a first small `map`."

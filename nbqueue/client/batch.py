@@ -163,6 +163,7 @@ class Batch(Handle):
         >>> q.map(abs, [1, -2]).results()
         [1, 2]
         """
+        __tracebackhide__ = True
         return list(self._iterate(timeout, errors, None))
 
     def __iter__(self) -> Iterator[Any]:
@@ -170,6 +171,7 @@ class Batch(Handle):
         return self._iterate(None, "raise", None)
 
     def _iterate(self, timeout: float | None, on_error: Errors, stop: threading.Event | None) -> Iterator[Any]:
+        __tracebackhide__ = True
         if on_error not in ("raise", "skip", "return"):
             raise errors.UsageError(f"errors={on_error!r}: 'raise', 'skip' or 'return' is accepted")
         reader = Reader(self._session, self._id)
@@ -213,6 +215,7 @@ class Batch(Handle):
                     yield job
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
+        __tracebackhide__ = True
         return in_thread(lambda stop: list(self._iterate(None, "raise", stop))).__await__()
 
     # Steering

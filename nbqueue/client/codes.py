@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 from nbqueue import errors
@@ -17,6 +17,7 @@ from nbqueue.payload.explain import sizes_of_parts
 from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
 from nbqueue.payload.records import DIGEST_SIZE, Blob, pieces_of
 from nbqueue.payload.surroundings import Collector
+from nbqueue.payload.versions import PICKLING, versions_of
 from nbqueue.store.keys import code_piece
 
 K = TypeVar("K", bound=Hashable)
@@ -146,6 +147,10 @@ class Codes:
             attached = Attached(*known)
             self._attached = (modules, found), attached
         return attached
+
+    def versions(self, packages: Collection[str]) -> Mapping[str, str]:
+        """The versions of packages that functions refer to, to be compared where these run on other hosts."""
+        return {} if self._is_embedded else versions_of({*packages, PICKLING})
 
     @property
     def compiled(self) -> Collection[str]:

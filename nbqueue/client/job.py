@@ -156,9 +156,11 @@ class Job:
         >>> q.enqueue(abs, -3).result()
         3
         """
+        __tracebackhide__ = True
         return self._result(timeout, None)
 
     def _result(self, timeout: float | None, stop: threading.Event | None) -> Any:
+        __tracebackhide__ = True
         record = self._record or self._wait_for_record(timeout, stop)
         hooks.waited_for(self.id)
         if record == "canceled":
@@ -187,6 +189,7 @@ class Job:
             return waiting.until(look)
 
     def _value(self, record: Outcome) -> Any:
+        __tracebackhide__ = True
         if record.is_failed:
             raise record.exception(self.id)
         assert record.outcomes is not None
@@ -217,6 +220,7 @@ class Job:
             print(self.output, end="")
 
     def __await__(self) -> Generator[Any, None, Any]:
+        __tracebackhide__ = True
         try:
             return (yield from in_thread(lambda stop: self._result(None, stop)).__await__())
         finally:

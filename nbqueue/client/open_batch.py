@@ -34,7 +34,10 @@ _TRIES = 4
 class OpenBatch:
     """The batch that single calls of one kind are appended to. For one thread at a time."""
 
-    def __init__(self, backend: Backend, codes: Codes, queue: str, options: JobOptions, attached: Attached) -> None:
+    def __init__(
+        self, backend: Backend, codes: Codes, queue: str, options: JobOptions, attached: Attached,
+        packages: frozenset[str],
+    ) -> None:  # fmt: skip
         self.id = new_id()
         self.lock = threading.Lock()
         """Held while a call is appended: indices are given in order, and this alone waits for the server."""
@@ -46,8 +49,13 @@ class OpenBatch:
         self._made_at = _place()
         self._stored: set[bytes] = set()
         self._attached = attached
-        described = options.describe("single calls", is_single=True, attached=attached, compiled=codes.compiled)
-        description = described.to_json()
+        description = options.describe(
+            "single calls",
+            is_single=True,
+            attached=attached,
+            compiled=codes.compiled,
+            versions=codes.versions(packages),
+        ).to_json()
         self._opening = Opening(
             self.id, new_token(), queue, backend.environment, 1, description, options.priority, options.result_ttl
         )
@@ -125,7 +133,7 @@ class OpenBatches:
         key = queue, options
         attached = self._codes.attached(code.imports)
         for _ in range(_TRIES):
-            batch = self._open.get(key) or self._make(key, attached)
+            batch = self._open.get(key) or self._make(key, attached, code.packages)
             with batch.lock:
                 index = None if batch.is_over(attached) else batch.append(code, args, kwargs)
             if index is not None:
@@ -135,12 +143,12 @@ class OpenBatches:
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )
 
-    def _make(self, key: tuple[str, JobOptions], attached: Attached) -> OpenBatch:
+    def _make(self, key: tuple[str, JobOptions], attached: Attached, packages: frozenset[str]) -> OpenBatch:
         with self._lock:
             if key not in self._open:
                 while len(self._open) >= _MOST_OPEN:
                     self._open.pop(next(iter(self._open)))
-                self._open[key] = OpenBatch(self._backend, self._codes, *key, attached)
+                self._open[key] = OpenBatch(self._backend, self._codes, *key, attached, packages)
             return self._open[key]
 
     def _forget(self, key: tuple[str, JobOptions], batch: OpenBatch) -> None:

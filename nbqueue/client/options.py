@@ -9,7 +9,7 @@ import inspect
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -59,6 +59,8 @@ class Attached:
 
 
 NOTHING = Attached()
+
+NO_VERSIONS: Mapping[str, str] = {}
 
 
 def _hex(code: Code | None) -> str:
@@ -115,8 +117,9 @@ class JobOptions:
         )
 
     def describe(
-        self, function: str, *, is_single: bool = False, attached: Attached = NOTHING, compiled: Iterable[str] = ()
-    ) -> Description:
+        self, function: str, *, is_single: bool = False, attached: Attached = NOTHING, compiled: Iterable[str] = (),
+        versions: Mapping[str, str] = NO_VERSIONS,
+    ) -> Description:  # fmt: skip
         """The description, for workers and for those who look, of a batch that is submitted here and now."""
         try:
             directory = str(Path.cwd())
@@ -125,6 +128,7 @@ class JobOptions:
         return Description(
             label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
             modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
+            versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip

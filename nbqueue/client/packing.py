@@ -82,6 +82,9 @@ class _Repeated:
 class Packer:
     """Packs calls of one form."""
 
+    packages: frozenset[str] = frozenset()
+    """The top names of modules that their functions refer to, as far as that is known."""
+
     def __init__(self, seal: Seal, codes: Codes) -> None:
         self._seal = seal
         self._codes = codes
@@ -305,6 +308,7 @@ class ItemPacker(Packer):
         super().__init__(seal, codes)
         self._code = code
         self._digest = code.digest
+        self.packages = code.packages
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         return self._digest, (item,), {}

@@ -97,7 +97,10 @@ class Submission:
         self._session = session
         self._opening = Opening(
             self.batch, new_token(), queue, session.environment, 0,
-            options.describe(name, attached=attached, compiled=session.codes.compiled).to_json(),
+            options.describe(
+                name, attached=attached, compiled=session.codes.compiled,
+                versions=session.codes.versions(packer.packages),
+            ).to_json(),
             options.priority, options.result_ttl,
         )  # fmt: skip
         self._attached = attached

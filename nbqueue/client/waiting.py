@@ -127,6 +127,7 @@ async def in_thread(wait: Callable[[threading.Event], T]) -> T:
     """Wait in a thread, so that the event loop goes on; who is canceled leaves no thread behind."""
     import asyncio  # here, because it takes 13 ms, and who awaits has it
 
+    __tracebackhide__ = True
     stop = threading.Event()
     try:
         return await asyncio.to_thread(wait, stop)

@@ -42,6 +42,8 @@ class Code:
     """Bytes of its pickle without buffers: what takes time to load."""
     imports: frozenset[str] = frozenset()
     """The top names of modules that are imported inside of it."""
+    packages: frozenset[str] = frozenset()
+    """The top names of those, and of modules that it takes things from."""
 
     @property
     def digest(self) -> bytes:
@@ -96,7 +98,7 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str
         return known
     record, held = seal.close_stored(b"code", body)
     plain = frame_sizes(body)[1]  # behind the sources
-    return Code(record, name, held, plain, frozenset(seen.imports))
+    return Code(record, name, held, plain, frozenset(seen.imports), frozenset(seen.packages | seen.imports))
 
 
 class Opened:

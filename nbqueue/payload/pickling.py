@@ -98,13 +98,15 @@ def _are_plain(values: Iterable[Any], depth: int) -> bool:
 class Seen:
     """What was met while an object was pickled."""
 
-    __slots__ = ("files", "imports")
+    __slots__ = ("files", "imports", "packages")
 
     def __init__(self) -> None:
         self.files: set[str] = set()
         """Source files of its code."""
         self.imports: set[str] = set()
         """The top names of modules that its code imports."""
+        self.packages: set[str] = set()
+        """The top names of modules that it takes things from by their names."""
 
 
 def pickle_frames(obj: Any, *, seen: Seen | None = None) -> Pieces:
@@ -271,6 +273,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](obj)[:2]
             return _code, (obj.co_filename, make, arguments)
         if kind is types.FunctionType:
+            if self._seen is not None:
+                self._seen.packages.add(_top_name_of(obj))
             return self._reduce_function(obj)
         if kind is _MainGlobals:
             return _main_globals, (obj.attributes,)
@@ -290,6 +294,8 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         shell = sys.modules.get("IPython.core.interactiveshell")
         if shell is not None and isinstance(obj, shell.InteractiveShell):
             return _shell, ()
+        if self._seen is not None:
+            self._seen.packages.add(_top_name_of(obj))
         reduced = super().reducer_override(obj)
         if type(reduced) is tuple and len(reduced) == 6:  # a class that is sent by value
             return reduce_class(obj, reduced, is_importable)
@@ -308,6 +314,12 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if main.get(function.__name__) is function:
             names[function.__name__] = function
         return make, (code, self._main, *rest), (setter, state, names), None, None, _fill_function
+
+
+def _top_name_of(obj: Any) -> str:
+    """Of the module that an object, or its type, is of."""
+    name = obj.__name__ if isinstance(obj, types.ModuleType) else getattr(obj, "__module__", None)
+    return name.partition(".")[0] if isinstance(name, str) else ""
 
 
 class _MainGlobals:

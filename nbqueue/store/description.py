@@ -48,6 +48,8 @@ class Description:
     """Digest of the settings that its jobs run with, in the same way."""
     compiled: tuple[str, ...] = ()
     """Local modules that do not travel, because they are compiled."""
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Of the packages that its functions refer to, where it was submitted to a server by its URL."""
     host: str = ""
     pid: int = 0
     notebook: str = ""

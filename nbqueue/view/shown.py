@@ -69,6 +69,8 @@ class BatchShown:
     strip: bytes = b""
     """The state of each column of jobs, in order: positions in `ORDER`."""
     failures: tuple[FailureShown, ...] = ()
+    versions: tuple[tuple[str, str, str], ...] = ()
+    """Packages of other versions than where it was submitted: name, that version, the workers'."""
     output: tuple[str, ...] = ()
     is_reloaded: bool = False
     """The page was loaded anew: what is written when it ends will not be in the notebook."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -139,6 +139,7 @@ class Follower:
             launched=self._launched(state, mine),
             strip=self._strip(state, [job.index for job in own]),
             failures=self._read_failures(state),
+            versions=versions_beside(state.description.versions, mine),
             output=self._read_output(state),
         )
 
@@ -208,6 +209,17 @@ class Follower:
                         group.traceback,
                     )  # fmt: skip
         return tuple(self._failures.values())
+
+
+def versions_beside(versions: Mapping[str, str], workers: Sequence[WorkerState]) -> tuple[tuple[str, str, str], ...]:
+    """Packages that workers have in other versions than where a batch was submitted: name, that version, theirs."""
+    found = {
+        (name, versions[name], here): None
+        for worker in workers
+        for name, here in worker.versions.items()
+        if versions.get(name, here) != here
+    }
+    return tuple(sorted(found))
 
 
 def running_of(batch: str, running: Sequence[RunningNow], now: float) -> tuple[RunningShown, ...]:

@@ -77,6 +77,7 @@ class Intake:
         self._output, self._costs = output, costs
         self._bell = Bell(who, store, selector, self._on_token)
         self._supplies = Supplies(store, requests)
+        presence.versions = self._supplies.versions
         self._pace = Pace()
         self._number = 0
         self._claiming: ChildProcess | None = None

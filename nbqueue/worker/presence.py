@@ -8,6 +8,7 @@ import logging
 import os
 import selectors
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from nbqueue import errors, machine
@@ -70,6 +71,8 @@ class Presence:
         self.lives = 1
         """One more each time it was taken for dead: it holds nothing of what it was given before."""
         self.is_told_to_stop = False
+        self.versions: Mapping[str, str] = {}
+        """Of packages here that had other versions where jobs were submitted: those who submit them are shown that."""
 
     def close(self) -> None:
         self._orders.close()
@@ -137,7 +140,10 @@ class Presence:
                     jobs[-1].append(dataclasses.astuple(progress))
         memory = sum(machine.memory_of(child.pid) for child in children)
         busy = sum(bool(child.leases) for child in children)
-        return {"busy": busy, "memory": memory, "running": json.dumps(jobs)}, has_progress
+        doing: dict[str, str | float] = {"busy": busy, "memory": memory, "running": json.dumps(jobs)}
+        if self.versions:
+            doing["versions"] = json.dumps(dict(self.versions))
+        return doing, has_progress
 
     def _listen(self) -> None:
         self._orders.subscribe(self._channel, lambda _: self._ask_for_orders())

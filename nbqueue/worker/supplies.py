@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from nbqueue import errors
 from nbqueue.payload.memory import Nameless, can_be_nameless
 from nbqueue.payload.records import PIECE, Blob, functions_of, weight_of, whole_of
+from nbqueue.payload.versions import differences
 from nbqueue.store import keys
 from nbqueue.store.description import Description
 from nbqueue.store.pipeline import Pipeline
@@ -49,6 +50,9 @@ class Supplies:
         self._requests = requests
         self._functions: dict[bytes, Function] = {}
         self._can_be_nameless = can_be_nameless()
+        self._told: set[tuple[str, str, str]] = set()
+        self.versions: dict[str, str] = {}
+        """Those packages here that had other versions where jobs were submitted."""
         self._descriptions: dict[bytes, Description] = {}
 
     def description(self, claimed: Claimed) -> Description:
@@ -56,7 +60,17 @@ class Supplies:
         if description is None:
             _make_room(self._descriptions)
             description = self._descriptions[claimed.description] = Description.from_json(claimed.description)
+            self._compare(description)
         return description
+
+    def _compare(self, description: Description) -> None:
+        """Tell once of packages that have other versions where jobs are submitted."""
+        for name, there, here in differences(description.versions):
+            if (description.host, name, there) not in self._told:
+                self._told.add((description.host, name, there))
+                self.versions[name] = here
+                log.warning("%s is %s on %s, where jobs are submitted, and %s here",
+                            name, there, description.host, here or "not installed")  # fmt: skip
 
     def fetch(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, Function]], None]) -> None:
         """Call `then`, at once if nothing is missing, with all calls and the functions that they need.

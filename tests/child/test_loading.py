@@ -7,7 +7,7 @@ import os
 import time
 
 import pytest
-from conftest import wait_until
+from conftest import run_as_notebook, wait_until
 
 from nbqueue import errors
 
@@ -125,3 +125,39 @@ def test_what_cannot_be_made_again_is_told_with_the_way_out(q, worker):
     with pytest.raises(TypeError) as caught:
         q.enqueue(lambda: Needs()).result(timeout=20)
     assert not getattr(caught.value, "__notes__", [])
+
+
+def test_a_file_that_the_notebook_wrote_is_read_by_a_function_that_names_its_class(q, worker, namespace, tmp_path):
+    path = tmp_path / "model.pickle"
+    run = run_as_notebook(
+        f"""
+        import pickle
+        from pathlib import Path
+        from nbqueue import Queue
+
+        q = Queue(namespace={namespace!r}, progress=False)
+        path = Path({str(path)!r})
+
+        class Model:
+            def __init__(self, a):
+                self.a = a
+
+        path.write_bytes(pickle.dumps(Model(7)))
+
+        def named():
+            Model
+            return pickle.loads(path.read_bytes()).a
+
+        def unnamed():
+            return pickle.loads(path.read_bytes()).a
+
+        print(q.enqueue(named).result(timeout=30))
+        try:
+            q.enqueue(unnamed).result(timeout=30)
+        except AttributeError as error:
+            print(error.__notes__[0])
+        """
+    )
+    first, second = run.stdout.splitlines()
+    assert first == "7", run.stderr
+    assert "Model is of the notebook" in second and "name it in this one" in second

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import textwrap
+import traceback
 
 import pytest
 from conftest import run_as_notebook
@@ -324,3 +326,19 @@ def test_a_result_that_cannot_be_read_hides_no_other(unreadable):
     with pytest.raises(errors.ResultUnreadable, match="only_there"):
         unreadable[3].result()
     assert unreadable.counts["finished"] == 10
+
+
+def test_what_nbqueue_does_between_the_callers_line_and_the_error_is_hidden(q, worker):
+    batch = q.map(lambda x: 1 / x, [0])
+    looks = [batch.results, batch[0].result, lambda: [*batch], lambda: asyncio.run(awaited(batch))]
+    for look in looks:
+        with pytest.raises(ZeroDivisionError) as caught:
+            look()
+        frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+        own = [frame for frame in frames if "nbqueue/client" in frame.f_code.co_filename]
+        assert own
+        assert all("__tracebackhide__" in frame.f_locals or frame.f_code.co_name == "<lambda>" for frame in own)
+
+
+async def awaited(batch):
+    return await batch

@@ -65,6 +65,14 @@ def test_a_job_that_says_how_far_it_is_has_a_bar_while_it_runs():
     assert job.progress(replace(live, running=None)) == ""
 
 
+def test_packages_of_other_versions_are_in_a_table():
+    html = batch.notices(shown(versions=(("numpy", "2.1", "1.26"), ("polars", "1.9", ""))))
+    assert words(html) == (
+        "Workers have other versions of packages. package here workers numpy 2.1 1.26 polars 1.9 none"
+    )
+    assert batch.versions(shown()) == ""
+
+
 def test_a_bar_has_a_segment_for_each_state_however_few_its_jobs():
     html = batch.progress(shown({"total": 1_000_000, "finished": 900_000}), live=True)
     assert re.findall(r'title="([\d,]+ \w+)" style="width:([\d.]+)%;min-width:3px', html) == [

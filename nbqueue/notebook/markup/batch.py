@@ -156,9 +156,22 @@ def notices(shown: BatchShown) -> str:
     if shown.problem is not None and not shown.unreachable:
         found.append(problem(shown.problem))
     found.append(launched(shown))
+    found.append(versions(shown))
     if shown.is_reloaded:
         found.append(reloaded(f"q.batch({shown.batch.known.id!r}).show()"))
     return "".join(found)
+
+
+def versions(shown: BatchShown) -> str:
+    """A notice of packages that workers have in other versions."""
+    if not shown.versions:
+        return ""
+    rows = [("package", "here", "workers"), *((name, there, here or "none") for name, there, here in shown.versions)]
+    table = "".join("<tr>" + "".join(f"{_CELL}{esc(word)}</td>" for word in row) + "</tr>" for row in rows)
+    return notice(f'Workers have other versions of packages.<table style="{SMALL}">{table}</table>')
+
+
+_CELL = '<td style="padding:0px 14px 0px 0px;text-align:left">'
 
 
 def launched(shown: BatchShown) -> str:

@@ -280,6 +280,15 @@ class WorkerState:
         return int(self.fields.get("children", "0"))
 
     @property
+    def versions(self) -> dict[str, str]:
+        """Of packages that had other versions where jobs were submitted; '' of those that are not installed."""
+        try:
+            found = json.loads(self.fields.get("versions") or "{}")
+            return {str(name): str(version) for name, version in found.items()}
+        except (ValueError, AttributeError):  # not what a worker wrote
+            return {}
+
+    @property
     def running(self) -> list[RunningNow]:
         """The jobs that it runs, as it said last."""
         try:
