@@ -91,6 +91,8 @@ class Packer:
         self._buffers = Buffers()
         self._weighed: dict[int, tuple[Pieces, tuple[Code, ...]]] = {}
         """Entries of the first calls, which were pickled to see how large they are."""
+        self.is_still = False
+        """No code of the user's runs between two calls that are packed."""
         self.held: list[Code] = []
         """Values that are to be sent with what was packed: whoever sends it takes them."""
         self._repeated: dict[int, _Repeated] = {}
@@ -181,7 +183,8 @@ class Packer:
             return value
         if not known.is_worth_it:
             return value
-        known.code = self._codes.pack_value(what, value, known.code)  # it may have been changed
+        if known.code is None or not self.is_still:  # it may have been changed
+            known.code = self._codes.pack_value(what, value, known.code)
         known.is_worth_it = known.code.size >= _SHARED
         if not known.is_worth_it:
             return value

@@ -141,6 +141,7 @@ class Submission:
             raise
 
     def _run_fast(self, calls: Iterator[Any], total: int) -> None:
+        self._packer.is_still = True
         first = list(itertools.islice(calls, _WEIGHED))
         self.weigh(first)
         self.per_block = max(1, min(self.per_block, total))

@@ -26,6 +26,13 @@ _TRIES = 10
 """Ids that are made up for a batch, before it is given up: one is taken once in hundreds of thousands of times."""
 
 
+_STILL = frozenset({list, tuple, range})
+"""Types of iterables that give what they hold, and run no code of the user's."""
+
+_MOST_ZIPPED = 100_000
+"""Tuples of arguments that are made in advance."""
+
+
 class Submitter:
     """Submits calls with options of its own, and passes everything else on to the functions: `Queue.options`.
 
@@ -75,7 +82,10 @@ class Submitter:
         packer = TuplePacker(session.seal, session.codes, code)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
-        return self._run(zip(*iterables, strict=False), packer, name_of(func), expected, imports=code.imports)
+        calls: Iterable[Any] = zip(*iterables, strict=False)
+        if expected is not None and expected <= _MOST_ZIPPED and {type(each) for each in iterables} <= _STILL:
+            calls = list(calls)
+        return self._run(calls, packer, name_of(func), expected, imports=code.imports)
 
     def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], /) -> Batch:
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
@@ -103,7 +113,7 @@ class Submitter:
         attached = self._session.codes.attached(imports, self._options.environment, settings=self._options.settings)
         if isinstance(items, Sized):
             expected = len(items)
-        if type(items) not in (list, tuple, range):  # others may give the same object again and again, changed
+        if type(items) not in _STILL:  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
             submission = Submission(self._session, self._queue, self._options, name, packer, attached)
