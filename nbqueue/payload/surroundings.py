@@ -24,9 +24,10 @@ Settings = dict[str, Any]
 
 _OF_KERNELS = re.compile(
     r"(JPY_|PYDEVD_|NBQUEUE_|COLUMNS$|LINES$|_$|PWD$|OLDPWD$|SHLVL$|MPLBACKEND$|CLICOLOR|FORCE_COLOR$|PAGER$|GIT_PAGER$|"
-    r"TERM$|IPY|PYTEST_|PYTHONHASHSEED$|KERNEL_)"
+    r"TERM$|IPY|PYTEST_|PYTHONHASHSEED$|KERNEL_|KMP_DUPLICATE_LIB_OK$|KMP_INIT_AT_FORK$|CUDA_MODULE_LOADING$|"
+    r"TF2_BEHAVIOR$)"
 )
-"""Variables that kernels and their surroundings set for themselves."""
+"""Variables that kernels, their surroundings and libraries that are imported set for themselves."""
 
 _DECIMAL = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
