@@ -226,8 +226,11 @@ def look_at(x: int, table: Any) -> tuple[int, int]:
 
 
 def memory_of(looks: Iterable[tuple[int, int]]) -> float:
-    """Megabytes that the processes have together, each when it looked last."""
-    return sum(dict(looks).values()) / 1e6
+    """Megabytes that the processes have together while all of them look: then the share of each is smallest."""
+    smallest: dict[int, int] = {}
+    for pid, size in looks:
+        smallest[pid] = min(size, smallest.get(pid, size))
+    return sum(smallest.values()) / 1e6
 
 
 def megabytes(arrays: int) -> float:

@@ -163,7 +163,7 @@ def _method(figures: list[Figure], sizes: Sizes) -> str:
         f"{ARRAY_BYTES:,} bytes are returned as they are; each counts 1 MB in and 1 MB out. "
         "By URL: a plain server and two workers of one process each. "
         "One table: each round has another one, of which each call returns an item; dask.distributed scatters it. "
-        "Memory: the proportional set sizes of the processes in the last of eight jobs that add up the whole table, "
+        "Memory: the smallest proportional set sizes of the processes in eight jobs that add up the whole table, "
         "which nbqueue has in a closure, and the others as an argument. Jobs of 10 ms: "
         f"{sizes.naps} of `time.sleep(0.01)`; the ideal is half their sum. Start to first result: from the start of a "
         "fresh interpreter to its first line of output. Added memory: the peak of the resident set while a million "

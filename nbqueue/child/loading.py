@@ -18,7 +18,7 @@ from typing import Any
 from nbqueue import errors, machine
 from nbqueue.payload.calls import Calls
 from nbqueue.payload.functions import Opened, is_constant, is_self_contained
-from nbqueue.payload.memory import MappedFile
+from nbqueue.payload.memory import MappedFile, mapped_bytes
 from nbqueue.payload.modules import Source, unpack_modules
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
@@ -33,6 +33,10 @@ _LARGE = 1_000_000
 
 _MOST_GARBAGE = 32 * 2**20
 """Bytes by which this process may grow before what is left of such functions is collected."""
+
+_MOST_MAPPED = 2**30
+"""Bytes of mappings at which the same is done: they take no memory of this process's own, but may be the last of their
+file."""
 
 Function = Callable[..., Any]
 
@@ -119,6 +123,8 @@ class Functions:
         """
         if batch != self._batch:
             self.leave()
+            if mapped_bytes() > _MOST_GARBAGE:
+                gc.collect()
             if has_modules:
                 self._constant.clear()
             self._batch, self._is_single = batch, is_single
@@ -207,7 +213,7 @@ class Functions:
 
     def _collect(self) -> None:
         """Free what is left of large functions, which hold themselves, if that is much."""
-        if machine.own_memory() - self._memory > _MOST_GARBAGE:
+        if machine.own_memory() - self._memory > _MOST_GARBAGE or mapped_bytes() > _MOST_MAPPED:
             gc.collect()
             self._memory = machine.own_memory()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 import weakref
@@ -50,6 +51,8 @@ class Codes:
         self._by_digest = weakref.WeakValueDictionary[bytes, Code]()
         self._fixed = _Kept[int]()
         """Functions of which nothing can be changed in place, by their ids, with their parts."""
+        self._values = _Kept[int]()
+        """Large arguments by their ids, with a reference that tells whether they are still those."""
         self._last = _Kept[str]()
         """What was packed last under a name: the same function as a rule, or the same with another number in it."""
 
@@ -115,10 +118,15 @@ class Codes:
         ------
         CannotPickle, ServerFull
         """
+        before = self._values.get(id(value))
+        if known is None and before is not None and before[0][0]() is value:
+            known = before[1]
         code = pack_code(self._seal, value, known, what=what)
-        if code is not known:
-            with self._lock:
+        with self._lock:
+            if code is not known:
                 code = self._by_digest.setdefault(code.digest, code)
+            with contextlib.suppress(TypeError):  # not all objects can be referred to weakly
+                self._values.put(id(value), (weakref.ref(value),), code)
         return code
 
     def attached(self, imports: Collection[str], variables: Collection[str] = (), *, settings: bool = True) -> Attached:

@@ -124,6 +124,7 @@ class Packer:
         """The number of calls that make a block, from the size of the first ones."""
         sizes: list[int] = []
         kept = 0
+        self._expect_repeated(items)
         for position, item in enumerate(items):
             if type(item) is Packed:
                 sizes.append(size_of(item.entry))
@@ -144,6 +145,24 @@ class Packer:
         if not sizes:
             return _MOST_CALLS
         return max(1, min(_MOST_CALLS, _BLOCK_BYTES * len(sizes) // sum(sizes)))
+
+    def _expect_repeated(self, items: list[Any]) -> None:
+        """What comes several times among the first calls is stored once from the first of them on."""
+        seen: dict[int, Any] = {}
+        for item in items:
+            if type(item) is Packed or (type(item) in LIGHT):
+                continue
+            _, args, kwargs = self.call(item)
+            for value in (*args, *kwargs.values()):
+                if id(value) in seen and self._may_be_shared(value):
+                    self._remember(id(value), value)
+                seen[id(value)] = value
+
+    @staticmethod
+    def _may_be_shared(value: Any) -> bool:
+        """Whether it may be large enough to be stored by itself."""
+        kind = type(value)
+        return not (kind in LIGHT or (kind in _WEIGHED and weight_of(value) < _SHARED))
 
     def _entry(
         self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -170,8 +189,7 @@ class Packer:
 
         `stands_for` has what stands for arguments of the same call, by their ids: the same object is the same there.
         """
-        kind = type(value)
-        if kind in LIGHT or (kind in _WEIGHED and weight_of(value) < _SHARED):
+        if not self._may_be_shared(value):
             return value
         key = id(value)
         if key in stands_for:

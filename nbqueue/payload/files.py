@@ -25,7 +25,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from nbqueue import errors
-from nbqueue.payload.memory import ALIGNED, MappedFile
+from nbqueue.payload.memory import ALIGNED, MappedFile, are_equal
 from nbqueue.payload.records import Blob, Pieces, size_of
 
 CODE = "code"
@@ -126,8 +126,13 @@ class Files:
         file.check()
         return file
 
-    def keep(self, name: str, body: Pieces) -> Held:
-        """Write a file, unless it is there: its name tells what is in it. It is not removed while it is held.
+    def keep(self, name: str, body: Pieces) -> Held | None:
+        """Write a file, unless it is there. It is not removed while it is held.
+
+        Returns
+        -------
+        Held or None
+            None if something else is there of this name.
 
         Raises
         ------
@@ -139,6 +144,8 @@ class Files:
         for _ in range(_TRIES):
             if not file.is_there():
                 self.write(name, body)
+            elif not _is_what_stands_in(file, body):
+                return None
             held = Held.of(file, path)
             if held is not None:
                 return held
@@ -152,6 +159,15 @@ class Files:
             return
         for path in directory.glob(f"*-{index}-1-*"):
             path.unlink(missing_ok=True)
+
+
+def _is_what_stands_in(file: MappedFile, body: Pieces) -> bool:
+    there, position = file.view(), 0
+    for piece in body:
+        if not are_equal(memoryview(piece), there[position : position + len(piece)]):
+            return False
+        position += len(piece)
+    return True
 
 
 class Held:

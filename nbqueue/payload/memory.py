@@ -22,6 +22,9 @@ _STEP = 256 * 1024
 ALIGNED = 64
 """Bodies of records end at a multiple of it, from which arrays in them count."""
 
+_COMPARED = 128 * 1024
+"""Bytes that are compared at once."""
+
 _MOST = 32 * 1024 * 1024
 """Bytes that are kept."""
 
@@ -68,6 +71,13 @@ def _is_free(buffer: bytearray) -> bool:
         return False
     buffer.pop()
     return True
+
+
+def are_equal(one: memoryview, other: memoryview) -> bool:
+    """Compares what is copied to the processor's cache: comparing views takes the longer way round each byte."""
+    return len(one) == len(other) and all(
+        bytes(one[at : at + _COMPARED]).startswith(other[at : at + _COMPARED]) for at in range(0, len(one), _COMPARED)
+    )
 
 
 class Mapped:
@@ -217,6 +227,11 @@ def can_be_nameless() -> bool:
 
 
 _mappings = weakref.WeakSet[mmap.mmap]()
+
+
+def mapped_bytes() -> int:
+    """Bytes of all mappings of this process, also of those that are left to the garbage collector."""
+    return sum(map(len, _mappings))
 
 
 def _most_mappings() -> int:

@@ -26,7 +26,7 @@ import cloudpickle
 
 from nbqueue.payload.classes import named_in, reduce_class
 from nbqueue.payload.exceptions import reduce_exception
-from nbqueue.payload.memory import Mapped, MappedFile
+from nbqueue.payload.memory import Mapped, MappedFile, are_equal
 from nbqueue.payload.random_streams import reduce_generator
 from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
 from nbqueue.payload.scope import entered, fill
@@ -36,9 +36,6 @@ _ONE_FRAME = struct.Struct("<HQ")
 
 _MAPPED = 256 * 1024
 """Bytes of a buffer that is mapped rather than copied."""
-
-_COMPARED = 128 * 1024
-"""Bytes that are compared at once."""
 
 _MOST_BUFFERS = MOST_FRAMES - 2
 """Beside a pickle, and the sources of code; what comes after them goes into the pickle."""
@@ -130,16 +127,9 @@ def pickle_again(obj: Any, known: Sequence[memoryview], *, seen: Seen) -> Pieces
     """
     file = _Comparison(known[0])
     buffers = _pickle_to(file, obj, seen)
-    if file.is_same and len(buffers) == len(known) - 1 and all(map(_are_equal, buffers, known[1:])):
+    if file.is_same and len(buffers) == len(known) - 1 and all(map(are_equal, buffers, known[1:])):
         return None
     return [file.getvalue(), *buffers]
-
-
-def _are_equal(one: memoryview, other: memoryview) -> bool:
-    """Compares what is copied to the processor's cache: comparing views takes the longer way round each byte."""
-    return len(one) == len(other) and all(
-        bytes(one[at : at + _COMPARED]).startswith(other[at : at + _COMPARED]) for at in range(0, len(one), _COMPARED)
-    )
 
 
 def unpickle_frames(frames: Sequence[memoryview], *, once: bool = False) -> Any:

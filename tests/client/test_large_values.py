@@ -295,3 +295,33 @@ def test_a_full_disk_refuses_what_is_large_in_words_and_nothing_else(tmp_path):
     if done.returncode and ("cannot mount" in done.stderr or done.stderr.startswith("unshare")):
         pytest.skip("cannot mount a small disk")
     assert done.returncode == 0, done.stderr
+
+
+def test_one_table_for_many_calls_is_one_file_from_the_first_call_on(q, worker):
+    table = np.arange(200_000.0)
+    for expected in (1, 1):
+        batch = q.map(lambda x, given: given[x], range(50), [table] * 50)
+        assert files_of(q).number == expected
+        assert batch.results(timeout=60) == [*range(50)]
+    table[3] = 77
+    batch = q.map(lambda x, given: given[x], range(5), [table] * 5)
+    assert batch.results(timeout=60) == [0, 1, 2, 77, 4]
+    assert files_of(q).number == 2
+
+
+def test_different_values_are_not_taken_for_one_that_comes_again(q, worker):
+    for values in ([bytes([x]) * 1_000_000 for x in range(8)], [np.full(1_000_000, x, np.uint8) for x in range(8)]):
+        batch = q.map(lambda value: (len(value), value[0]), values)
+        assert batch.results(timeout=60) == [(1_000_000, x) for x in range(8)]
+        assert not [*(embedded.ensure().files / q.session.namespace).glob("code/*")]
+
+
+def test_an_argument_that_a_generator_changes_between_two_calls_is_each_time_as_it_was(q, worker):
+    table = np.zeros(100_000)
+
+    def rows():
+        for x in range(6):
+            table[50_000] = x
+            yield x, table
+
+    assert q.starmap(lambda x, given: (x, given[50_000]), rows()).results(timeout=60) == [(x, x) for x in range(6)]

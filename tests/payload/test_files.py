@@ -350,3 +350,22 @@ def test_files_are_brought_to_the_disk_once(seal, tmp_path, monkeypatch):
     module.sync(tmp_path, now - 10, now)
     module.sync(tmp_path, now, now + 10)
     assert len(synced) == 1
+
+
+def test_what_differs_where_no_sample_is_taken_is_another_file(seal, tmp_path):
+    table = np.zeros(1_000_000)
+
+    def function():
+        return table
+
+    first = pack_code(seal, function)
+    table[5_000] = 1
+    second = pack_code(seal, function)
+    table[5_000] = 2
+    third = pack_code(seal, function, second)
+    assert len({code.digest for code in (first, second, third)}) == 3
+    assert len(names(tmp_path)) == 3
+    found = [Opened(seal, code.digest, code.record).load()()[5_000] for code in (first, second, third)]
+    assert found == [0, 1, 2]
+    table[5_000] = 0
+    assert pack_code(seal, function).digest == first.digest
