@@ -156,6 +156,11 @@ class Functions:
             kept.scope.enter()
         return kept
 
+    def is_self_contained(self, digest: bytes) -> bool:
+        """Whether a function that was loaded can be seen to do nothing to this process if its arguments are plain."""
+        kept = self._constant.get(digest)
+        return kept is not None and kept.is_self_contained
+
     def load(self, digest: bytes, scope: Scope, index: int) -> Function:
         """A function for the call of this index, whose arguments were loaded into a scope."""
         kept = self._constant.get(digest) or self._shared.get(digest)
@@ -250,6 +255,8 @@ class Block:
         called at once, with `atoms[index - first]`. Else each call is to be loaded."""
         self.is_self_contained = False
         """It does nothing to this process."""
+        self.leaves_nothing = False
+        """The call that was loaded last can be seen to do nothing to this process."""
         self.atoms: list[Any] = []
         try:
             if record is not None:
@@ -274,8 +281,11 @@ class Block:
         scope = self._functions.scope()
         if self.atoms:
             return self._load_function(scope, index), (self.atoms[index - self.first],), {}
-        digest, args, kwargs = self._calls_of(index)[index]
-        return self._functions.load(digest, scope, index), args, kwargs
+        calls = self._calls_of(index)
+        digest, args, kwargs = calls[index]
+        function = self._functions.load(digest, scope, index)
+        self.leaves_nothing = calls.is_plain and self._functions.is_self_contained(digest)
+        return function, args, kwargs
 
     def _load_function(self, scope: Scope, index: int) -> Function:
         assert self._calls is not None

@@ -248,7 +248,8 @@ class Child:
         INDEX, SINCE, STOP_NUMBER, STOP = Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
         COROUTINE = types.CoroutineType
         function, atoms, first = block.function, block.atoms, block.first
-        is_alone = block.is_self_contained and self._description.seed is None
+        has_seed = self._description.seed is not None
+        is_alone = block.is_self_contained and not has_seed
         now = clock()
         for index in range(start, stop):
             if cells[STOP_NUMBER] == number and index >= cells[STOP]:
@@ -265,7 +266,7 @@ class Child:
                     began, value = self._call(block, index)
                 if self.is_fork:
                     forks.leave()
-                if not is_alone:
+                if not (is_alone or (block.leaves_nothing and not has_seed)):
                     self._printing.drain()
                 cells[INDEX] = -1
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
@@ -284,7 +285,7 @@ class Child:
                 del error
                 self._put_back()
             else:
-                if is_alone:
+                if is_alone or (block.leaves_nothing and not has_seed):
                     now = clock()
                     report.finished(index, now - began, value)
                 else:
@@ -292,7 +293,7 @@ class Child:
                     now = clock()
                     report.finished(index, now - began, value)
                     self._put_back()
-                    function, is_alone = block.function, block.is_self_contained and self._description.seed is None
+                    function, is_alone = block.function, block.is_self_contained and not has_seed
                 value = None
         return stop
 

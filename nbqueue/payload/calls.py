@@ -12,7 +12,7 @@ from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle
+from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle, has_plain
 from nbqueue.payload.records import (
     ATOMS,
     SEPARATE,
@@ -111,6 +111,8 @@ class Calls:
         self.first, self.count = first, opened.count
         self._layout, self._digests = opened.layout, opened.digests
         self._once = once
+        self.is_plain = False
+        """The arguments of the call that was asked for last are plain values, which no code of the user's has made."""
         self._list: list[Any] | None = pickle.loads(opened.body) if opened.layout in (ATOMS, TUPLES) else None
         self._entries = Entries(opened)
 
@@ -131,6 +133,7 @@ class Calls:
             value = self._list[offset]
             return self._digests[0], value if self._layout == TUPLES else (value,), {}
         entry = self._entries[offset]
+        self.is_plain = has_plain(entry[1:])
         function, loaded = entry[0], SERIALIZER.loads(entry[1:], once=self._once or self._entries.is_own)
         args, kwargs = loaded if function & _KWARGS else (loaded, {})
         return self._digests[function & ~_KWARGS], args, kwargs

@@ -34,6 +34,9 @@ from nbqueue.payload.scope import entered, fill
 _ONE_FRAME = struct.Struct("<HQ")
 """What stands before a pickle without buffers, as before others."""
 
+_PLAIN = 0
+"""The number of frames that stands before the pickle of plain values: to load it runs no code of the user's."""
+
 _MAPPED = 256 * 1024
 """Bytes of a buffer that is mapped rather than copied."""
 
@@ -55,7 +58,7 @@ class Serializer:
     def dumps(self, obj: Any) -> Pieces:
         if _is_plain(obj):
             pickled = pickle.dumps(obj, 5)
-            return [_ONE_FRAME.pack(1, len(pickled)), pickled]
+            return [_ONE_FRAME.pack(_PLAIN, len(pickled)), pickled]
         return with_sizes(pickle_frames(obj))
 
     def loads(self, data: memoryview, *, once: bool = False) -> Any:
@@ -63,9 +66,14 @@ class Serializer:
 
         Buffers are copied; if the object is loaded `once` only, those stay where they are that can.
         """
-        if bytes(data[:2]) == b"\1\0":
+        if data[0] <= 1 and data[1] == 0:
             return pickle.loads(data[_ONE_FRAME.size :])
         return unpickle_frames(split_frames(data), once=once)
+
+
+def has_plain(entry: memoryview) -> bool:
+    """Whether an entry holds plain values."""
+    return entry[0] == _PLAIN and entry[1] == 0
 
 
 SERIALIZER = Serializer()

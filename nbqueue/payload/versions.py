@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import sys
 from collections.abc import Iterable, Mapping
 
@@ -31,6 +30,8 @@ def differences(versions: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 @functools.cache
 def _version_of(name: str) -> str:
+    import importlib.metadata  # takes ten milliseconds, and only those need it who use a URL
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -42,4 +43,6 @@ def _version_of(name: str) -> str:
 
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
+    import importlib.metadata
+
     return importlib.metadata.packages_distributions()

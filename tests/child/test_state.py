@@ -361,3 +361,37 @@ def test_a_seed_gives_each_job_the_same_stream_wherever_and_whenever_it_runs(q, 
 def test_a_seed_that_makes_no_sense_is_refused(q, seed):
     with pytest.raises(errors.UsageError, match="seed="):
         q.map(abs, [1], seed=seed)
+
+
+def test_what_only_computes_with_plain_containers_is_seen_and_all_else_is_put_back(q, workers):
+    workers.start(children=1)
+
+    def only_computes(row):
+        print(row["id"])
+        return {"id": row["id"] + 1, "values": [2 * value for value in row["values"]]}
+
+    rows = [{"id": i, "values": [i, i / 2]} for i in range(300)]
+    batch = q.map(only_computes, rows)
+    assert batch.results(timeout=30) == [{"id": i + 1, "values": [2 * i, float(i)]} for i in range(300)]
+    assert batch[299].output == "299\n"
+
+    def sets(row):
+        import os
+
+        os.environ["LEFT"] = "x"
+        return row
+
+    def sees(row):
+        import os
+
+        return os.environ.get("LEFT")
+
+    for _ in range(3):
+        q.map(sets, rows).results(timeout=30)
+        assert set(q.map(sees, rows).results(timeout=30)) == {None}
+
+
+def test_the_seed_of_a_batch_holds_for_jobs_that_only_compute_too(q, workers):
+    workers.start(children=1)
+    first, again = (q.map(lambda row: sorted(row["a"]), [{"a": [2, 1]}] * 20, seed=3) for _ in range(2))
+    assert first.results(timeout=30) == again.results(timeout=30) == [[1, 2]] * 20

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import wait_until
+from conftest import run_as_notebook, wait_until
 
 from nbqueue import Queue, errors
 from nbqueue.payload.files import usage
@@ -129,6 +129,42 @@ def test_children_keep_no_closures_of_batches_that_are_over(q, workers):
     assert sizes[-1] - sizes[5] < 50 * MB
 
 
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="what a process has had at most, /proc tells")
+@pytest.mark.parametrize("where", ["embedded", "remote"])
+def test_results_need_no_more_memory_than_they_are_large(q, workers, where, request):
+    if where == "remote":
+        q = request.getfixturevalue("remote")
+        workers.start("--url", q.store.url, "--namespace", q.session.namespace, NBQUEUE_KEY="k")
+        queue = f"Queue(connection={q.store.url!r}, key='k', namespace={q.session.namespace!r}, progress=False)"
+    else:
+        workers.start()
+        queue = f"Queue(namespace={q.session.namespace!r}, progress=False)"
+    batch = q.map(lambda x: np.full(250_000, x), range(100)).wait(60)
+    found = run_as_notebook(
+        f"""
+        from pathlib import Path
+        import numpy
+        from nbqueue import Queue
+
+        batch = {queue}.batch({batch.id!r})
+        batch[0].result()
+        Path("/proc/self/clear_refs").write_text("5")
+
+        def memory(name):
+            lines = Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) // 1024 for line in lines if line.startswith(name))
+
+        before = memory("VmRSS:")
+        results = batch.results()
+        print([int(array.sum()) // 250_000 for array in results] == [*range(100)], memory("VmHWM:") - before)
+        """
+    )
+    right, megabytes = found.stdout.split()
+    assert right == "True", found.stderr
+    assert int(megabytes) < 240, "they are 190"
+    workers.end()
+
+
 @pytest.mark.parametrize("where", ["embedded", "remote"])
 def test_more_large_functions_than_a_child_keeps_each_in_its_place(q, workers, where, request):
     if where == "remote":
@@ -238,7 +274,7 @@ if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", home], capt
     sys.exit("cannot mount")
 
 import numpy as np
-from conftest import wait_until
+from conftest import run_as_notebook, wait_until
 from nbqueue import Queue, errors
 from nbqueue.server import embedded
 

@@ -65,6 +65,34 @@ def test_the_end_result_of_each_batch_is_in_the_file_also_that_of_the_last_cell(
     assert not widgets
 
 
+@pytest.mark.parametrize("reload", ["importlib.reload(first); importlib.reload(second)", "%autoreload"])
+def test_of_two_local_modules_one_is_edited_between_two_batches_and_each_result_is_of_the_right_version(
+    executed, tmp_path, reload
+):
+    """In one kernel, with warm children, one of which is busy with the old version meanwhile."""
+    name = tmp_path.name.replace("-", "_")
+    second = f"%%writefile {tmp_path}/second_{name}.py\nimport first_{name} as first\nVERSION = {{}}\n" + (
+        "def work(x):\n    return VERSION, first.FACTOR * x"
+    )
+    found = executed(
+        f"import importlib, sys, time\nsys.path.insert(0, {str(tmp_path)!r})\nfrom nbqueue import q\n"
+        "%load_ext autoreload\n%autoreload 1",
+        f"%%writefile {tmp_path}/first_{name}.py\nFACTOR = 10",
+        second.format(1),
+        f"%aimport first_{name}, second_{name}\nimport first_{name} as first, second_{name} as second",
+        "def slowly(x):\n    time.sleep(0.05)\n    return second.work(x)\n"
+        "warm = q.map(second.work, range(20)).results()\nsubmitted_before = q.map(slowly, range(20))",
+        second.format(2),
+        reload,
+        "after = q.map(second.work, range(20)), q.map(slowly, range(20))\n"
+        "print(set(warm) == {(1, 10 * x) for x in range(20)})\n"
+        "print(set(submitted_before.results()) == {(1, 10 * x) for x in range(20)})\n"
+        "print([set(batch.results()) == {(2, 10 * x) for x in range(20)} for batch in after])",
+    )
+    printed = "".join(output.get("text", "") for output in found.cells[-1].outputs)
+    assert printed.split("\n")[:3] == ["True", "True", "[True, True]"]
+
+
 def test_a_cell_that_submits_again_and_again_gets_twenty_panels(executed):
     found = executed("from nbqueue import q", "for i in range(25): q.map(abs, [i])\nprint(len(q.batches()) >= 25)")
     assert len([output for output in found.cells[1].outputs if "data" in output]) == 2 * 20

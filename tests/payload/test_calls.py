@@ -91,3 +91,19 @@ def test_arguments_that_cannot_be_pickled_are_named():
     for args, kwargs, name in (((1, threading.Lock()), {}, "argument 1"), ((), {"key": threading.Lock()}, "'key'")):
         with pytest.raises(errors.CannotPickle, match=f"{name} cannot be sent to a worker: it holds a .*lock"):
             pack_arguments(0, args, kwargs)
+
+
+def test_arguments_that_no_code_of_the_users_has_made_are_told():
+    class Made:
+        def __reduce__(self):
+            return int, ("7",)
+
+    for args, is_plain in (
+        (({"a": [1, "x"]},), True),
+        ((1, (2.5, None)), True),
+        ((Made(),), False),
+        (([{1, 2}],), False),
+    ):
+        calls = Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, args, {})]))
+        assert len(calls[0][1]) == len(args)
+        assert calls.is_plain == is_plain
