@@ -25,8 +25,8 @@ _TQDM = "tqdm.std"
 def set_progress(done: float, total: float | None = None, text: str | None = None) -> None:
     """Say how far the running job is: shown under its batch's bar, by `job.progress` and by `nbqueue info`.
 
-    It costs some two microseconds, however often it is called. Outside of a job, and in processes that a job has started,
-    it does nothing.
+    It costs some two microseconds, however often it is called. Outside of a job, and in processes that a job has
+    started, it does nothing.
 
     Parameters
     ----------
