@@ -20,35 +20,45 @@ class Telling:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._job = (-1, -1)
         self._total: float | None = None
         self._text = ""
         self._says_itself = False
+        self._is_telling = False
 
     def say(self, done: float, total: float | None, text: str | None) -> None:
         """The job says it itself."""
-        self._tell(done, total, text, says_itself=True)
+        text = None if text is None else str(text)
+        with self._lock:
+            if not self._is_telling:
+                self._tell(done, total, text, says_itself=True)
 
     def hear(self, done: float, total: float | None, text: str) -> None:
-        """A bar shows it: what the job says itself is worth more."""
-        self._tell(done, total, text, says_itself=False)
+        """A bar shows it: what the job says itself is worth more. It is passed over where somebody tells something just
+        now, which may be this very thread: a bar closes itself when it is collected as garbage."""
+        if self._lock.acquire(blocking=False):
+            try:
+                if not self._is_telling:
+                    self._tell(done, total, text, says_itself=False)
+            finally:
+                self._lock.release()
 
     def _tell(self, done: float, total: float | None, text: str | None, *, says_itself: bool) -> None:
-        with self._lock:
+        self._is_telling = True
+        try:
             cells = self._page.cells
             number, index = job = cells[Page.NUMBER], cells[Page.INDEX]
-            if index < 0 or not math.isfinite(done):
+            if index < 0 or not math.isfinite(done) or (self._says_itself and not says_itself and job == self._job):
                 return
-            if job != self._job:
-                self._job, self._total, self._text, self._says_itself = job, None, "", False
-            if self._says_itself and not says_itself:
-                return
-            self._says_itself = says_itself
+            if job != self._job or says_itself != self._says_itself:  # what was said of another job, or by a bar
+                self._job, self._total, self._text, self._says_itself = job, None, "", says_itself
             if not says_itself or total is not None:
                 self._total = total if total is not None and math.isfinite(total) and total > 0 else None
-            self._text = self._text if text is None else str(text)
+            self._text = self._text if text is None else text
             self._page.say(number, index, Progress(done, self._total, self._text))
+        finally:
+            self._is_telling = False
 
 
 @dataclass(frozen=True, slots=True)

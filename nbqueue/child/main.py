@@ -8,6 +8,7 @@ keeps from job to job.
 from __future__ import annotations
 
 import builtins
+import contextlib
 import functools
 import os
 import signal
@@ -331,5 +332,6 @@ class Child:
             error = errors.JobTimeout(f"it ran longer than its job_timeout of {self._limit:g} seconds").with_traceback(
                 error.__traceback__
             )
-        add_hints(error, self._description, is_loading=is_loading)
+        with contextlib.suppress(Exception):  # `__str__` of an error is user code
+            add_hints(error, self._description, is_loading=is_loading)
         return describe(error)

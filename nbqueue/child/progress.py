@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
+import math
 import sys
 import time
 import types
@@ -81,22 +83,24 @@ def track(iterable: Iterable[T], total: float | None = None, text: str | None = 
         return
     if total is None:
         total = _length_of(iterable)
-    say, clock = running.progress.say, time.monotonic
+    known, words, clock = math.nan if total is None else float(total), text or "", time.monotonic
     done, due = 0, 0.0
     for item in iterable:
         now = clock()
         if now >= due:
             due = now + _EVERY
-            say(done, total, text)
+            if context.running() is running:  # else this goes on in a fork
+                running.progress.say(done, known, words)
         yield item
         done += 1
-    say(done, total, text)
+    if context.running() is running:
+        running.progress.say(done, known, words)
 
 
 def _length_of(iterable: Iterable[Any]) -> float | None:
     try:
         return len(iterable)  # type: ignore[arg-type]
-    except (TypeError, NotImplementedError):
+    except Exception:  # noqa: BLE001 - it is the user's code, and may have none
         return None
 
 
@@ -112,18 +116,17 @@ def follow_tqdm() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds tqdm where others do, once, and follows it when it was imported."""
+    """Finds tqdm where others do, and follows it when it was imported."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if name != _TQDM:
             return None
-        sys.meta_path.remove(self)
         for finder in sys.meta_path:
-            spec = finder.find_spec(name, path, target)
+            spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None:
-                if spec.loader is not None:
+                if isinstance(spec.loader, importlib.machinery.SourceFileLoader):  # of this module alone
                     _then(spec.loader, _follow)
                 return spec
         return None
@@ -134,7 +137,8 @@ def _then(loader: Any, act: Callable[[types.ModuleType], None]) -> None:
 
     def exec_module(module: types.ModuleType) -> None:
         execute(module)
-        act(module)
+        if hasattr(module, "tqdm"):
+            act(module)
 
     loader.exec_module = exec_module
 
@@ -166,5 +170,7 @@ def _say(bar: Any) -> None:
     running = context.running()
     if running is None or getattr(bar, "disable", True) or getattr(bar, "pos", 1):
         return
-    words = [str(bar.desc or "").rstrip(": "), str(getattr(bar, "postfix", None) or "")]
-    running.progress.hear(float(bar.n), bar.total, " · ".join(word for word in words if word))
+    with contextlib.suppress(Exception):  # its numbers and words are the user's: who only looks breaks no loop
+        words = [str(bar.desc or "").rstrip(": "), str(getattr(bar, "postfix", None) or "")]
+        total = None if bar.total is None else float(bar.total)
+        running.progress.hear(float(bar.n), total, " · ".join(word for word in words if word))

@@ -80,7 +80,8 @@ class Codes:
         parts = parts_of(function)
         if parts is not None and (fixed := self._fixed.get(id(function))) is not None:
             before, code = fixed
-            if len(before) == len(parts) and all(a is b for a, b in zip(before, parts, strict=True)):
+            is_same = len(before) == len(parts) and all(a is b for a, b in zip(before, parts, strict=True))
+            if is_same and code.is_there:
                 return code
         name = name_of(function)
         last = self._last.get(name)
@@ -202,11 +203,16 @@ class _Kept(Generic[K]):
         self._codes: dict[K, tuple[tuple[Any, ...], Code]] = {}
         self._bytes = 0
 
+    @staticmethod
+    def _weight_of(code: Code) -> int:
+        """Bytes of it; each that is in a file holds a descriptor, too."""
+        return code.size if code.held is None else max(code.size, 2**20)
+
     def get(self, key: K) -> tuple[tuple[Any, ...], Code] | None:
         return self._codes.get(key)
 
     def put(self, key: K, parts: tuple[Any, ...], code: Code) -> None:
-        size = code.size
+        size = self._weight_of(code)
         self._drop(key)
         while self._codes and (len(self._codes) >= self._MOST or self._bytes + size > self._MOST_BYTES):
             self._drop(next(iter(self._codes)))
@@ -215,4 +221,4 @@ class _Kept(Generic[K]):
 
     def _drop(self, key: K) -> None:
         if key in self._codes:
-            self._bytes -= self._codes.pop(key)[1].size
+            self._bytes -= self._weight_of(self._codes.pop(key)[1])

@@ -91,9 +91,10 @@ class LocalModules:
             if self._scanned is None:  # one was edited, and may import others now
                 self._scan()
                 sources = self._sources()
-            if self._packed is None or self._packed[0] is not seal or self._packed[1] != sources:
-                self._packed = seal, sources, pack_modules(seal, sources)
-            return self._packed[2]
+            packed = self._packed
+            if packed is None or packed[0] is not seal or packed[1] != sources or not packed[2].is_there:
+                packed = self._packed = seal, sources, pack_modules(seal, sources)
+            return packed[2]
 
     # Which
 

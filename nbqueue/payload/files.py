@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -33,8 +34,8 @@ CODE = "code"
 
 _PART = ".part"
 
-_MOST_PIECES = 512
-"""That are written by one call."""
+_MOST_PIECES, _ALONE = 512, 2**20
+"""Pieces that are written by one call, and bytes of one that is written by itself."""
 
 _RESERVED, _RESERVED_PART = 256 * 2**20, 0.05
 """Bytes of the disk, and the part of it, that are left to the server, which is worth more: the smaller of them."""
@@ -72,7 +73,7 @@ class Files:
     """
 
     def __init__(self, directory: Path, namespace: str) -> None:
-        self._directory = directory / quote(namespace, safe="")
+        self._directory = directory / quote(namespace, safe="").replace(".", "%2E")  # `..` is a namespace, too
 
     def write(self, name: str, body: Pieces) -> None:
         """Write a file of this name.
@@ -93,7 +94,8 @@ class Files:
                 _write(descriptor, [bytes(-size % ALIGNED), *body])
                 os.rename(part, path)  # noqa: PTH104 - this and others here are called for each large value
             except BaseException:
-                os.unlink(part)  # noqa: PTH108
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(part)  # noqa: PTH108
                 raise
             finally:
                 os.close(descriptor)
@@ -185,9 +187,18 @@ class Held:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise errors.ServerError(f"{path} cannot be opened: {error}") from error
         held = cls(file, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        return held if os.fstat(descriptor).st_nlink else None
+        if not os.fstat(descriptor).st_nlink:
+            return None
+        os.utime(descriptor)  # who sweeps just now sees that somebody needs it
+        return held
+
+    def is_there(self) -> bool:
+        """Whether it can be mapped: it may have been removed by hand."""
+        return self._file.is_there()
 
     def view(self) -> memoryview:
         """What is in it; see `MappedFile.view`."""
@@ -212,7 +223,11 @@ def _write(descriptor: int, pieces: Sequence[Blob]) -> None:
     rest = [memoryview(piece) for piece in pieces if len(piece)]
     first = 0
     while first < len(rest):
-        written = os.writev(descriptor, rest[first : first + _MOST_PIECES])
+        if len(rest[first]) >= _ALONE:
+            written = os.write(descriptor, rest[first])
+        else:
+            following = itertools.takewhile(lambda piece: len(piece) < _ALONE, rest[first : first + _MOST_PIECES])
+            written = os.writev(descriptor, [*following])
         while first < len(rest) and written >= len(rest[first]):
             written -= len(rest[first])
             first += 1
@@ -274,7 +289,7 @@ def _sweep_owner(owner: Path, namespace: str, known: Known, grace: float) -> Ite
         superfluous = [p for p in whole if not (has_calls if p.name.startswith("calls-") else has_batch)]
     for path in parts + superfluous:
         size = _looked_at(path).st_size
-        if _is_removed(path):
+        if _is_removed(path, before):
             yield size
     with contextlib.suppress(OSError):  # it is not empty, as a rule
         if _looked_at(owner).st_mtime < before:
@@ -288,8 +303,8 @@ def _entries(directory: Path) -> list[Path]:
         return []
 
 
-def _is_removed(path: Path) -> bool:
-    """Remove a file, unless somebody holds it."""
+def _is_removed(path: Path, before: float) -> bool:
+    """Remove a file, unless somebody holds it, or has just held it."""
     import fcntl  # not on Windows, where there is no embedded server
 
     try:
@@ -298,6 +313,8 @@ def _is_removed(path: Path) -> bool:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_mtime >= before:
+            return False
         path.unlink()
     except OSError:
         return False

@@ -17,13 +17,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.files import Held
 from nbqueue.payload.memory import MappedFile
 from nbqueue.payload.pickling import IMMUTABLE, Seen, is_importable, names_read, travels_by_value
-from nbqueue.payload.records import HEADER, SIGNATURE_SIZE, Blob, digest_of, frame_sizes, weight_of
+from nbqueue.payload.records import HEADER, SIGNATURE_SIZE, Blob, digest_of, frame_sizes, size_of, weight_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.sources import Sourced, pack_again, pack_with_sources
+
+_HASHED = 16 * 2**20
+"""Bytes of a body that is looked at as a whole for its digest in any case."""
 
 _BODY = HEADER.size + SIGNATURE_SIZE
 """Where the body of a record starts that names no functions."""
@@ -56,9 +60,18 @@ class Code:
         return weight_of(self.record)
 
     @property
-    def body(self) -> memoryview:
-        """What was signed, or put into a file."""
-        return memoryview(self.record)[_BODY:] if self.held is None else self.held.view()
+    def is_there(self) -> bool:
+        """Whether its file has not been removed by hand, if its body is in one."""
+        return self.held is None or self.held.is_there()
+
+    def body_if_there(self) -> memoryview | None:
+        """What was signed, or put into a file; None if that is not there any more."""
+        if self.held is None:
+            return memoryview(self.record)[_BODY:]
+        try:
+            return self.held.view()
+        except errors.CorruptPayload:
+            return None
 
 
 def name_of(function: Any) -> str:
@@ -90,13 +103,15 @@ def pack_code(seal: Seal, function: Any, known: Code | None = None, *, what: str
     called = what or f"{name}()"
     try:
         seen = Seen()
-        body = pack_with_sources(function, seen) if known is None else pack_again(function, known.body, seen)
+        before = known.body_if_there() if known is not None else None
+        body = pack_with_sources(function, seen) if before is None else pack_again(function, before, seen)
     except Exception as error:
         raise cannot_pickle(called, function, error) from error
     if body is None:
         assert known is not None
         return known
-    record, held = seal.close_stored(b"code", body)
+    by_samples = size_of(body) > _HASHED and parts_of(function) is None  # else children keep what they have loaded
+    record, held = seal.close_stored(b"code", body, by_samples=by_samples)
     plain = frame_sizes(body)[1]  # behind the sources
     return Code(record, name, held, plain, frozenset(seen.imports), frozenset(seen.packages | seen.imports))
 

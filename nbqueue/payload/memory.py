@@ -208,6 +208,7 @@ class Nameless:
         import fcntl  # not on Windows, where nothing is handed over
 
         start = -len(data) % ALIGNED
+        self._descriptor = -1
         self._descriptor = os.memfd_create("nbqueue", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.fchmod(self._descriptor, 0o600)
         _write_at(self._descriptor, data, start)
@@ -218,7 +219,8 @@ class Nameless:
         return self.file.size
 
     def __del__(self) -> None:
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
 
 def can_be_nameless() -> bool:
@@ -231,7 +233,10 @@ _mappings = weakref.WeakSet[mmap.mmap]()
 
 def mapped_bytes() -> int:
     """Bytes of all mappings of this process, also of those that are left to the garbage collector."""
-    return sum(map(len, _mappings))
+    try:
+        return sum(map(len, _mappings))
+    except RuntimeError:  # another thread has just made one: it is asked again soon
+        return 0
 
 
 def _most_mappings() -> int:

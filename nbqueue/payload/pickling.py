@@ -283,7 +283,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return reduce_generator(obj)
         if issubclass(kind, types.ModuleType) and kind is not types.ModuleType and _is_imported(obj):
             return importlib.import_module, (obj.__name__,)
-        if kind.__module__.startswith(_MPMATH) and (name := _name_in_mpmath(obj)):
+        if kind.__name__.endswith("Context") and (name := _name_in_mpmath(obj)):
             return getattr, (sys.modules["mpmath"], name)
         if issubclass(kind, BaseException):
             return reduce_exception(obj, can_pickle_losing if self._loses else None)
@@ -463,9 +463,6 @@ _SPECIAL: dict[type, Callable[[Any], Any]] = {
 def _is_imported(module: types.ModuleType) -> bool:
     """Whether a module of a type of its own, such as those that import their parts late, is found by its name."""
     return sys.modules.get(module.__name__) is module and not travels_by_value(module.__name__)
-
-
-_MPMATH = "mpmath.ctx_"
 
 
 def _name_in_mpmath(context: Any) -> str:

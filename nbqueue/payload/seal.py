@@ -16,6 +16,7 @@ from nbqueue.payload.files import CODE, Files, Held
 from nbqueue.payload.memory import Buffers, MappedFile
 from nbqueue.payload.records import (
     DIGEST_SIZE,
+    FAILURE,
     HEADER,
     IN_FILE,
     LARGE_RECORD,
@@ -40,6 +41,9 @@ _SEPARATE, _SHARED = 64 * 1024, 1024 * 1024
 
 _SAMPLE, _SAMPLED = 1024, 64 * 1024
 """So many bytes of so many are looked at to name what is stored by its digest."""
+
+_MOST = 1_000_000_000
+"""Bytes that go to a server: at a gigabyte it closes the connection (`client-query-buffer-limit`)."""
 
 _JOINED = 4096
 """Bytes below which a copy is cheaper than a call for each piece."""
@@ -70,19 +74,31 @@ class Seal:
 
         Raises
         ------
+        PayloadError
+            It is larger than what a server takes.
         ServerFull, ServerError
             It is to be put into a file, and cannot.
         """
-        if self._belongs_in_file(count, body):
+        if layout != FAILURE and self._belongs_in_file(count, body):  # how a job failed is told on a full disk, too
             header, token = pack_header(layout | IN_FILE, count, digests), os.urandom(16)
             assert self.files is not None
             self.files.write(_name_of_file(kind, batch, first, count, b"", token), body)
             return self._refer(kind, batch, first, header, token, size_of(body))
+        self._check_size(kind, batch, first, body)
         header = pack_header(layout, count, digests)
         return b"".join((header, self._sign(kind, batch, first, header, body), *body))
 
-    def close_stored(self, kind: bytes, body: Pieces) -> tuple[bytes, Held | None]:
+    def close_stored(self, kind: bytes, body: Pieces, *, by_samples: bool = False) -> tuple[bytes, Held | None]:
         """The same for what is stored by its digest; and what keeps the file of its body, if it is in one.
+
+        Parameters
+        ----------
+        kind : bytes
+        body : list of bytes
+        by_samples : bool
+            Of a body that goes into a file only some bytes are looked at for its digest; it is compared with another
+            of the same samples, if that is there. For what is loaded from the file each time: once that was removed,
+            something else may get the same digest.
 
         Raises
         ------
@@ -92,7 +108,8 @@ class Seal:
         if not self._belongs_in_file(1, body):
             return self.close(kind, "", 0, SEPARATE, 1, (), body), None
         header = pack_header(SEPARATE | IN_FILE, 1, ())
-        token = self._sign(kind, "", 0, header, _samples_of(body))[:16]  # the same for what is the same
+        looked_at = _samples_of(body) if by_samples else body
+        token = self._sign(kind, "", 0, header, looked_at)[:16]  # the same for what is the same
         while True:
             record = self._refer(kind, "", 0, header, token, size_of(body))
             assert self.files is not None
@@ -108,6 +125,7 @@ class Seal:
         """The same; a large record in memory that is used again, where there is such."""
         if buffers is None or (size := size_of(body)) < LARGE_RECORD or self._belongs_in_file(count, body):
             return self.close(kind, batch, first, layout, count, digests, body)
+        self._check_size(kind, batch, first, body)
         header = pack_header(layout, count, digests)
         code = hmac.new(self._key, self._place(kind, batch, first) + header, "sha256")
         start = len(header)
@@ -122,6 +140,13 @@ class Seal:
                 position = end
         record[start : start + SIGNATURE_SIZE] = code.digest()
         return record
+
+    def _check_size(self, kind: bytes, batch: str, first: int, body: Pieces) -> None:
+        if size_of(body) > _MOST:
+            raise errors.PayloadError(
+                f"{_called(kind, batch, first)}: {size_of(body) / 1e6:,.0f} MB pickled, and a server takes no more "
+                f"than {_MOST / 1e6:,.0f} MB at once. Write it to a file that the workers can read, and pass its path"
+            )
 
     def _belongs_in_file(self, count: int, body: Pieces) -> bool:
         return self.files is not None and size_of(body) >= (_SEPARATE if count == 1 else _SHARED)

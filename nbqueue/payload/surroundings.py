@@ -61,7 +61,7 @@ class Collector:
         if not settings:
             return None
         packed = self._packed
-        if packed is None or packed[0] is not seal or packed[1] != settings:
+        if packed is None or packed[0] is not seal or packed[1] != settings or not packed[2].is_there:
             body = pickle.dumps(settings, 5)
             record, held = seal.close_stored(b"settings", [body])
             code = Code(record, "settings", held)

@@ -33,12 +33,13 @@ def _version_of(name: str) -> str:
     import importlib.metadata  # takes ten milliseconds, and only those need it who use a URL
 
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        distributions = _distributions().get(name, [])
-    except ValueError:  # a name that none can have
+        try:
+            return importlib.metadata.version(name) or ""
+        except importlib.metadata.PackageNotFoundError:
+            found = {distribution for distribution in _distributions().get(name, ()) if distribution}
+            return (importlib.metadata.version(found.pop()) or "") if len(found) == 1 else ""
+    except Exception:  # noqa: BLE001 - what a broken installation has left of a package raises anything
         return ""
-    return importlib.metadata.version(distributions[0]) if len(set(distributions)) == 1 else ""
 
 
 @functools.cache

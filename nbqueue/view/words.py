@@ -77,13 +77,17 @@ def progress_in_words(progress: Progress, seconds: float) -> str:
     done, total = _amount(progress.done), progress.total
     words = [f"{done} of {_amount(total)}" if total is not None else f"{done} done", progress.text]
     share = progress.share
-    if share and share < 1 and seconds > 1:
-        words.append(f"{clock(seconds * (1 - share) / share)} left")
+    if share and share < 1 and seconds > 1 and (left := seconds * (1 - share) / share) < _LONGEST:
+        words.append(f"{clock(left)} left")
     return " · ".join(filter(None, words))
 
 
+_LONGEST, _LARGEST = 1e8, 1e15
+"""Seconds that are still told, and what is written in full."""
+
+
 def _amount(n: float) -> str:
-    return number(int(n)) if n == int(n) else f"{n:,.4g}"
+    return number(int(n)) if abs(n) < _LARGEST and n == int(n) else f"{n:,.4g}"
 
 
 def time_of_day(seconds: float) -> str:

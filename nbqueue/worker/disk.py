@@ -43,7 +43,7 @@ def looked_after(server: embedded.RunningServer | None) -> Iterator[None]:
 
 
 def _look_after(server: embedded.RunningServer, over: threading.Event) -> None:
-    synced_upto = time.time() - _SETTLES
+    synced_upto = 0.0
     sweep_at = time.monotonic()
     while not over.wait(_SYNC_EVERY):
         upto = time.time() - _SETTLES

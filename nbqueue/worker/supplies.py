@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -91,7 +92,7 @@ class Supplies:
 
         def on_functions(records: Records) -> None:
             found = {
-                digest: Nameless(record) if self._can_be_nameless and len(record) >= _MAPPED else record
+                digest: self._to_hand(record)
                 for digest, record in zip(missing, records, strict=True)
                 if record is not None
             }
@@ -102,6 +103,13 @@ class Supplies:
             return self._store.key(keys.code(keys.code_piece(digest, number)))
 
         self._ask_whole(["MGET"], missing, key, on_functions)
+
+    def _to_hand(self, record: Blob) -> Function:
+        """A record, so that children map it if it is large."""
+        if self._can_be_nameless and len(record) >= _MAPPED:
+            with contextlib.suppress(OSError):  # no descriptors are left: then each has a copy
+                return Nameless(record)
+        return record
 
     def _keep(self, found: Mapping[bytes, Function]) -> None:
         _make_room(self._functions)

@@ -303,3 +303,78 @@ def test_a_job_that_ended_in_an_error_was_told_of_too(q, worker, tmp_path):
         job.result(timeout=30)
     assert job.progress is None
     assert not isinstance(job.exception(), errors.NbqueueError)
+
+
+def test_what_a_second_loop_does_not_know_is_not_taken_from_the_first(q, worker, tmp_path):
+    go = tmp_path / "go"
+
+    def loops():
+        for _ in nbqueue.track(range(10), text="rows"):
+            pass
+        for i in nbqueue.track(i for i in range(5)):
+            time_passes()
+            wait(go, i)
+
+    job = q.enqueue(loops)
+    found = wait_until(lambda: (p := job.progress) and p.done == 3 and p)
+    assert (found.total, found.text) == (None, "")
+    go.touch()
+    job.result(timeout=30)
+
+
+def test_a_loop_that_goes_on_in_a_fork_says_nothing_and_goes_on(q, worker):
+    def work():
+        import os
+
+        for i in nbqueue.track(range(30)):
+            time_passes()
+            if i == 1 and os.fork() == 0:
+                time_passes()
+                continue
+            if i == 3:
+                break
+        return os.getpid()
+
+    pid = q.enqueue(work).result(timeout=30)
+    assert q.enqueue(abs, -1).result(timeout=30) == 1
+    assert pid
+
+
+def test_no_bar_breaks_the_loop_that_it_watches(q, worker):
+    def odd():
+        from tqdm import tqdm
+
+        class Silent(tqdm):
+            def display(self, *args, **kwargs):
+                return True
+
+        bar = Silent(total=3, mininterval=0)
+        for total in ("?", 1e308, 10**400, float("nan"), None, [1]):
+            bar.total = total
+            bar.refresh()
+        bar.n = 1j
+        bar.refresh()
+        bar.total, bar.n = 3, 3
+        bar.close()
+        return sum(nbqueue.track(range(4), text="x"))
+
+    assert q.enqueue(odd).result(timeout=30) == 6
+
+
+def test_a_bar_that_is_collected_while_something_is_told_holds_nothing_up(q, worker):
+    def collects():
+        from tqdm import tqdm
+
+        class Told:
+            def __str__(self):
+                bar = tqdm(total=3, mininterval=0)
+                bar.update()
+                del bar
+                nbqueue.set_progress(2, 3)
+                return "told"
+
+        for i in range(100):
+            nbqueue.set_progress(i, 100, Told())
+        return "done"
+
+    assert q.enqueue(collects).result(timeout=30) == "done"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from conftest import wait_until
 
+from nbqueue.payload import versions
 from nbqueue.payload.versions import differences, versions_of
 from nbqueue.store.requests import looking
 from nbqueue.view.snapshot import Follower, workers_of
@@ -86,3 +87,29 @@ def test_versions_are_those_of_what_is_installed():
     assert found["sklearn"] == importlib.metadata.version("scikit-learn")
     assert differences(found) == []
     assert differences({"numpy": "9", "no_such_package": "1"}) == [("numpy", "9", NUMPY), ("no_such_package", "1", "")]
+
+
+def test_what_a_broken_installation_has_left_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "broken-1.0.dist-info").mkdir()
+    (tmp_path / "broken-1.0.dist-info" / "top_level.txt").write_text("broken_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    versions._version_of.cache_clear()
+    versions._distributions.cache_clear()
+    assert list(versions_of(["broken_package", "broken", "numpy"])) == ["numpy"]
+    assert differences({"broken_package": "1"}) == [("broken_package", "1", "")]
+    versions._version_of.cache_clear()
+    versions._distributions.cache_clear()
+
+
+def test_an_error_whose_words_raise_is_its_jobs_error(remote, remote_worker):
+    class Broken(AttributeError):
+        def __str__(self):
+            raise RuntimeError("no words")
+
+    def fail():
+        raise Broken
+
+    job = remote.enqueue(fail)
+    with pytest.raises(Exception):  # noqa: B017 - whatever of it can be rebuilt
+        job.result(timeout=30)
+    assert job.attempt == 1

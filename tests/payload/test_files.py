@@ -20,7 +20,7 @@ from nbqueue.payload import memory
 from nbqueue.payload.calls import Calls, pack_arguments, pack_entries, pack_items
 from nbqueue.payload.files import Files, Usage, sweep, usage
 from nbqueue.payload.functions import Opened, pack_code
-from nbqueue.payload.outcomes import Outcomes, pack_outcomes
+from nbqueue.payload.outcomes import Failure, Outcomes, pack_failure, pack_outcomes
 from nbqueue.payload.records import weight_of
 from nbqueue.payload.seal import Seal
 
@@ -369,3 +369,56 @@ def test_what_differs_where_no_sample_is_taken_is_another_file(seal, tmp_path):
     assert found == [0, 1, 2]
     table[5_000] = 0
     assert pack_code(seal, function).digest == first.digest
+
+
+def test_what_children_keep_loaded_never_gets_the_digest_of_something_else(seal, tmp_path):
+    """Also where the file of what came before was removed, so that nothing is there to compare with."""
+
+    def function_with(text):
+        scope = {"TEXT": text, "__name__": "__main__"}
+        exec("def function():\n    return TEXT", scope)
+        return scope["function"]
+
+    digests = set()
+    for position in (5_000, 70_000, 99_999):
+        text = bytearray(200_000)
+        text[position] = 1
+        code = pack_code(seal, function_with(bytes(text)))
+        digests.add(code.digest)
+        for name in names(tmp_path):
+            (tmp_path / name).unlink()
+        del code
+    assert len(digests) == 3
+
+
+def test_a_function_whose_file_was_removed_by_hand_is_packed_again(seal, tmp_path):
+    table = np.arange(50_000)
+
+    def function():
+        return table
+
+    first = pack_code(seal, function)
+    assert first.is_there
+    (tmp_path / names(tmp_path)[0]).unlink()
+    assert not first.is_there
+    again = pack_code(seal, function, first)
+    assert again.is_there
+    assert Opened(seal, again.digest, again.record).load()()[-1] == 49_999
+
+
+def test_how_a_job_failed_needs_no_file(seal, tmp_path):
+    failure = Failure("E", "m" * 200_000, "t")
+    record = pack_failure(seal, "abcdef", 1, failure, started=1.0, duration=1.0, worker="w", attempt=1)
+    assert names(tmp_path) == []
+    assert Outcomes(seal, "abcdef", 1, record).failure() == failure
+
+
+def test_what_was_held_just_now_is_not_removed(seal, tmp_path):
+    pack_code(seal, with_table())
+    (name,) = names(tmp_path)
+    os.utime(tmp_path / name, (1, 1))
+    again = pack_code(seal, with_table())
+    assert (tmp_path / name).stat().st_mtime > 1
+    del again
+    gc.collect()
+    assert sweep(tmp_path, nothing, 100).number == 0

@@ -33,6 +33,14 @@ def test_a_record_is_the_same_in_memory_that_is_used_again(size):
         assert bytes(SEAL.close_in(buffers, *place)) == SEAL.close(*place) == SEAL.close_in(None, *place)
 
 
+def test_what_no_server_would_take_is_refused_with_a_way_out(monkeypatch):
+    monkeypatch.setattr("nbqueue.payload.seal._MOST", 100_000)
+    for buffers in (None, Buffers()):
+        with pytest.raises(errors.PayloadError, match="calls of batch:8: 0 MB pickled, and a server.*pass its path"):
+            SEAL.close_in(buffers, b"calls", "batch", 8, SEPARATE, 1, [b"d" * 16], [b"x" * 100_001])
+    assert SEAL.close(b"calls", "batch", 8, SEPARATE, 1, [b"d" * 16], [b"x" * 100_000])
+
+
 @pytest.mark.parametrize("place", [("other", 8), ("batch", 0)])
 def test_a_record_in_another_place_is_refused(place):
     record = pack_items(SEAL, "batch", 8, b"d" * 16, [1])

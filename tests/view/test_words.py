@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from nbqueue.view.words import clock, duration, listed, many, number, rate, short, size, time_of_day, took
+from nbqueue.store.requests.running import Progress
+from nbqueue.view.words import (
+    clock,
+    duration,
+    listed,
+    many,
+    number,
+    progress_in_words,
+    rate,
+    short,
+    size,
+    time_of_day,
+    took,
+)
 
 
 def test_numbers_are_short():
@@ -36,3 +49,10 @@ def test_a_time_of_day_is_that_of_this_host():
 
 def test_names_are_listed_as_a_sentence_has_them():
     assert [listed(names) for names in ([], ["a"], ("a", "b"), ["a", "b", "c"])] == ["", "a", "a and b", "a, b and c"]
+
+
+def test_progress_is_told_whatever_a_job_says():
+    assert progress_in_words(Progress(1, 1e308), 10.0) == "1 of 1e+308"
+    assert progress_in_words(Progress(1e200), 10.0) == "1e+200 done"
+    assert progress_in_words(Progress(0.5, 2.0, "rows"), 9.0) == "0.5 of 2 · rows · 0:27 left"
+    assert progress_in_words(Progress(5, 4), 9.0) == "5 of 4"
