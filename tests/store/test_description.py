@@ -11,8 +11,8 @@ from nbqueue.store.description import CellDescription, Description
 
 FULL = Description(
     label="score", function="score", directory="/tmp", path=("/a", "/b"), host="h", pid=7, notebook="/n.ipynb",
-    is_single=True, timeout=2.5, share=True, seed=7, versions={"numpy": "2.4"}, modules="ab", settings="cd", compiled=("fast",),
-    meta={"a": [1]}, cell=CellDescription("key", "training", "e1", ("x", "y")),
+    is_single=True, timeout=2.5, share=True, seed=7, modules="ab", settings="cd", compiled=("fast",),
+    versions={"numpy": "2.4"}, meta={"a": [1]}, cell=CellDescription("key", "training", "e1", ("x", "y")),
 )  # fmt: skip
 
 
