@@ -244,7 +244,8 @@ def test_coroutines_print(q, worker):
 
 def test_threads_of_a_job_print_for_it(q, worker):
     def work(x):
-        threads = [threading.Thread(target=print, args=(f"{x} from {n}",)) for n in range(4)]
+        # `print` writes the line and its end apart, between which another thread may come.
+        threads = [threading.Thread(target=sys.stdout.write, args=(f"{x} from {n}\n",)) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -272,7 +273,7 @@ def test_what_is_printed_when_no_job_runs_is_in_the_log(q, worker, tmp_path):
     go.touch()
     wait_until(done.exists)
     assert job.output == "in the job\n"
-    assert b"between jobs" in worker.log.read_bytes()
+    wait_until(lambda: b"between jobs" in worker.log.read_bytes())
     assert b"in the job" not in worker.log.read_bytes()
 
 
