@@ -42,6 +42,25 @@ def run_as_notebook(source: str, *arguments: str, **environment: str) -> subproc
     )  # fmt: skip
 
 
+def tell_on_own_mounts(story: str, directory: Path, *arguments: Path) -> None:
+    """Run a script that mounts a disk of its own over a new home, which is its first argument; it ends with 'cannot
+    mount' where it may not, and the test is skipped."""
+    unshare = shutil.which("unshare")
+    if unshare is None:
+        pytest.skip("cannot mount a small disk")
+    home = directory / "home"
+    home.mkdir()
+    apart = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    as_root = [] if os.getuid() == 0 else ["--map-root-user"]
+    done = subprocess.run(
+        [*apart, *as_root, sys.executable, "-c", story, home, *arguments], capture_output=True, text=True, timeout=120,
+        cwd=Path(__file__).parent, env={**os.environ, "NBQUEUE_HOME": str(home)},
+    )  # fmt: skip
+    if done.returncode and ("cannot mount" in done.stderr or done.stderr.startswith("unshare")):
+        pytest.skip("cannot mount a small disk")
+    assert done.returncode == 0, done.stderr
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked `large` where less memory is free than it says it needs."""
     marker = item.get_closest_marker("large")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import run_as_notebook, wait_until
+from conftest import run_as_notebook, tell_on_own_mounts, wait_until
 
 from nbqueue import Queue, errors
 from nbqueue.payload.files import usage
@@ -317,20 +316,7 @@ embedded.stop()
 
 
 def test_a_full_disk_refuses_what_is_large_in_words_and_nothing_else(tmp_path):
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.skip("cannot mount a small disk")
-    home = tmp_path / "home"
-    home.mkdir()
-    apart = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    as_root = [] if os.getuid() == 0 else ["--map-root-user"]
-    done = subprocess.run(
-        [*apart, *as_root, sys.executable, "-c", STORY, home], capture_output=True, text=True, timeout=120,
-        cwd=Path(__file__).parents[1], env={**os.environ, "NBQUEUE_HOME": str(home)},
-    )  # fmt: skip
-    if done.returncode and ("cannot mount" in done.stderr or done.stderr.startswith("unshare")):
-        pytest.skip("cannot mount a small disk")
-    assert done.returncode == 0, done.stderr
+    tell_on_own_mounts(STORY, tmp_path)
 
 
 def test_one_table_for_many_calls_is_one_file_from_the_first_call_on(q, worker):

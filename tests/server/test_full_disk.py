@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from conftest import wait_until
+from conftest import tell_on_own_mounts, wait_until
 
 from nbqueue import Queue, errors, machine
 from nbqueue.store.requests import running
@@ -87,20 +84,7 @@ assert run("server", "stop").stdout == "stopped\\n"
 
 
 def test_on_a_full_disk_the_server_and_its_workers_tell_what_is_wrong_and_stop(tmp_path: Path) -> None:
-    unshare = shutil.which("unshare")
-    if unshare is None:
-        pytest.skip("cannot mount a small disk")
-    home = tmp_path / "home"
-    home.mkdir()
-    apart = [unshare, "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    as_root = [] if os.getuid() == 0 else ["--map-root-user"]
-    done = subprocess.run(
-        [*apart, *as_root, sys.executable, "-c", STORY, home, tmp_path / "go"], capture_output=True, text=True,
-        timeout=120, cwd=Path(__file__).parents[1], env={**os.environ, "NBQUEUE_HOME": str(home)},
-    )  # fmt: skip
-    if done.returncode and ("cannot mount" in done.stderr or done.stderr.startswith("unshare")):
-        pytest.skip("cannot mount a small disk")
-    assert done.returncode == 0, done.stderr
+    tell_on_own_mounts(STORY, tmp_path, tmp_path / "go")
 
 
 @pytest.fixture
