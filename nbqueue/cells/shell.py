@@ -8,13 +8,10 @@ with is handed on as native Jupyter messages, see `outputs`. Between cells the s
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import datetime
 import hashlib
 import inspect
 import io
-import numbers
 import os
 import re
 import subprocess
@@ -22,7 +19,7 @@ import sys
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -38,15 +35,14 @@ from traitlets.config import Config
 
 from nbqueue import machine
 from nbqueue.cells.capture import Emit, Outputs
-from nbqueue.cells.joiner import LIMIT, Content
+from nbqueue.cells.joiner import LIMIT
 from nbqueue.child import forks
+from nbqueue.child.bundles import as_json_bundle, is_bar_of_tqdm
 from nbqueue.payload.sources import learn_label
 from nbqueue.protocol.descriptors import Descriptors
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
-
-_WIDGET = "application/vnd.jupyter.widget-view+json"
 
 _STARTS_TASK = re.compile(r"\b(create_task|ensure_future|get_running_loop)\b")
 
@@ -299,9 +295,9 @@ class _Publisher(DisplayPublisher):
         **kwargs: Any,
     ) -> None:
         self._validate_data(data, metadata)
-        if _WIDGET in data and _is_bar_of_tqdm(data[_WIDGET]):
+        if is_bar_of_tqdm(data):
             return  # the panel shows it
-        content = {**_bundle(data, metadata), "transient": dict(transient or {})}
+        content = {**as_json_bundle(data, metadata), "transient": dict(transient or {})}
         _outputs_of(self).put("update_display_data" if update else "display_data", content)
 
     def clear_output(self, wait: bool = False) -> None:
@@ -318,7 +314,7 @@ class _Hook(DisplayHook):
         """Nothing: the message has the number."""
 
     def write_format_data(self, format_dict: dict[str, Any], md_dict: dict[str, Any] | None = None) -> None:
-        content = {**_bundle(format_dict, md_dict), "execution_count": self.prompt_count}
+        content = {**as_json_bundle(format_dict, md_dict), "execution_count": self.prompt_count}
         _outputs_of(self).put("execute_result", content)
 
     def finish_displayhook(self) -> None:
@@ -567,41 +563,3 @@ def _end_what_ipython_began(error: BaseException) -> None:
                             machine.kill_tree(value.pid)
                 elif inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
                     value.close()  # it never began, and would complain so in a later cell
-
-
-def _bundle(data: dict[str, Any], metadata: dict[str, Any] | None) -> Content:
-    data, metadata = dict(data), dict(metadata or {})
-    if data.pop(_WIDGET, None) is not None:
-        metadata.pop(_WIDGET, None)
-        if not data.keys() - {"text/plain"}:
-            data["text/plain"] = (
-                "A widget made in the background has no counterpart here, for its state is in the worker's process: "
-                + data.get("text/plain", "")
-            )
-    return {"data": _as_json(data), "metadata": _as_json(metadata)}
-
-
-def _is_bar_of_tqdm(view: Any) -> bool:
-    widgets = getattr(sys.modules.get("ipywidgets.widgets.widget"), "_instances", {})
-    model = view.get("model_id") if isinstance(view, dict) else None
-    return type(widgets.get(model)).__module__ == "tqdm.notebook"
-
-
-def _as_json(value: Any) -> Any:
-    """What a kernel's session makes of a value in a message."""
-    match value:
-        case None | bool() | str():
-            return value
-        case bytes() | memoryview():
-            return base64.b64encode(value).decode()
-        case numbers.Integral():
-            return int(value)
-        case numbers.Real():
-            return float(value)
-        case datetime.date():
-            return value.isoformat()
-        case dict():
-            return {str(key): _as_json(part) for key, part in value.items()}
-        case _ if isinstance(value, Iterable):
-            return [_as_json(part) for part in value]
-    raise TypeError(f"{type(value).__name__} in rich output: JSON cannot be made of it")

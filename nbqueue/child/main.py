@@ -7,7 +7,6 @@ keeps from job to job.
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import functools
 import os
@@ -25,6 +24,7 @@ from nbqueue import errors, machine
 from nbqueue.child import context, forks
 from nbqueue.child.context import Running, Telling
 from nbqueue.child.coroutines import Coroutines
+from nbqueue.child.displays import Displays
 from nbqueue.child.hints import add_hints
 from nbqueue.child.loading import Block, Functions
 from nbqueue.child.modules import Modules
@@ -42,7 +42,7 @@ from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Do, Done, Show
+from nbqueue.protocol.messages import Displayed, Do, Done, Show
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.description import Description
@@ -64,7 +64,6 @@ def main() -> None:
     to read what is written to the descriptors 1 and 2."""
     sys.modules["__main__"] = types.ModuleType("__main__")
     _heed_signals()
-    builtins.display = _display  # type: ignore[attr-defined] # as in a kernel
     link = socket.socket(fileno=int(sys.argv[1]))
     page = Page(int(sys.argv[2]))
     link.set_inheritable(False)  # what a job starts, and leaves behind, shall not keep them open
@@ -79,12 +78,13 @@ def main() -> None:
     hello = next(incoming, None)
     if not isinstance(hello, messages.Hello):
         return
-    printing = Printing(Writer(page.ring), descriptors)
+    printing = Printing(Writer(page.ring), descriptors, page.alone)
     printing.install()
     files = Files(Path(hello.files), hello.namespace) if hello.files else None
     child = Child(link, page, Seal(hello.key, hello.namespace, files), hello.worker, printing)
     os.register_at_fork(after_in_child=child.forked)
     try:
+        child.displays.install()
         _preload(preload)
         signal.signal(signal.SIGUSR1, child.on_signal)
         child.begin()
@@ -98,12 +98,6 @@ def main() -> None:
             forks.leave(error)
         raise
     child.close()
-
-
-def _display(*objects: Any, **kwargs: Any) -> None:
-    """What `display` is in a job that is no cell: text."""
-    for shown in objects:
-        print(repr(shown))
 
 
 def _heed_signals() -> None:
@@ -137,6 +131,7 @@ class Child:
         self._worker = worker
         self._functions = Functions(seal)
         self._coroutines = Coroutines()
+        self.displays = Displays(page.cells, self._send_displayed)
         self._place = Place()
         self._modules = Modules()
         self._state: State
@@ -231,9 +226,19 @@ class Child:
         self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
         return problem
 
-    def _send(self, message: Done | Show) -> None:
+    def _send(self, message: Done | Show | Displayed) -> None:
         with self._sending:  # what a cell puts out comes from a thread of its own
             messages.send(self._link, message)
+
+    def _send_displayed(self, said: Displayed) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self._send(said)
+            return
+        was_reporting, self._is_reporting = self._is_reporting, True  # no signal comes in between
+        try:
+            self._send(said)
+        finally:
+            self._is_reporting = was_reporting
 
     def show(self, shown: Shown) -> None:
         """Have Redis keep what the running job puts out; one thread at a time."""
@@ -268,12 +273,12 @@ class Child:
                 if self.is_fork:
                     forks.leave()
                 if not (is_alone or (block.leaves_nothing and not has_seed)):
-                    self._printing.drain()
+                    self._end_output()
                 cells[INDEX] = -1
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
                 if self.is_fork:
                     forks.leave(error.with_traceback(of_user(error.__traceback__)))
-                self._printing.drain()
+                self._end_output()
                 cells[INDEX] = -1
                 is_loading, cells[Page.IS_LOADING] = bool(cells[Page.IS_LOADING]), 0
                 self._state.quiet()
@@ -320,6 +325,12 @@ class Child:
         if type(value) is types.CoroutineType:
             value = self._coroutines.run(value, job)
         return began, value
+
+    def _end_output(self) -> None:
+        """All that the job has put out is told before it has ended."""
+        self._printing.drain()
+        if self.displays.pending:
+            self.displays.flush()
 
     def _put_back(self) -> None:
         """The next job finds the process as this one has."""

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.abc
-import importlib.machinery
 import math
-import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from nbqueue.child import context
+from nbqueue.child.imports import when_imported
 
 T = TypeVar("T")
 
@@ -109,42 +107,13 @@ def _length_of(iterable: Iterable[Any]) -> float | None:
 
 def follow_tqdm() -> None:
     """From now on, the outermost bar that a job draws is its progress, if it does not tell that itself."""
-    if _TQDM in sys.modules:
-        _follow(sys.modules[_TQDM])
-    else:
-        sys.meta_path.insert(0, _Finder())
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds tqdm where others do, and follows it when it was imported."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        if name != _TQDM:
-            return None
-        for finder in sys.meta_path:
-            spec = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
-                if isinstance(spec.loader, importlib.machinery.SourceFileLoader):  # of this module alone
-                    _then(spec.loader, _follow)
-                return spec
-        return None
-
-
-def _then(loader: Any, act: Callable[[types.ModuleType], None]) -> None:
-    execute = loader.exec_module
-
-    def exec_module(module: types.ModuleType) -> None:
-        execute(module)
-        if hasattr(module, "tqdm"):
-            act(module)
-
-    loader.exec_module = exec_module
+    when_imported(_TQDM, _follow)
 
 
 def _follow(module: types.ModuleType) -> None:
-    bar: Any = module.tqdm
+    bar: Any = getattr(module, "tqdm", None)
+    if bar is None:
+        return
     begin, draw, close = bar.__init__, bar.refresh, bar.close
 
     @functools.wraps(begin)

@@ -90,7 +90,7 @@ class State:
         _signal.setitimer(_signal.ITIMER_REAL, 0)
 
     def restore(self) -> None:
-        """Put back what differs."""
+        """Put back what differs, when it is quiet."""
         for restore in self._parts:
             restore()
 
@@ -103,14 +103,15 @@ class _Descriptors:
         self._are = [self._identity(number) for number in (1, 2)]
 
     @staticmethod
-    def _identity(number: int) -> tuple[int, int] | None:
+    def _identity(number: int) -> tuple[int, ...] | None:
         try:
-            status = os.fstat(number)
+            return os.fstat(number)[:3]  # mode, inode and device
         except OSError:  # it was closed
             return None
-        return status.st_dev, status.st_ino
 
     def restore(self) -> None:
+        if [self._identity(1), self._identity(2)] == self._are:
+            return
         for number, kept, was in zip((1, 2), self._kept, self._are, strict=True):
             if self._identity(number) != was:
                 os.dup2(kept, number)
@@ -177,7 +178,6 @@ class _Signals:
         self._handlers = list(map(_signal.getsignal, self._numbers))
 
     def restore(self) -> None:
-        _signal.setitimer(_signal.ITIMER_REAL, 0)
         if list(map(_signal.getsignal, self._numbers)) != self._handlers:
             for number, handler in zip(self._numbers, self._handlers, strict=True):
                 if handler is not None:

@@ -28,9 +28,18 @@ _MOST_READS = 16
 
 
 class Printing:
-    """Takes what is printed, from all threads, for the job that runs."""
+    """Takes what is printed, from all threads, for the job that runs.
 
-    def __init__(self, ring: Writer, descriptors: Descriptors) -> None:
+    Parameters
+    ----------
+    ring : Writer
+    descriptors : Descriptors
+    alone : callable
+        See `Page.alone`.
+    """
+
+    def __init__(self, ring: Writer, descriptors: Descriptors, alone: Callable[..., Any]) -> None:
+        self._alone = alone
         self._ring = ring
         self._descriptors = descriptors
         self._run: tuple[int, Callable[[], int | None]] | None = None
@@ -90,8 +99,10 @@ class Printing:
             while rest:
                 rest = rest[os.write(stream + 1, rest) :]
             return
-        for written, before in self._descriptors.read():
-            self._ring.write(run[0], index, written, before)
+        if self._descriptors.has_text:
+            with self._alone(wait=True):  # else what the worker has read before might come behind it
+                for written, before in self._descriptors.read():
+                    self._ring.write(run[0], index, written, before)
         if text:
             self._ring.write(run[0], index, stream, text)
 

@@ -16,6 +16,7 @@ from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
+from nbqueue.client.rich import RichOutput, read_rich_output
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering
@@ -267,6 +268,17 @@ class Batch(Handle):
         if not after:
             self._session.state(self._id)  # raises if there is no such batch
         return []
+
+    def rich_output(self) -> list[RichOutput]:
+        """What its jobs displayed, in the order of the jobs: see `Job.rich_output`.
+
+        Examples
+        --------
+        >>> for shown in batch.rich_output():
+        ...     print("job", shown.index)
+        ...     display(shown)
+        """
+        return read_rich_output(self._session, self._id)
 
     def to_frame(self) -> Any:
         """A table of its jobs, as a frame of pandas, which has to be installed; does not wait.

@@ -10,6 +10,7 @@ from nbqueue.cells.value import CellValue
 from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
 from nbqueue.client.outcome import Outcome
+from nbqueue.client.rich import RichOutput, rich_output_in
 
 
 class CellJob(Job):
@@ -25,6 +26,11 @@ class CellJob(Job):
             There is no such job (any more).
         """
         return text_shown(self.area().outputs)
+
+    @property
+    def rich_output(self) -> list[RichOutput]:
+        """What its cell displayed, and the value of its last expression."""
+        return rich_output_in(self.area().outputs)
 
     def area(self) -> Area:
         """The outputs of its cell, as a front end shows them."""

@@ -158,8 +158,13 @@ class Codes:
         return attached
 
     def versions(self, packages: Collection[str]) -> Mapping[str, str]:
-        """The versions of packages that functions refer to, to be compared where these run on other hosts."""
+        """The versions of packages of functions and arguments, to be compared where these run on other hosts."""
         return {} if self._is_embedded else versions_of({*packages, PICKLING})
+
+    @property
+    def compares_versions(self) -> bool:
+        """Whether versions of packages may differ where functions run."""
+        return not self._is_embedded
 
     @property
     def compiled(self) -> Collection[str]:

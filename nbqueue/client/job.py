@@ -13,6 +13,7 @@ from nbqueue.client import hooks, outcome
 from nbqueue.client.handle import Handle
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
+from nbqueue.client.rich import RichOutput, read_rich_output
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
@@ -287,6 +288,25 @@ class Job:
             There is no such job (any more).
         """
         return self._printed("")
+
+    @property
+    def rich_output(self) -> list[RichOutput]:
+        """What it displayed when it was last started, beside the text, which is in its `output`: figures, tables.
+
+        While it runs, what it has displayed up to now. Of a job 100 displays of up to 8 MB are kept, of a batch 64 MB.
+
+        Raises
+        ------
+        NotFound
+            There is no such job (any more).
+
+        Examples
+        --------
+        >>> def draw(n):
+        ...     display(frame.head(n))
+        >>> q.enqueue(draw, 3).wait().rich_output[0]
+        """
+        return read_rich_output(self._session, self._batch.id, self.index)
 
     def _printed(self, stream: str) -> str:
         state = self._state()

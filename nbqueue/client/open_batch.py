@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 from nbqueue import errors
@@ -16,6 +16,7 @@ from nbqueue.client.options import Attached, JobOptions
 from nbqueue.payload.calls import pack_arguments, pack_entries, pack_items
 from nbqueue.payload.functions import Code
 from nbqueue.payload.records import Blob, size_of
+from nbqueue.payload.versions import packages_of
 from nbqueue.store.keys import new_id, new_token
 from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import BULK
@@ -36,7 +37,7 @@ class OpenBatch:
 
     def __init__(
         self, backend: Backend, codes: Codes, queue: str, options: JobOptions, attached: Attached,
-        packages: frozenset[str],
+        packages: Set[str],
     ) -> None:  # fmt: skip
         self.id = new_id()
         self.lock = threading.Lock()
@@ -47,6 +48,7 @@ class OpenBatch:
         self._count = 0
         self._since = time.monotonic()
         self._made_at = _place()
+        self._packages = packages
         self._stored: set[bytes] = set()
         self._attached = attached
         description = options.describe(
@@ -62,9 +64,11 @@ class OpenBatch:
         self._at_front = options.at_front
         self._is_closed = False
 
-    def is_over(self, attached: Attached) -> bool:
+    def is_over(self, attached: Attached, packages: Set[str]) -> bool:
         """Whether the next call goes into another one: also where calls have another directory, path to modules, other
-        local modules or settings."""
+        local modules or settings, or refer to packages whose versions are not told."""
+        if not packages <= self._packages:
+            return True
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
         return self._is_closed or is_full or self._attached != attached or self._made_at != _place()
 
@@ -117,6 +121,8 @@ class OpenBatches:
         self._codes = codes
         self._lock = threading.Lock()
         self._open: dict[tuple[str, JobOptions], OpenBatch] = {}
+        self._packages: dict[tuple[str, JobOptions], Set[str]] = {}
+        """The packages of calls in the last ones."""
 
     def append(
         self, queue: str, options: JobOptions, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -132,10 +138,13 @@ class OpenBatches:
         """
         key = queue, options
         attached = self._codes.attached(code.imports)
+        packages: Set[str] = frozenset()
+        if self._codes.compares_versions:
+            packages = {*code.packages, *packages_of((*args, *kwargs.values()))}
         for _ in range(_TRIES):
-            batch = self._open.get(key) or self._make(key, attached, code.packages)
+            batch = self._open.get(key) or self._make(key, attached, packages)
             with batch.lock:
-                index = None if batch.is_over(attached) else batch.append(code, args, kwargs)
+                index = None if batch.is_over(attached, packages) else batch.append(code, args, kwargs)
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)
@@ -143,11 +152,15 @@ class OpenBatches:
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )
 
-    def _make(self, key: tuple[str, JobOptions], attached: Attached, packages: frozenset[str]) -> OpenBatch:
+    def _make(self, key: tuple[str, JobOptions], attached: Attached, packages: Set[str]) -> OpenBatch:
         with self._lock:
             if key not in self._open:
                 while len(self._open) >= _MOST_OPEN:
                     self._open.pop(next(iter(self._open)))
+                while len(self._packages) >= _MOST_OPEN:
+                    self._packages.pop(next(iter(self._packages)))
+                packages |= self._packages.get(key, frozenset())  # two that alternate share one
+                self._packages[key] = packages
                 self._open[key] = OpenBatch(self._backend, self._codes, *key, attached, packages)
             return self._open[key]
 

@@ -17,6 +17,7 @@ from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.values import SharedValue
+from nbqueue.payload.versions import packages_of
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
@@ -82,12 +83,13 @@ class _Repeated:
 class Packer:
     """Packs calls of one form."""
 
-    packages: frozenset[str] = frozenset()
-    """The top names of modules that their functions refer to, as far as that is known."""
-
     def __init__(self, seal: Seal, codes: Codes) -> None:
         self._seal = seal
         self._codes = codes
+        self.packages: set[str] = set()
+        """The top names of modules that their functions, and first arguments, are of or refer to."""
+        self.notes_packages = codes.compares_versions
+        """Those of arguments are still looked for."""
         self._buffers = Buffers()
         self._weighed: dict[int, tuple[Pieces, tuple[Code, ...]]] = {}
         """Entries of the first calls, which were pickled to see how large they are."""
@@ -168,6 +170,8 @@ class Packer:
         self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Pieces, tuple[Code, ...]]:
         """The entry of a call, and those of its arguments that are stored by themselves."""
+        if self.notes_packages:
+            self.packages |= packages_of((*args, *kwargs.values()))
         try:
             values: list[Code] = []
             if _only_one_can_change((*args, *kwargs.values())):
@@ -329,7 +333,7 @@ class ItemPacker(Packer):
         super().__init__(seal, codes)
         self._code = code
         self._digest = code.digest
-        self.packages = code.packages
+        self.packages |= code.packages
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         return self._digest, (item,), {}
@@ -378,6 +382,7 @@ class CallPacker(Packer):
         known = self._digests.get(id(function))
         if known is None or known[0] is not function:
             known = self._digests[id(function)] = (function, self._codes.pack(function))
+            self.packages |= known[1].packages
         return known[1]
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:

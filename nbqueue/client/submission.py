@@ -97,12 +97,9 @@ class Submission:
         self._session = session
         self._opening = Opening(
             self.batch, new_token(), queue, session.environment, 0,
-            options.describe(
-                name, attached=attached, compiled=session.codes.compiled,
-                versions=session.codes.versions(packer.packages),
-            ).to_json(),
-            options.priority, options.result_ttl,
+            "", options.priority, options.result_ttl,
         )  # fmt: skip
+        self._description = options.describe(name, attached=attached, compiled=session.codes.compiled)
         self._attached = attached
         self._at_front = options.at_front
         self._packer = packer
@@ -230,7 +227,9 @@ class Submission:
     def _request(self, part: _Part, functions: dict[bytes, Blob]) -> Request[Submitted]:
         if not self._has_begun:
             self._has_begun = True
-            self._opening = replace(self._opening, per_block=max(1, self.per_block))
+            self._packer.notes_packages = False
+            described = replace(self._description, versions=self._session.codes.versions(self._packer.packages))
+            self._opening = replace(self._opening, per_block=max(1, self.per_block), description=described.to_json())
         return submitting.submit(
             self._opening, part.first, part.count, functions, part.fields,
             is_last=part.is_last, at_front=self._at_front,

@@ -26,7 +26,7 @@ from nbqueue.client.queues import Queue
 from nbqueue.notebook import front_end, kernel
 from nbqueue.notebook.between import Between, job_in_words, state_of
 from nbqueue.notebook.kernel import NOTEBOOK
-from nbqueue.payload.pickling import can_pickle
+from nbqueue.payload.pickling import can_pickle, stored_names
 from nbqueue.payload.surroundings import Collector
 from nbqueue.payload.variables import size_of_variable
 from nbqueue.store.description import CellDescription
@@ -131,7 +131,7 @@ class EnqueueMagics(Magics):
                 f"the cell reads {', '.join(unsent)}, which stays here: assign what it needs to a variable"
             )
         inputs = _names_in(options.inputs) or ["auto"]
-        variables = self._variables(inputs[0] if len(inputs) == 1 else ",".join(inputs), found)
+        variables = self._variables(inputs[0] if len(inputs) == 1 else ",".join(inputs), found, cell)
         key = self._key(cell)
         self._refuse_second_run(queue, key, options.replace)
         packed = pack_cell(variables, self.shell.user_ns, list(_submodules(variables, cell)))
@@ -227,7 +227,7 @@ class EnqueueMagics(Magics):
                 "Cancel it above, or run the cell with %%enqueue --replace"
             )
 
-    def _variables(self, inputs: str, found: Names) -> dict[str, Any]:
+    def _variables(self, inputs: str, found: Names, cell: str) -> dict[str, Any]:
         """What goes along with the cell."""
         namespace = self.shell.user_ns
         own = {name for name in namespace if name in self.shell.user_ns_hidden} | {"In", "Out"}
@@ -254,6 +254,8 @@ class EnqueueMagics(Magics):
         for name in sorted(found.mentions - own - variables.keys()):
             if inputs == "auto" and name in namespace and _is_small(namespace[name]):
                 variables[name] = namespace[name]
+        if inputs == "auto":  # a file that it reads may name what it does not
+            variables = {**stored_names(_WORD.findall(cell), namespace), **variables}
         return variables
 
 

@@ -103,6 +103,7 @@ class Notebook:
         panel = self._panel(JobContent(job))
         self._open(panel)
         if not panel.is_live:
+            panel.content.show_displayed()
             panel.content.show_value()
 
     def show_cell(self, job: CellJob, brings: tuple[str, ...] = ()) -> Callable[[Promise], None]:

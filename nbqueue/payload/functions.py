@@ -25,6 +25,7 @@ from nbqueue.payload.pickling import IMMUTABLE, Seen, is_importable, names_read,
 from nbqueue.payload.records import HEADER, SIGNATURE_SIZE, Blob, digest_of, frame_sizes, size_of, weight_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.sources import Sourced, pack_again, pack_with_sources
+from nbqueue.payload.stored_names import reads_pickles
 
 _HASHED = 16 * 2**20
 """Bytes of a body that is looked at as a whole for its digest in any case."""
@@ -268,6 +269,8 @@ def _add_function(function: types.FunctionType, parts: list[Any], seen: set[int]
     except Exception:  # noqa: BLE001 - an empty cell; since Python 3.14 annotations are user code
         return False
     code, scope = function.__code__, function.__globals__
+    if reads_pickles(_names(code), scope):
+        return False  # with it goes what may be defined anew
     names = [name for name in _names(code) if name in scope]
     values = [*(scope[name] for name in names), *cells, *(function.__defaults__ or ()), function.__doc__]
     parts += (code, function.__name__, function.__qualname__, function.__module__, *names, len(cells), len(values))

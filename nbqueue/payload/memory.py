@@ -176,6 +176,10 @@ class MappedFile:
         finally:
             os.close(descriptor)
 
+    def hold(self) -> memoryview | None:
+        """A view that is there when the file has been removed; None if this process has many mappings already."""
+        return self.view() if len(_mappings) < _MOST_HELD else None
+
     def _open(self) -> int:
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -227,6 +231,9 @@ def can_be_nameless() -> bool:
     """Whether other processes find files that have no name: where not, what they need is copied."""
     return hasattr(os, "memfd_create") and os.path.exists("/proc/self/fd")  # noqa: PTH110
 
+
+_MOST_HELD = 250
+"""Mappings of this process up to which one may be kept that may not be needed: each takes a descriptor."""
 
 _mappings = weakref.WeakSet[mmap.mmap]()
 

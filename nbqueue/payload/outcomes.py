@@ -192,7 +192,7 @@ class Outcomes:
         self.holes = frozenset(struct.unpack_from(f"<{number}H", body, position + 2)) if number else frozenset()
         self._record = opened
         self._position = position + 2 + 2 * number
-        self._entries = Entries(opened, self._position) if opened.layout == SEPARATE else None
+        self._entries = Entries(opened, self._position, holds=not once) if opened.layout == SEPARATE else None
         self._list: list[Any] | None = None
 
     def __contains__(self, index: int) -> bool:

@@ -30,6 +30,7 @@ from nbqueue.payload.memory import Mapped, MappedFile, are_equal
 from nbqueue.payload.random_streams import reduce_generator
 from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
 from nbqueue.payload.scope import entered, fill
+from nbqueue.payload.stored_names import StoredNames, reads_pickles
 
 _ONE_FRAME = struct.Struct("<HQ")
 """What stands before a pickle without buffers, as before others."""
@@ -291,7 +292,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             raise pickle.PicklingError("it is this process's own")
         shell = sys.modules.get("IPython.core.interactiveshell")
         if shell is not None and isinstance(obj, shell.InteractiveShell):
-            return _shell, ()
+            return shell_of_process, ()
         if self._seen is not None:
             self._seen.packages.add(_top_name_of(obj))
         reduced = super().reducer_override(obj)
@@ -311,7 +312,24 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         names = named_in(function.__annotations__, main)
         if main.get(function.__name__) is function:
             names[function.__name__] = function
+        if reads_pickles(names_read(function.__code__), main):
+            names = {**_STORED.find(main), **names}
         return make, (code, self._main, *rest), (setter, state, names), None, None, _fill_function
+
+
+def _size_if_sent(obj: Any) -> int | None:
+    try:
+        return len(pickle_whole(obj))
+    except Exception:  # noqa: BLE001 - it cannot be sent, whatever the reason
+        return None
+
+
+_STORED = StoredNames(_size_if_sent)
+
+
+def stored_names(names: Iterable[str], namespace: dict[str, Any]) -> dict[str, Any]:
+    """What pickles may name of a namespace, if code that mentions these names seems to read some."""
+    return _STORED.find(namespace) if reads_pickles(names, namespace) else {}
 
 
 def _top_name_of(obj: Any) -> str:
@@ -479,10 +497,19 @@ _GENERATORS = {
 """Types of random number generators, and their modules."""
 
 
-def _shell() -> Any:
+def shell_of_process() -> Any:
+    """IPython's shell; made where there is none, without a history, and without taking the place of `__main__`."""
     from IPython.core.interactiveshell import InteractiveShell
+    from traitlets.config import Config
 
-    return InteractiveShell.instance()
+    if InteractiveShell.initialized():
+        return InteractiveShell.instance()
+    main = sys.modules["__main__"]
+    try:
+        # Without the size IPython 8 would wake up a thread that is not there.
+        return InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False, "db_cache_size": 10**9}}))
+    finally:
+        sys.modules["__main__"] = main
 
 
 def can_pickle(obj: Any) -> bool:

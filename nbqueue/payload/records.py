@@ -226,22 +226,30 @@ class Entries:
     record : Record
     position : int
         Where their table begins in the body.
+    holds : bool
+        They can be read when their file has been removed, if there are not very many of them.
     """
 
-    __slots__ = ("_body", "_count", "_file", "_position", "is_own")
+    __slots__ = ("_body", "_count", "_file", "_held", "_position", "is_own")
 
-    def __init__(self, record: Record, position: int = 0) -> None:
+    def __init__(self, record: Record, position: int = 0, *, holds: bool = False) -> None:
         self._count, self._position = record.count, position
         self.is_own = record.file is not None and record.count == 1
         """An entry is a mapping that is the caller's, to be written to."""
         self._file = record.file if self.is_own else None
+        self._held = self._file.hold() if self._file is not None and holds else None
         self._body = memoryview(b"") if self.is_own else record.body[position:]
 
     def __getitem__(self, offset: int) -> memoryview:
-        body = self._body if self._file is None else self._file.view()[self._position :]
+        body = self._body if self._file is None else self._mapped(self._file)[self._position :]
         start, end = struct.unpack_from("<2Q", body, 8 * offset)
         table = 8 * (self._count + 1)
         return body[table + start : table + end]
+
+    def _mapped(self, file: MappedFile) -> memoryview:
+        if self._held is None or file.is_there():
+            return file.view()
+        return memoryview(bytearray(self._held))
 
     def is_empty(self, offset: int) -> bool:
         """Whether the entry stands for what is stored elsewhere."""

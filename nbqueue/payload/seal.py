@@ -13,13 +13,14 @@ from collections.abc import Sequence
 
 from nbqueue import errors
 from nbqueue.payload.files import CODE, Files, Held
-from nbqueue.payload.memory import Buffers, MappedFile
+from nbqueue.payload.memory import ALIGNED, Buffers, MappedFile
 from nbqueue.payload.records import (
     DIGEST_SIZE,
     FAILURE,
     HEADER,
     IN_FILE,
     LARGE_RECORD,
+    PIECE,
     REFERENCE,
     SEPARATE,
     SIGNATURE_SIZE,
@@ -106,6 +107,8 @@ class Seal:
             See `close`.
         """
         if not self._belongs_in_file(1, body):
+            if not (HEADER.size + SIGNATURE_SIZE + size_of(body)) % PIECE:
+                body = [*body, bytes(ALIGNED)]  # its last piece would be empty, which stands for one that is known
             return self.close(kind, "", 0, SEPARATE, 1, (), body), None
         header = pack_header(SEPARATE | IN_FILE, 1, ())
         looked_at = _samples_of(body) if by_samples else body

@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from itertools import islice
+from typing import Any
 
 PICKLING = "cloudpickle"
 """Its versions matter for every payload."""
+
+_MOST_SEEN = 100
+"""Values whose types are looked at."""
+
+
+def packages_of(values: Iterable[Any], depth: int = 2) -> Set[str]:
+    """The top names of the modules that the types of values are of, and of those in lists, tuples and dictionaries.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> sorted(packages_of([1, [Fraction(1, 2)]]))
+    ['builtins', 'fractions']
+    """
+    found = set()
+    for value in islice(values, _MOST_SEEN):
+        kind = type(value)
+        found.add((value if isinstance(value, type) else kind).__module__.partition(".")[0])
+        if depth and kind in (list, tuple, dict):
+            found |= packages_of(value.values() if kind is dict else value, depth - 1)
+    return found
 
 
 def versions_of(packages: Iterable[str]) -> dict[str, str]:

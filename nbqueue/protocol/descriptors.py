@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import os
 import select
-import termios
 
 _PIPE = 1024 * 1024
 """Bytes that such a pipe shall take, where that can be said."""
@@ -19,11 +18,15 @@ _PIPE = 1024 * 1024
 _MOST_READS = 16
 """Of each in a row."""
 
-_NOTHING = bytes(4)
-"""How the system says that there is nothing to read."""
-
 Written = tuple[int, bytes]
 """The place of a stream in `running.STREAMS`, and what was written to it."""
+
+
+def _polling(fds: tuple[int, int]) -> select.poll:
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return poll
 
 
 class Descriptors:
@@ -31,6 +34,7 @@ class Descriptors:
 
     def __init__(self, stdout: int, stderr: int) -> None:
         self.fds = (stdout, stderr)
+        self._poll = _polling(self.fds)
 
     @classmethod
     def create(cls) -> tuple[Descriptors, tuple[int, int]]:
@@ -45,14 +49,15 @@ class Descriptors:
 
     @property
     def has_text(self) -> bool:
-        return any(fcntl.ioctl(fd, termios.FIONREAD, _NOTHING) != _NOTHING for fd in self.fds)
+        try:
+            events = self._poll.poll(0)
+        except RuntimeError:  # another thread asks, too
+            events = _polling(self.fds).poll(0)
+        return bool(events) and any(event & select.POLLIN for _, event in events)
 
     def wait(self, seconds: float) -> bool:
         """Whether there is text, after so long at most."""
-        poll = select.poll()
-        for fd in self.fds:
-            poll.register(fd, select.POLLIN)
-        return bool(poll.poll(seconds * 1000)) and self.has_text
+        return bool(_polling(self.fds).poll(seconds * 1000)) and self.has_text
 
     def read(self) -> list[Written]:
         """What is there, at most some megabytes."""

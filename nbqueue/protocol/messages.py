@@ -142,9 +142,29 @@ class Show:
         return cls(number, Shown(sequence, kind, blobs[0], drop_before, replaces))
 
 
-Message = Hello | Do | Done | Show
+@dataclass(frozen=True, slots=True)
+class Displayed:
+    """Child to worker: rich output of the job that runs."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show)}
+    number: int
+    index: int
+    position: int
+    """Its place among those of the job, from 0; what was there is replaced."""
+    content: Blob
+    """JSON: `{"data": {...}, "metadata": {...}}`, by MIME type. If it is empty, this one and all after it are gone."""
+
+    def split(self) -> Split:
+        return [self.number, self.index, self.position], [self.content]
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Displayed:
+        number, index, position = plain
+        return cls(number, index, position, blobs[0])
+
+
+Message = Hello | Do | Done | Show | Displayed
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed)}
 
 
 @dataclass(frozen=True, slots=True)

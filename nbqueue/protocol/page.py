@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import mmap
 import os
 import struct
 import tempfile
+from collections.abc import Iterator
 
 from nbqueue.store.requests.running import Progress
 
@@ -71,6 +73,27 @@ class Page:
         if not is_whole or (of_number, of_index) != (number, index):
             return None
         return Progress(done, None if math.isnan(total) else total, text.decode("utf-8", "ignore"))
+
+    @contextlib.contextmanager
+    def alone(self, *, wait: bool) -> Iterator[bool]:
+        """Keep the other process out of what is read by one at a time; False if it is there, and nobody `wait`s.
+
+        A process that dies leaves.
+        """
+        import fcntl  # not on Windows, where there are no children
+
+        try:
+            fcntl.lockf(self.fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                yield False
+                return
+            yield True  # this system cannot lock it
+            return
+        try:
+            yield True
+        finally:
+            fcntl.lockf(self.fd, fcntl.LOCK_UN)
 
     def close(self) -> None:
         self.cells.release()

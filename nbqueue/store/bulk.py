@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
 from nbqueue.store.reply import Foreign, Reply
 
 _HEAD = 4096

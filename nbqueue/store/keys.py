@@ -31,6 +31,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | entries of up to 1,000 bytes; of a job its first and last 32 KB             |
 | `batch:<id>:shown`               | stream | Jupyter messages that a cell has put out: id `<start>-<number>`, type,      |
 |                                  |        | content (JSON). Less those that later ones make superfluous; 10,000 at most |
+| `batch:<id>:rich`                | hash   | `<index>:<position>` -> `<attempt> <JSON>`: what jobs that are no cells     |
+|                                  |        | displayed, beside its text; up to 100 of a job and 64 MB, which are counted |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
 |                                  |        | long as an ended batch may be run again with it. `code:<digest>01` and so   |
@@ -123,6 +125,10 @@ def output(id: str) -> str:
 
 def shown(id: str) -> str:
     return f"{batch(id)}:shown"
+
+
+def rich(id: str) -> str:
+    return f"{batch(id)}:rich"
 
 
 def code(digest: bytes) -> str:

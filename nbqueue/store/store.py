@@ -23,7 +23,7 @@ from nbqueue.store.requests.looking import (
     read_entries,
 )
 from nbqueue.store.requests.request import Request
-from nbqueue.store.requests.running import Entry
+from nbqueue.store.requests.running import MOST_RICH, Entry
 
 _PAGE = 500
 """Batches that are read with one request: others wait for the server meanwhile."""
@@ -210,6 +210,27 @@ class Store(Link):
         start = f"({after}" if after else "-"
         found = self.run("XRANGE", self.key(keys.shown(batch)), start, "+", "COUNT", most)
         return [(id.decode(), fields[0].decode(), fields[1]) for id, fields in found]
+
+    def rich_output(self, batch: str, index: int | None = None) -> dict[tuple[int, int], tuple[int, bytes]]:
+        """Attempt and content (JSON) of what jobs of a batch displayed, or one of them, by index and position."""
+        key = self.key(keys.rich(batch))
+        if index is None:
+            reply = self.run("HGETALL", key)
+            found = dict(zip(reply[::2], reply[1::2], strict=True))
+        else:
+            fields = [b"%d:%d" % (index, position) for position in range(MOST_RICH)]
+            found = dict(zip(fields, self.run("HMGET", key, *fields), strict=True))
+        rich = {}
+        for field, value in found.items():
+            if value is not None:
+                job, _, position = field.partition(b":")
+                attempt, _, content = value.partition(b" ")
+                rich[int(job), int(position)] = int(attempt), content
+        return dict(sorted(rich.items()))
+
+    def has_dropped_rich_output(self, batch: str) -> bool:
+        """Whether jobs of a batch displayed more than is kept."""
+        return bool(self.run("HEXISTS", self.key(keys.batch(batch)), "rich_full"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from nbqueue.payload.memory import Nameless
 from nbqueue.payload.records import Blob, weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Do, Done, Message, Printed, Show
+from nbqueue.protocol.messages import Displayed, Do, Done, Message, Printed, Show
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
@@ -158,9 +158,13 @@ class ChildProcess:
 
     # What it does
 
-    def received(self, *, everything: bool = False) -> list[Done | Show]:
+    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed]:
         """What it has said since the last time; a part of it, if that is much."""
-        said = [message for message in self.line.received(everything=everything) if isinstance(message, Done | Show)]
+        said = [
+            message
+            for message in self.line.received(everything=everything)
+            if isinstance(message, Done | Show | Displayed)
+        ]
         if said:
             self._active_at = time.monotonic()
         return said
@@ -190,11 +194,15 @@ class ChildProcess:
         return self._add_written((began[0], self.position(began[0])) if began else None)
 
     def _add_written(self, job: tuple[Lease, int] | None) -> bytes:
-        texts = self.descriptors.read()
-        if job is None or not texts:
+        with self.page.alone(wait=False) as is_alone:
+            if not is_alone:  # the child reads it just now
+                return b""
+            if job is not None:
+                self._read_ring()  # what it has read before
+            texts = self.descriptors.read()
+        if job is None:
             return b"".join(text for _, text in texts)
         lease, index = job
-        self._read_ring()
         self._pending += (Printed(lease.number, index, STREAMS[stream], -1, text) for stream, text in texts)
         self.pending += sum(len(text) for _, text in texts)
         return b""

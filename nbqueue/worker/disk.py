@@ -8,8 +8,10 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from nbqueue import errors
+from nbqueue.backend import Backend
 from nbqueue.payload import files
 from nbqueue.server import embedded
 from nbqueue.store.store import Store
@@ -27,13 +29,15 @@ _SETTLES = 2.0
 
 
 @contextlib.contextmanager
-def looked_after(server: embedded.RunningServer | None) -> Iterator[None]:
+def looked_after(backend: Backend) -> Iterator[None]:
     """In a thread while the block runs, if there is an embedded server."""
-    if server is None:
+    if backend.embedded is None:
         yield
         return
     over = threading.Event()
-    thread = threading.Thread(target=_look_after, args=(server, over), name="nbqueue-disk", daemon=True)
+    thread = threading.Thread(
+        target=_look_after, args=(backend, backend.embedded, over), name="nbqueue-disk", daemon=True
+    )
     thread.start()
     try:
         yield
@@ -42,7 +46,7 @@ def looked_after(server: embedded.RunningServer | None) -> Iterator[None]:
         thread.join(10)
 
 
-def _look_after(server: embedded.RunningServer, over: threading.Event) -> None:
+def _look_after(backend: Backend, server: embedded.RunningServer, over: threading.Event) -> None:
     synced_upto = 0.0
     sweep_at = time.monotonic()
     while not over.wait(_SYNC_EVERY):
@@ -53,20 +57,20 @@ def _look_after(server: embedded.RunningServer, over: threading.Event) -> None:
             synced_upto = upto
         if time.monotonic() >= sweep_at:
             sweep_at = time.monotonic() + _SWEEP_EVERY
-            sweep(server)
+            sweep(server.files, backend.store.url)  # where it is now: it may have been started again
 
 
-def sweep(server: embedded.RunningServer, grace: float = files.GRACE) -> None:
-    """Remove the large values that nothing in the server names any more; see `files.sweep`."""
+def sweep(directory: Path, url: str, grace: float = files.GRACE) -> None:
+    """Remove the large values that nothing in the server there names any more; see `files.sweep`."""
     stores: dict[str, Store] = {}
 
     def known(namespace: str, names: list[str]) -> list[bool]:
         if namespace not in stores:
-            stores[namespace] = Store(server.url, namespace)
+            stores[namespace] = Store(url, namespace)
         return stores[namespace].has_large(names)
 
     try:
-        removed = files.sweep(server.files, known, grace)
+        removed = files.sweep(directory, known, grace)
         if removed.number:
             log.info("removed %d large values (%.1f MB) that nobody needs", removed.number, removed.bytes / 1e6)
     except (errors.ServerError, OSError) as error:

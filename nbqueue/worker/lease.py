@@ -28,6 +28,8 @@ class Lease:
     """What the child maps for it, and has to find."""
     output_log: OutputLog | None = None
     """What its jobs have printed, once they do."""
+    is_full: bool = False
+    """Rich output of its jobs is not kept any more."""
     shown: int = 0
     """Of a cell: the number of its last message."""
     inserted: list[int] = field(default_factory=list)

@@ -76,7 +76,7 @@ class Worker:
     def work(self) -> None:
         """Serve until a signal, an order, or an option says to stop."""
         options, name = self._who.options, self._who.name
-        with Signals(self._selector, self.stop), looked_after(self._backend.embedded):
+        with Signals(self._selector, self.stop), looked_after(self._backend):
             try:
                 self._pool.fill()
                 log.info("%s serves %s for %s with %d children", name, ", ".join(options.queues),

@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from nbqueue import errors
-from nbqueue.protocol.messages import Printed, Show
+from nbqueue.protocol.messages import Displayed, Printed, Show
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import STREAMS, Shown
@@ -148,6 +148,24 @@ class Output:
                 )  # fmt: skip
             lease.shown = said.shown.sequence
             self.show(lease.number, lease.batch, shown)
+
+    def on_displayed(self, child: ChildProcess, said: Displayed) -> None:
+        """Have Redis keep rich output of a job."""
+        lease = child.lease(said.number)
+        if lease is None:
+            return
+        attempt = lease.attempts.get(said.index, 0) + 1
+
+        def on_answer(answer: Any) -> None:
+            if answer == "full" and not lease.is_full:
+                lease.is_full = True
+                log.warning("batch %s: of displays of its jobs only the text is kept from now on", lease.batch)
+            self._on_answer(answer)
+
+        self._requests.send(
+            running.display(self._who.id, lease.number, lease.batch, said.index, attempt, said.position, said.content),
+            on_answer,
+        )
 
     def show(self, number: int, batch: str, shown: Shown) -> None:
         self._requests.send(running.show(self._who.id, number, batch, shown), self._on_answer)

@@ -12,7 +12,7 @@ from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
-from nbqueue.protocol.messages import Done
+from nbqueue.protocol.messages import Displayed, Done
 from nbqueue.protocol.page import TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
@@ -62,6 +62,8 @@ class Settlement:
         for said in child.received(everything=is_dead):
             if isinstance(said, Done):
                 self._on_done(child, said)
+            elif isinstance(said, Displayed):
+                self._output.on_displayed(child, said)
             else:
                 self._output.on_show(child, said)
 

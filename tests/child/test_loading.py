@@ -127,37 +127,64 @@ def test_what_cannot_be_made_again_is_told_with_the_way_out(q, worker):
     assert not getattr(caught.value, "__notes__", [])
 
 
-def test_a_file_that_the_notebook_wrote_is_read_by_a_function_that_names_its_class(q, worker, namespace, tmp_path):
+def test_a_file_that_the_notebook_wrote_is_read_by_functions_whether_they_name_its_class_or_not(
+    q, worker, namespace, tmp_path
+):
     path = tmp_path / "model.pickle"
     run = run_as_notebook(
         f"""
-        import pickle
+        import pickle, threading, time
         from pathlib import Path
         from nbqueue import Queue
 
         q = Queue(namespace={namespace!r}, progress=False)
         path = Path({str(path)!r})
+        other = path.with_name("other")
 
         class Model:
             def __init__(self, a):
                 self.a = a
 
-        path.write_bytes(pickle.dumps(Model(7)))
+        class Large:
+            table = bytes(300_000)
+
+        class Locked:
+            lock = threading.Lock()
+
+        def double(x):
+            return 2 * x
+
+        path.write_bytes(pickle.dumps((Model(7), double)))
+        other.write_bytes(pickle.dumps(Large()))
 
         def named():
-            Model
-            return pickle.loads(path.read_bytes()).a
+            Model, double
+            return pickle.loads(path.read_bytes())[0].a
 
         def unnamed():
-            return pickle.loads(path.read_bytes()).a
+            model, function = pickle.loads(path.read_bytes())
+            return function(model.a)
+
+        def by_file():
+            with path.open("rb") as file:
+                return pickle.load(file)[0]
+
+        def another():
+            return pickle.loads(other.read_bytes())
 
         print(q.enqueue(named).result(timeout=30))
+        print(q.enqueue(unnamed).result(timeout=30))
+        print(type(q.enqueue(by_file).result(timeout=30)) is Model)
+        time.sleep(2.5)
+        def double(x):
+            return 3 * x
+        print(q.enqueue(unnamed).result(timeout=30))
         try:
-            q.enqueue(unnamed).result(timeout=30)
+            q.enqueue(another).result(timeout=30)
         except AttributeError as error:
             print(error.__notes__[0])
         """
     )
-    first, second = run.stdout.splitlines()
-    assert first == "7", run.stderr
-    assert "Model is of the notebook" in second and "name it in this one" in second
+    *found, last = run.stdout.splitlines()
+    assert found == ["7", "14", "True", "21"], run.stderr
+    assert "Large is of the notebook" in last and "name it in this one" in last

@@ -24,7 +24,7 @@ class Job:
 
     def __init__(self, page: Page) -> None:
         self.descriptors, self.written = Descriptors.create()
-        self.printing = Printing(Writer(page.ring), self.descriptors)
+        self.printing = Printing(Writer(page.ring), self.descriptors, page.alone)
         self.reader = Reader(page.ring)
         self.index: int | None = 0
         self.printing.begin(1, lambda: self.index)

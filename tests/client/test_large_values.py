@@ -37,7 +37,8 @@ def used_memory(q):
 
 
 def swept(q):
-    disk.sweep(embedded.ensure(), grace=-1)
+    server = embedded.ensure()
+    disk.sweep(server.files, server.url, grace=-1)
     return files_of(q).number
 
 
@@ -208,6 +209,19 @@ def test_the_file_of_a_function_lives_as_long_as_a_batch_or_its_client_needs_it(
     again = other.map(lambda x: table[x], [1, 2])
     assert again.results(timeout=60) == [0, 0]
     other.close()
+
+
+def test_a_result_that_was_waited_for_outlives_its_batch(q, worker):
+    batch = q.map(lambda x: np.full(100_000, x), [1, 2])
+    jobs = batch.wait(timeout=30).jobs
+    for job in jobs:
+        job.wait()
+    first = jobs[0].result()
+    batch.delete()
+    assert jobs[1].result().sum() == 200_000
+    again = jobs[0].result()
+    again[:] = 0
+    assert (first.sum(), jobs[0].result().sum()) == (100_000, 100_000)
 
 
 def test_a_deleted_job_takes_its_values_along(q, worker):

@@ -76,6 +76,24 @@ def test_nothing_is_told_where_versions_are_the_same(remote, remote_worker):
     assert "where jobs are submitted" not in remote_worker.log.read_text()
 
 
+def test_packages_that_only_arguments_come_from_are_compared_too(remote, remote_worker):
+    table = np.zeros(3)
+    batches = [
+        remote.map(len, [table]), remote.map(len, (table for _ in range(2))), remote.map(len, [[table]]),
+        remote.enqueue_many([(len, (table,))]), remote.enqueue(len, table).batch,
+    ]  # fmt: skip
+    assert [batch.description.versions.get("numpy") for batch in batches] == [NUMPY] * len(batches)
+    before = remote.enqueue(abs, -1)
+    assert before.batch == batches[-1]
+    plain = remote.enqueue(abs, -1, job_timeout=77)
+    assert "numpy" not in plain.batch.description.versions
+    told = remote.enqueue(len, table, job_timeout=77)
+    assert told.batch != plain.batch
+    assert told.batch.description.versions["numpy"] == NUMPY
+    assert remote.enqueue(abs, -1, job_timeout=77).batch == told.batch
+    assert [told.result(timeout=30), plain.result(timeout=30)] == [3, 1]
+
+
 def test_on_the_embedded_server_there_is_nothing_to_compare(q):
     assert q.map(lambda: np.pi, []).description.versions == {}
 

@@ -235,6 +235,27 @@ def test_functions_of_the_notebook_see_what_the_cell_assigns(kernel):
     assert kernel.run("job.result(30), level") == "(5, 1)"
 
 
+def test_a_cell_reads_a_file_that_the_notebook_wrote(kernel):
+    kernel.run("import pickle\nclass Model:\n    a = 7\nPath('model').write_bytes(pickle.dumps(Model()))")
+    enqueue(kernel, "%%enqueue job -o b\nwith open('model', 'rb') as file:\n    b = pickle.load(file).a")
+    kernel.run("job.wait()")
+    assert kernel.run("b") == "7"
+
+
+def test_a_job_shows_what_it_displayed(kernel):
+    kernel.run("def draw(n):\n    display({'text/html': f'<i>{n}</i>', 'text/plain': 'an n'}, raw=True)\n    return n")
+    id = enqueue(kernel, "q.enqueue(draw, 7).wait().show()")
+    assert [
+        content["data"]["text/html"]
+        for kind, content in kernel.outputs_of(id)
+        if kind == "display_data" and content["data"]["text/plain"] == "an n"
+    ] == ["<i>7</i>"]
+    id = enqueue(kernel, "batch = q.map(draw, [1, 2], progress=False)\nbatch.wait()\nbatch.rich_output()[1]")
+    assert [content["data"]["text/html"] for kind, content in kernel.outputs_of(id) if kind == "execute_result"] == [
+        "<i>2</i>"
+    ]
+
+
 def test_a_widget_is_replaced_by_a_sentence(kernel):
     id = enqueue(
         kernel, "%%enqueue job\nimport ipywidgets\nfrom IPython.display import display\ndisplay(ipywidgets.IntSlider())"

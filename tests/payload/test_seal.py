@@ -11,7 +11,7 @@ from nbqueue.payload.calls import Calls, pack_items
 from nbqueue.payload.functions import pack_code, unpack_code
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.outcomes import Outcomes, pack_outcomes
-from nbqueue.payload.records import SEPARATE, functions_of
+from nbqueue.payload.records import SEPARATE, digest_of, functions_of, pieces_of
 from nbqueue.payload.seal import Seal
 
 SEAL = Seal(b"k" * 32, "space")
@@ -95,6 +95,18 @@ def test_what_an_older_version_wrote_is_told_in_words(older):
         Outcomes(SEAL, "batch", 8, outcomes)
     with pytest.raises(errors.CorruptPayload, match=f"code: {words}"):
         unpack_code(SEAL, code.digest, code.record)
+
+
+def test_no_piece_of_a_function_is_empty(monkeypatch):
+    body = [bytes(10_000)]
+    record, _ = SEAL.close_stored(b"code", body)
+    monkeypatch.setattr("nbqueue.payload.seal.PIECE", len(record))
+    monkeypatch.setattr("nbqueue.payload.records.PIECE", len(record))
+    assert not pieces_of(record)[-1]
+    longer, _ = SEAL.close_stored(b"code", body)
+    assert all(pieces_of(longer))
+    opened = SEAL.open_stored(b"code", digest_of(longer), longer, "another")
+    assert bytes(opened.body[: len(body[0])]) == body[0]
 
 
 def test_a_job_that_an_older_version_submitted_fails_with_these_words(q, workers, older):

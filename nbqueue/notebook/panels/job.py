@@ -92,6 +92,11 @@ class JobContent:
     def act(self, button: str) -> None:
         self._said = outcome_of(button, lambda: "" if self.job.cancel() else "It had ended.")
 
+    def show_displayed(self) -> None:
+        """Draw what it displayed."""
+        for displayed in self.job.rich_output:
+            show(displayed)
+
     def show_value(self) -> None:
         """Draw its result as that draws itself, if it has finished."""
         if self._shown.status == "finished":

@@ -229,6 +229,26 @@ def show(worker: str, number: int, batch: str, shown: Shown) -> Request[str]:
     )  # fmt: skip
 
 
+MOST_RICH = 100
+"""Displays of a job whose rich output is kept."""
+
+_MOST_RICH_BYTES = 64 * 1024 * 1024
+"""Bytes of the rich output of a batch."""
+
+
+def display(
+    worker: str, number: int, batch: str, index: int, attempt: int, position: int, content: Blob,
+    *, most_bytes: int = _MOST_RICH_BYTES,
+) -> Request[str]:  # fmt: skip
+    """'ok', 'full' (the batch has too much), 'lost' (the lease is not this worker's) or 'gone'.
+
+    Nothing instead of `content` takes away what the job has displayed from this position on.
+    """
+    return request_to(
+        "running/display", as_text, worker, number, batch, index, position, MOST_RICH, most_bytes, attempt, content
+    )
+
+
 def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:
     """Whether it is registered; not if it was before (`again`) and is not any more: it was taken for dead."""
     return request_to(

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests.request import Request, as_text, request_to
+from nbqueue.store.requests.running import MOST_RICH
 
 
 def cancel(batch: str, reason: str, *, only_waiting: bool = False) -> Request[int]:
@@ -46,4 +47,4 @@ def delete(batch: str) -> Request[int]:
 
 def delete_job(batch: str, index: int) -> Request[int]:
     record = IN_WORDS.decode() + json.dumps({"type": "ResultExpired", "message": "it was deleted"})
-    return request_to("steering/delete_job", int, batch, index, record)
+    return request_to("steering/delete_job", int, batch, index, record, MOST_RICH)

@@ -3,8 +3,9 @@
 -- ARGV[1]  batch
 -- ARGV[2]  index
 -- ARGV[3]  a record that says that it was deleted
+-- ARGV[4]  displays of a job at most
 -- Returns  1, or -1 if there is no such batch
--- include: keys, hints, bulk
+-- include: keys, hints, bulk, rich
 local key = batch_key(ARGV[1])
 if redis.call('EXISTS', key) == 0 then return -1 end
 local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
@@ -24,6 +25,7 @@ if redis.call('HEXISTS', key, 'has_output') == 1 then
   for _, entry in ipairs(redis.call('XRANGE', key .. ':output', '-', '+')) do
     if string.match(entry[2][2], '^%d+') == ARGV[2] then redis.call('XDEL', key .. ':output', entry[1]) end
   end
+  drop_rich(key, ARGV[2], 0, tonumber(ARGV[4]))
 end
 tell(ARGV[1], 'changed')
 return 1
