@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from nbqueue.cells.joiner import LIMIT, MESSAGE, Content, Joiner, message_size
+from nbqueue.child.context import LastWords
 from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.store.requests.running import STREAMS
 
@@ -48,15 +49,23 @@ class Outputs:
     descriptors : Descriptors, optional
         Where what is written to the process's own stdout and stderr can be read. It is put out in order: before what is
         put out next, or by a thread that waits for it.
+    last_words : LastWords, optional
+        Where what is printed is kept until it was handed on.
     """
 
-    def __init__(self, emit: Emit, *, limit: int = LIMIT, descriptors: Descriptors | None = None) -> None:
+    def __init__(
+        self, emit: Emit, *, limit: int = LIMIT, descriptors: Descriptors | None = None,
+        last_words: LastWords | None = None,
+    ) -> None:  # fmt: skip
         self.stdout = Stream(self, "stdout", 1)
         self.stderr = Stream(self, "stderr", 2)
         self._emit = emit
         self._limit = limit
         self._pid = os.getpid()
-        self._queue: queue.SimpleQueue[tuple[str, Content, int] | _Mark] = queue.SimpleQueue()
+        self._last_words = last_words
+        self._kept = 0
+        """Bytes of what has been joined, in all that the cell has printed."""
+        self._queue: queue.SimpleQueue[tuple[str, Content, int, int] | _Mark] = queue.SimpleQueue()
         self._is_open = False
         self._failure: Exception | None = None
         self._emitted = 0.0
@@ -110,7 +119,11 @@ class Outputs:
         while self._given - self._taken > _ROOM and self._failure is None:
             time.sleep(_INTERVAL / 10)
         self._given += size
-        self._queue.put((kind, content, size))
+        kept = 0
+        if kind == "stream" and self._last_words is not None:
+            text = content["text"].encode("utf-8", "backslashreplace")
+            kept = self._last_words.keep(STREAMS.index(content["name"]), text)
+        self._queue.put((kind, content, size, kept))
 
     def _read_written(self) -> None:
         """Put out what was written to the process's descriptors before."""
@@ -168,12 +181,14 @@ class Outputs:
             if isinstance(item, _Mark):
                 self._send(joiner)
                 if item.what != "flush":
+                    self._kept = 0
                     joiner = Joiner(self._limit) if item.what == "open" else None
                 item.reached.release()
                 if item.what == "stop":
                     return
                 continue
-            kind, content, size = item
+            kind, content, size, kept = item
+            self._kept = max(kept, self._kept)
             if joiner is None:  # a thread that went on a moment longer than its cell
                 _to_process(kind, content)
             else:
@@ -192,6 +207,8 @@ class Outputs:
                     self._failure = error
         if messages:
             self._emitted = time.monotonic()
+            if self._last_words is not None and self._failure is None:
+                self._last_words.handed_on(self._kept)
 
 
 class _Mark:

@@ -104,7 +104,7 @@ def _cell(child: context.Running) -> Any:
 
         _Only.cell = Cell(
             lambda kind, content: child.show(_Only.keeper.add(kind, content)),
-            stop=child.stop, descriptors=child.descriptors,
+            stop=child.stop, descriptors=child.descriptors, last_words=child.last_words,
         )  # fmt: skip
     return _Only.cell
 

@@ -38,6 +38,7 @@ from nbqueue.cells.capture import Emit, Outputs
 from nbqueue.cells.joiner import LIMIT
 from nbqueue.child import forks
 from nbqueue.child.bundles import as_json_bundle, is_bar_of_tqdm
+from nbqueue.child.context import LastWords
 from nbqueue.payload.sources import learn_label
 from nbqueue.protocol.descriptors import Descriptors
 
@@ -77,6 +78,8 @@ class Cell:
         Characters of text, and as many of rich output, that a cell may leave. What is beyond is cut, and said to be.
     descriptors : Descriptors, optional
         Where what is written to the process's own descriptors can be read: it is put out, too.
+    last_words : LastWords, optional
+        Where what is printed is kept until it was handed on.
 
     Examples
     --------
@@ -88,10 +91,10 @@ class Cell:
 
     def __init__(
         self, emit: Emit, *, stop: type[BaseException] = KeyboardInterrupt, limit: int = LIMIT,
-        descriptors: Descriptors | None = None,
+        descriptors: Descriptors | None = None, last_words: LastWords | None = None,
     ) -> None:  # fmt: skip
         self._stop = stop
-        self._outputs = Outputs(emit, limit=limit, descriptors=descriptors)
+        self._outputs = Outputs(emit, limit=limit, descriptors=descriptors, last_words=last_words)
         InteractiveShell.clear_instance()  # a function that mentioned get_ipython() may have made one
         # Without the size IPython 8 would wake up a thread that is not there, by an Event that a signal can break.
         config = Config({"HistoryManager": {"enabled": False, "db_cache_size": 10**9}})

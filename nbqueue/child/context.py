@@ -62,6 +62,16 @@ class Telling:
 
 
 @dataclass(frozen=True, slots=True)
+class LastWords:
+    """What a cell has printed, until it has told the worker: it is found if the process ends before."""
+
+    keep: Callable[[int, bytes], int]
+    """Keeps text of a stream (its place in `STREAMS`); returns how many bytes the cell has printed with it."""
+    handed_on: Callable[[int], None]
+    """So many bytes were told."""
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """The child of a worker that runs the present job."""
 
@@ -73,6 +83,8 @@ class Running:
     """Where what is written to the descriptors 1 and 2 can be read."""
     progress: Telling
     """Tells the worker how far the job is."""
+    last_words: LastWords
+    """Where a cell keeps what it is about to show."""
 
 
 class _Process:

@@ -22,7 +22,7 @@ from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.child import context, forks
-from nbqueue.child.context import Running, Telling
+from nbqueue.child.context import LastWords, Running, Telling
 from nbqueue.child.coroutines import Coroutines
 from nbqueue.child.displays import Displays
 from nbqueue.child.hints import add_hints
@@ -88,7 +88,8 @@ def main() -> None:
         _preload(preload)
         signal.signal(signal.SIGUSR1, child.on_signal)
         child.begin()
-        context.use(Running(child.show, _Stopped, descriptors, Telling(page)))
+        last_words = LastWords(printing.keep, child.handed_on)
+        context.use(Running(child.show, _Stopped, descriptors, Telling(page), last_words))
         follow_tqdm()
         for message in incoming:
             if isinstance(message, Do):
@@ -187,6 +188,7 @@ class Child:
         self._functions.add(run.functions, forget=run.forget)
         cells = self._cells
         cells[Page.INDEX] = -1
+        cells[Page.HANDED_ON] = 0
         cells[Page.NUMBER] = run.number
         description = self._description = _described(run.description)
         self._limit = description.timeout or 0.0
@@ -243,6 +245,10 @@ class Child:
     def show(self, shown: Shown) -> None:
         """Have Redis keep what the running job puts out; one thread at a time."""
         self._send(Show(self._cells[Page.NUMBER], shown))
+
+    def handed_on(self, count: int) -> None:
+        """The worker was told of so many bytes that the running cell has printed."""
+        self._cells[Page.HANDED_ON] = count
 
     def _is_stopped(self, number: int, index: int) -> bool:
         cells = self._cells

@@ -12,6 +12,7 @@ own: `modules.py` (sources of local modules), `surroundings.py` (settings), and 
 again). Large bodies lie in `files.py`, beside the embedded server; `versions.py` compares packages.
 
 How objects come back as what they were: `classes.py` (never touching one that is there), `exceptions.py` (without their
-constructors), `random_streams.py`, what files name (`stored_names.py`), and for all of them `scope.py`, the `__main__` that they are loaded into. Imports go
-memory, records, files, seal, these, pickling, explain, sources, then what is packed.
+constructors), `random_streams.py`, `stored_names.py` (what files name), and for all of them `scope.py`, the `__main__`
+that they are loaded into. Imports go memory, records, files, seal, these, pickling, explain, sources, then what is
+packed.
 """

@@ -62,6 +62,11 @@ class Writer:
         self._cells.release()
         self._segments.release()
 
+    @property
+    def position(self) -> int:
+        """Bytes that the job has printed."""
+        return self._position
+
     def write(self, number: int, index: int, stream: int, text: bytes) -> None:
         """Add what a job has printed.
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import groupby
 
 from nbqueue import child, machine
@@ -178,6 +179,15 @@ class ChildProcess:
         leases = {lease.number: lease for lease in self.leases}
         pieces = groupby(pending, key=lambda piece: piece.number)
         return [(leases[number], list(group)) for number, group in pieces if number in leases]
+
+    def last_words(self, lease: Lease) -> list[Printed]:
+        """What a cell has printed and not told of yet: its worker hears of the rest in messages."""
+        told = self.page.cells[Page.HANDED_ON]
+        return [
+            replace(piece, at=max(piece.at, told), text=piece.text[max(0, told - piece.at) :])
+            for piece in lease.kept
+            if piece.at + len(piece.text) > told
+        ]
 
     def _read_ring(self) -> None:
         if self._ring.has_news or self.process.is_ended:  # a kill may come before the news is told

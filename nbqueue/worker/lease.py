@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from nbqueue.payload.memory import Nameless
+from nbqueue.protocol.messages import Printed
 from nbqueue.worker.output_log import OutputLog
 
 OBEYS = 0.002
@@ -32,6 +33,8 @@ class Lease:
     """Rich output of its jobs is not kept any more."""
     shown: int = 0
     """Of a cell: the number of its last message."""
+    kept: list[Printed] = field(default_factory=list)
+    """Of a cell: what it has printed, and may not have told of yet."""
     inserted: list[int] = field(default_factory=list)
     """Of a cell: numbers of messages behind which one of the worker's was inserted."""
 

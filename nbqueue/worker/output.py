@@ -12,6 +12,7 @@ from itertools import groupby
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.protocol.descriptors import Written
 from nbqueue.protocol.messages import Displayed, Printed, Show
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
@@ -31,6 +32,9 @@ _QUICK = 0.05
 
 _MOST_PENDING = 1024 * 1024
 """Bytes of what is written to descriptors that wait for the next look."""
+
+_MOST_KEPT = 64
+"""Pieces of what a cell has printed and not told of, of up to 8 KB."""
 
 _BEHIND = 20
 """Requests without an answer at which what running jobs have printed is left where it is."""
@@ -98,7 +102,9 @@ class Output:
                 self.pass_on(child)
             self.pass_on(child)
         else:
-            self._insert(cell, child)
+            self.pass_on(child)
+            self._insert(cell, ((STREAMS.index(piece.stream), piece.text) for piece in child.last_words(cell)))
+            self._insert(cell, child.descriptors.read())
 
     def _free_cell(self, child: ChildProcess) -> None:
         """Read what a cell has written and does not come to read: C code holds the interpreter, and may wait for it."""
@@ -107,19 +113,23 @@ class Output:
             return
         was_stuck, child.is_stuck = child.is_stuck, child.descriptors.has_text
         if was_stuck and child.is_stuck:
-            self._insert(job.lease, child)
+            self._insert(job.lease, child.descriptors.read())
 
-    def _insert(self, lease: Lease, child: ChildProcess) -> None:
-        """Show what was written to descriptors behind what the cell has shown."""
-        for stream, texts in groupby(child.descriptors.read(), key=lambda written: written[0]):
+    def _insert(self, lease: Lease, written: Iterable[Written]) -> None:
+        """Show what was printed or written to descriptors behind what the cell has shown."""
+        for stream, texts in groupby(written, key=lambda written: written[0]):
             text = b"".join(text for _, text in texts).decode("utf-8", "backslashreplace")
             content = json.dumps({"name": STREAMS[stream], "text": text}).encode()
             lease.inserted.append(lease.shown)
-            self.show(lease.number, lease.batch, Shown(_number_of(lease, lease.shown) + 1, "stream", content))
+            self.show(lease.number, lease.batch, Shown(lease.shown + len(lease.inserted), "stream", content))
 
     def pass_on(self, child: ChildProcess) -> None:
         """Have Redis keep what its jobs have printed."""
         for lease, printed in child.printed():
+            if lease.is_cell:
+                lease.kept += printed
+                lease.kept = child.last_words(lease)[-_MOST_KEPT:]
+                continue
             if lease.output_log is None:
                 lease.output_log = OutputLog(lease.attempts)
             self._keep(lease, lease.output_log, printed)

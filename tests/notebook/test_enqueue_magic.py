@@ -181,6 +181,21 @@ def test_a_cell_that_is_killed_or_out_of_time_says_so_in_its_panel(kernel):
     kernel.heard(has_text("failed after", "JobTimeout", "job_timeout of 1 seconds"))
 
 
+@pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), 9)", "ctypes.string_at(0)"])
+def test_the_last_words_of_a_cell_whose_process_dies_are_kept(kernel, death):
+    enqueue(
+        kernel,
+        "%%enqueue job\nimport ctypes, os, sys, time\nfor i in range(200):\n    print('line', i)\ntime.sleep(0.3)\n"
+        "print('é' * 100_000)\ntime.sleep(0.2)\nfor i in range(200):\n    print('then', i)\n"
+        f"print('last words'); sys.stderr.write('to stderr\\n'); print('very last', end='')\n{death}",
+    )
+    text = kernel.run("job.wait(30)\nprint(job.get_status())\njob.output")
+    lines = ast.literal_eval(text).splitlines()
+    assert lines[:200] == [f"line {i}" for i in range(200)]
+    assert lines[200] == "é" * 100_000
+    assert lines[201:404] == [*(f"then {i}" for i in range(200)), "last words", "to stderr", "very last"]
+
+
 def test_what_is_cleared_is_replaced_and_the_panel_stays(kernel):
     kernel.run("from IPython.display import clear_output, display, HTML")
     id = enqueue(kernel, (
