@@ -17,6 +17,7 @@ from nbqueue import errors
 
 if TYPE_CHECKING:
     from nbqueue.child.progress import set_progress, track
+    from nbqueue.client.attempts import Attempt
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
     from nbqueue.client.explaining import Explanation, explain
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
     from nbqueue.client.job import Job
     from nbqueue.client.printed import Line
     from nbqueue.client.queues import Queue, call
+    from nbqueue.client.retries import Retry
+    from nbqueue.client.rich import RichOutput
     from nbqueue.client.submitter import Submitter
+    from nbqueue.errors import RetryLater
     from nbqueue.store.requests.running import Progress
 
     q: Queue
@@ -38,17 +42,21 @@ __all__ = [
     "call",
     "explain",
     "Explanation",
+    "Retry",
     "q",
     # In a job
+    "RetryLater",
     "set_progress",
     "track",
     # What comes of it
+    "Attempt",
     "Batch",
     "CellJob",
     "FailureGroup",
     "Job",
     "Line",
     "Progress",
+    "RichOutput",
     # Who does it
     "Workers",
     # What can go wrong
@@ -56,6 +64,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Attempt": "nbqueue.client.attempts",
     "Batch": "nbqueue.client.batch",
     "CellJob": "nbqueue.client.cell_job",
     "Explanation": "nbqueue.client.explaining",
@@ -64,6 +73,9 @@ _HOMES = {
     "Line": "nbqueue.client.printed",
     "Progress": "nbqueue.store.requests.running",
     "Queue": "nbqueue.client.queues",
+    "Retry": "nbqueue.client.retries",
+    "RetryLater": "nbqueue.errors",
+    "RichOutput": "nbqueue.client.rich",
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",

@@ -93,6 +93,36 @@ class JobFailed(JobError):
     """The function raised an exception that could not be rebuilt here; the message is its text, and says why."""
 
 
+class RetryLater(JobError):
+    """Raised by a job that shall run again after a while, such as when somebody else is not ready.
+
+    It counts as an attempt. With `retry=` it can be done `max` times, otherwise as often as one likes.
+
+    Parameters
+    ----------
+    delay : float
+        Seconds.
+    why : str
+        Kept with the attempt.
+
+    Examples
+    --------
+    >>> def fetch(url):
+    ...     if is_limited(url):
+    ...         raise nbqueue.RetryLater(30, "too many requests")
+    """
+
+    def __init__(self, delay: float, why: str = "") -> None:
+        if not isinstance(delay, int | float) or isinstance(delay, bool) or not 0 <= delay < float("inf"):
+            raise UsageError(f"RetryLater({delay!r}): seconds from 0 on are accepted")
+        super().__init__(f"to run again in {delay:g} seconds" + (f": {why}" if why else ""))
+        self.delay = float(delay)
+        self.why = why
+
+    def __reduce__(self) -> tuple[type[RetryLater], tuple[float, str]]:
+        return RetryLater, (self.delay, self.why)
+
+
 class ResultUnreadable(JobError):
     """The function returned, and what it returned cannot be unpickled here: why is the `__cause__` of this error."""
 

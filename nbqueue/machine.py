@@ -126,6 +126,16 @@ def is_alive(pid: int, since: str) -> bool:
     return is_running and (not since or started(pid) in (since, ""))
 
 
+def end_of(pid: int) -> int | None:
+    """A descriptor that can be read when a process has ended; None where the system has no such."""
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
 def kill_tree(pid: int) -> None:
     """Kill a process and all that it started, directly or not."""
     import psutil

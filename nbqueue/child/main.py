@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
 import signal
 import socket
 import sys
@@ -293,7 +294,8 @@ class Child:
                     report.canceled(index, now - began)
                     self._put_back()
                     return index + 1
-                report.failed(index, now - began, self._failure(error, is_loading=is_loading))
+                again = None if is_loading else self._seconds_until_again(error, report.attempt(index))
+                report.failed(index, now - began, self._failure(error, is_loading=is_loading), again)
                 del error
                 self._put_back()
             else:
@@ -343,6 +345,16 @@ class Child:
         self._state.restore()
         self._printing.redirect()
         self._place.enter()
+
+    def _seconds_until_again(self, error: BaseException, attempt: int) -> float | None:
+        """When a job that has failed runs again; None if it does not."""
+        retry = self._description.retry
+        if isinstance(error, errors.RetryLater):
+            return error.delay if retry is None or attempt <= retry.max else None
+        kind = errors.JobTimeout if isinstance(error, _Stopped) else type(error)
+        if retry is None or attempt > retry.max or not retry.is_for(kind):
+            return None
+        return retry.seconds_after(attempt, random.SystemRandom().random())  # not the job's generator
 
     def _failure(self, error: BaseException, *, is_loading: bool) -> Failure:
         if isinstance(error, _Stopped):

@@ -15,7 +15,7 @@ from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
 from nbqueue.protocol.messages import Do, Done
-from nbqueue.store.requests.running import FailureNote
+from nbqueue.store.requests.running import Again, FailureNote
 
 QUICK = 0.0005
 """Seconds; outcomes of quicker jobs are recorded together."""
@@ -40,6 +40,7 @@ class Report:
         self._sent_at = time.monotonic()
         self._records: list[tuple[str, Blob]] = []
         self._failures: list[FailureNote] = []
+        self._again: list[Again] = []
         self._busy = 0.0
         self._is_canceled = False
         self._start_pending(run.start)
@@ -72,14 +73,15 @@ class Report:
             self._pack()
             self.send()
 
-    def failed(self, index: int, nanoseconds: int, failure: Failure) -> None:
+    def failed(self, index: int, nanoseconds: int, failure: Failure, again: float | None = None) -> None:
+        """A job has failed; it runs `again` after so many seconds."""
         seconds = nanoseconds * 1e-9
         self._holes.append(len(self._values))
         self._values.append(None)
         self._durations.append(seconds)
         self._busy += seconds
         self._next = index + 1
-        self._add_failure(index, seconds, failure, time.time() - seconds)
+        self._add_failure(index, seconds, failure, time.time() - seconds, again)
         if seconds >= QUICK:
             self._pack()
             self.send()
@@ -112,20 +114,25 @@ class Report:
     def send(self, *, ended: bool = False) -> None:
         message = Done(
             self._run.number, self._sent_upto, self._next, self._busy, ended, self._records, self._failures,
-            self._is_canceled,
+            self._is_canceled, self._again,
         )  # fmt: skip
         self._send(message)
         self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
-        self._records, self._failures = [], []
+        self._records, self._failures, self._again = [], [], []
 
-    def _attempt(self, index: int) -> int:
+    def attempt(self, index: int) -> int:
         return self._run.attempts.get(index, 0) + 1
 
-    def _add_failure(self, index: int, seconds: float, failure: Failure, started: float) -> None:
+    def _add_failure(
+        self, index: int, seconds: float, failure: Failure, started: float, again: float | None = None
+    ) -> None:
         record = pack_failure(
             self._seal, self._run.batch, index, failure,
-            started=started, duration=seconds, worker=self._worker, attempt=self._attempt(index),
+            started=started, duration=seconds, worker=self._worker, attempt=self.attempt(index),
         )  # fmt: skip
+        if again is not None:
+            self._again.append(Again(index, self.attempt(index), again, record))
+            return
         self._records.append((str(index), record))
         summary = {"type": failure.type, "message": failure.message[:2000], "example": index,
                    "traceback": failure.traceback[-8000:]}  # fmt: skip
@@ -166,7 +173,7 @@ class Report:
                 try:
                     record = pack_outcomes(
                         self._seal, self._run.batch, index, [value], [seconds],
-                        started=started, worker=self._worker, attempt=self._attempt(index), buffers=self._buffers,
+                        started=started, worker=self._worker, attempt=self.attempt(index), buffers=self._buffers,
                     )  # fmt: skip
                 except errors.NbqueueError as error:
                     self._add_failure(index, seconds, describe(error), started)

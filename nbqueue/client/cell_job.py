@@ -67,7 +67,7 @@ class CellJob(Job):
         NotFinished
         """
         ended = self._ended()
-        if ended in ("queued", "started"):
+        if ended in ("scheduled", "queued", "started"):
             raise errors.NotFinished(f"job {self.id} has not ended")
         if not isinstance(ended, Outcome) or ended.is_failed:
             return {}, {}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from nbqueue import errors
 from nbqueue.client import hooks, outcome
+from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
 from nbqueue.client.handle import Handle
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
@@ -102,7 +103,7 @@ class Job:
         return outcome.read(self._session, self._batch.id, self.index, own, block)
 
     def get_status(self) -> str:
-        """'queued', 'started', 'finished', 'failed' or 'canceled'."""
+        """'scheduled' (it waits for a time), 'queued', 'started', 'finished', 'failed' or 'canceled'."""
         ended = self._ended()
         if isinstance(ended, str):
             return ended
@@ -438,6 +439,30 @@ class Job:
         """The number of its present or last start, from 1."""
         outcomes = self._outcomes()
         return outcomes.attempt if outcomes else self._state().attempts + 1
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """Its starts that have ended, the first one first: after an error or a retry it runs again.
+
+        The last 20 are kept.
+
+        Examples
+        --------
+        >>> [(attempt.number, attempt.exception()) for attempt in job.attempts]
+        [(1, TimeoutError('no answer')), (2, None)]
+        """
+        state = self._state()
+        found = read_attempts(self._session, self._batch.id, self.index, state.attempts)
+        record = self._read(state.own, state.block) if state.state == "ended" else None
+        if record is not None:
+            found.append(attempt_of(record, self.index, self.id, state.attempts + 1))
+        return found
+
+    @property
+    def due_at(self) -> datetime | None:
+        """When it may start, if it waits for a time: its retry, or `enqueue_in`; else None."""
+        due_at = self._state().due_at
+        return None if due_at is None else datetime.fromtimestamp(due_at, UTC)
 
     def _outcomes(self) -> Outcomes | None:
         ended = self._ended()

@@ -72,8 +72,8 @@ class OpenBatch:
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
         return self._is_closed or is_full or self._attached != attached or self._made_at != _place()
 
-    def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int | None:
-        """Submit one call; returns its index, or None if the batch takes no more."""
+    def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], due: str = "") -> int | None:
+        """Submit one call, which may start when it is due; returns its index, or None if the batch takes no more."""
         index = self._count
         record: Blob | None = None
         if not kwargs and len(args) == 1:
@@ -84,7 +84,7 @@ class OpenBatch:
             record = pack_entries(self._seal, self.id, index, [code.digest], [entry])
         try:
             is_known = code.digest in self._stored
-            if is_known and not self._at_front and len(record) < BULK:
+            if is_known and not (self._at_front or due) and len(record) < BULK:
                 request = submitting.append(self.id, self._opening.token, index, code.digest, record)
                 if self._store.call(request):
                     self._count += 1
@@ -92,10 +92,10 @@ class OpenBatch:
             functions: dict[bytes, Blob] = {code.digest: b""} if is_known else self._codes.records([code.digest])
             if not self._count:
                 functions.update(self._codes.to_send(self._attached.digests()))
-            answer = self._submit(index, functions, record)
+            answer = self._submit(index, functions, record, due)
             if answer == "code":
                 functions = self._codes.records(functions)
-                answer = self._submit(index, functions, record)
+                answer = self._submit(index, functions, record, due)
         except BaseException:
             self._is_closed = True  # whether it was accepted is not known: this index is not used again
             raise
@@ -106,9 +106,16 @@ class OpenBatch:
         self._count += 1
         return index
 
-    def _submit(self, index: int, functions: Mapping[bytes, Blob], record: Blob) -> str:
+    def _submit(self, index: int, functions: Mapping[bytes, Blob], record: Blob, due: str) -> str:
         request = submitting.submit(
-            self._opening, index, 1, functions, [(f"b{index}", record)], is_last=True, at_front=self._at_front
+            self._opening,
+            index,
+            1,
+            functions,
+            [(f"b{index}", record)],
+            is_last=True,
+            at_front=self._at_front,
+            due=due,
         )
         return self._store.call(request).answer
 
@@ -144,7 +151,7 @@ class OpenBatches:
         for _ in range(_TRIES):
             batch = self._open.get(key) or self._make(key, attached, packages)
             with batch.lock:
-                index = None if batch.is_over(attached, packages) else batch.append(code, args, kwargs)
+                index = None if batch.is_over(attached, packages) else batch.append(code, args, kwargs, options.due)
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)

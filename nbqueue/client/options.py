@@ -5,6 +5,7 @@ A new option is added here, in the transition that needs it, and in the docs.
 
 from __future__ import annotations
 
+import datetime
 import inspect
 import os
 import re
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
+from nbqueue.client.retries import Retry
 from nbqueue.payload.functions import Code, name_of
 from nbqueue.store.description import CellDescription, Description
 
@@ -39,6 +41,10 @@ class Options(TypedDict, total=False):
     """Before all others that wait in the queue."""
     priority: float
     """Weight in the fair share; 2 gets twice the time of 1, the default."""
+    retry: Retry | int | None
+    """How often a job that failed runs again, and when; see `Retry`."""
+    delay: float | str | datetime.timedelta
+    """Time until it may start: seconds, "90s", "5m", a timedelta."""
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
@@ -80,6 +86,9 @@ class JobOptions:
     at_front: bool = False
     share: bool = False
     seed: int | None = None
+    retry: Retry | None = None
+    due: str = field(default="", hash=False, compare=False)
+    """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
     meta: dict[str, Any] | None = field(default=None, hash=False)
     settings: bool = True
     """Settings of this process on which results depend go along."""
@@ -112,6 +121,8 @@ class JobOptions:
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
             share=bool(options.get("share", False)),
+            retry=Retry.of(retry) if (retry := options.get("retry")) else None,
+            due=due_in(options["delay"]) if "delay" in options else "",
             seed=seed,
             meta=options.get("meta"),
         )
@@ -130,8 +141,37 @@ class JobOptions:
             modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
-            timeout=self.timeout, share=self.share, seed=self.seed, meta=self.meta or {}, cell=self.cell,
+            timeout=self.timeout, share=self.share, seed=self.seed,
+            retry=self.retry.describe() if self.retry is not None else None, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
+
+
+def due_in(delay: float | str | datetime.timedelta) -> str:
+    """So much later than when it is submitted, as `submitting.submit` takes it.
+
+    Raises
+    ------
+    UsageError
+    """
+    if isinstance(delay, datetime.timedelta):
+        delay = delay.total_seconds()
+    if isinstance(delay, int | float) and not isinstance(delay, bool) and delay <= 0:
+        return ""
+    return f"+{seconds(delay, 'delay'):.6f}"
+
+
+def due_at(time: datetime.datetime) -> str:
+    """At a time; one without a time zone is local time. What lies in the past is due now, which is said.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(time, datetime.datetime):
+        raise errors.UsageError(f"enqueue_at({time!r}): a datetime is accepted; enqueue_in takes a delay")
+    if time.timestamp() < datetime.datetime.now(datetime.UTC).timestamp() - 1:
+        warnings.warn(f"{time} has passed: the job may start now", errors.OptionWarning, stacklevel=4)
+    return f"{time.timestamp():.6f}"
 
 
 def take_options(kwargs: dict[str, Any]) -> Options:

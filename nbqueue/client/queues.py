@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Unpack
 
 from nbqueue import errors, settings
@@ -14,7 +16,7 @@ from nbqueue.client.fleet import Workers
 from nbqueue.client.handle import Progress
 from nbqueue.client.job import Job
 from nbqueue.client.local_modules import Choice
-from nbqueue.client.options import JobOptions, Options, seconds, take_options, tell_of_claimed
+from nbqueue.client.options import JobOptions, Options, due_at, due_in, seconds, take_options, tell_of_claimed
 from nbqueue.client.packing import Call
 from nbqueue.client.session import Session
 from nbqueue.client.submitter import Submitter, enqueue_cell
@@ -141,10 +143,11 @@ class Queue:
         """
         return self._submitter(options, progress)
 
-    def _submitter(self, options: Options, progress: Progress | None) -> Submitter:
-        return Submitter(
-            self.session, self.name, JobOptions.of(options), self._progress if progress is None else progress
-        )
+    def _submitter(self, options: Options, progress: Progress | None, due: str | None = None) -> Submitter:
+        chosen = JobOptions.of(options)
+        if due is not None:
+            chosen = replace(chosen, due=due)
+        return Submitter(self.session, self.name, chosen, self._progress if progress is None else progress)
 
     def enqueue(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; returns when it is accepted.
@@ -169,6 +172,10 @@ class Queue:
             Before all others that wait in the queue.
         priority : float
             Weight in the fair share; 2 gets twice the time of 1, the default.
+        retry : int or Retry, optional
+            How often it runs again after it failed, and when: `Retry(max=3, interval=[1, 10, 60])`.
+        delay : float, str or timedelta, optional
+            Time until it may start.
         share : bool
             Calls that run in the same process share the function, its globals and its closure, such as a cache in one
             of them. By default each call finds what was submitted.
@@ -191,10 +198,60 @@ class Queue:
         >>> q.enqueue(pow, 2, 10).result()
         1024
         """
+        return self._enqueue(func, args, kwargs)
+
+    def enqueue_in(
+        self, delay: float | str | datetime.timedelta, func: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Job:
+        """Submit one call that starts after a while.
+
+        Parameters
+        ----------
+        delay : float, str or timedelta
+            Seconds, "90s", "5m", "2h", or a timedelta.
+        func, *args, **kwargs
+            See `enqueue`.
+
+        Returns
+        -------
+        Job
+            It is 'scheduled' until then; `job.due_at` tells when it is due.
+
+        Raises
+        ------
+        UsageError
+        CannotPickle, ServerFull, ServerUnreachable
+
+        Examples
+        --------
+        >>> q.enqueue_in("10m", check, url)
+        """
+        return self._enqueue(func, args, kwargs, due_in(delay))
+
+    def enqueue_at(self, time: datetime.datetime, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+        """Submit one call that starts at a time.
+
+        Parameters
+        ----------
+        time : datetime
+            Without a time zone it is local time. What has passed starts now, with a warning.
+        func, *args, **kwargs
+            See `enqueue`.
+
+        Examples
+        --------
+        >>> q.enqueue_at(datetime(2030, 1, 1, 6, 0), report)
+        """
+        return self._enqueue(func, args, kwargs, due_at(time))
+
+    def _enqueue(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], due: str | None = None
+    ) -> Job:
         submitter = self._plain
-        if kwargs and (options := take_options(kwargs)):
+        options = take_options(kwargs) if kwargs else {}
+        if options or due:
             tell_of_claimed(func, options)
-            submitter = self._submitter(options, None)
+            submitter = self._submitter(options, None, due)
         if "args" in kwargs or "kwargs" in kwargs:
             if args:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
@@ -216,7 +273,7 @@ class Queue:
         func : callable
         *iterables : iterables
             As with the built-in `map`; ends with the shortest. Generators are read block by block.
-        job_timeout, result_ttl, label, description, meta, at_front, priority, share, seed
+        job_timeout, result_ttl, label, description, meta, at_front, priority, retry, delay, share, seed
             See `enqueue`.
         progress : {"auto", "bar", False}, optional
             How waits for this batch show progress.

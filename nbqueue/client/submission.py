@@ -101,7 +101,7 @@ class Submission:
         )  # fmt: skip
         self._description = options.describe(name, attached=attached, compiled=session.codes.compiled)
         self._attached = attached
-        self._at_front = options.at_front
+        self._at_front, self._due = options.at_front, options.due
         self._packer = packer
         self._ready = _Ready()
         self._ready.functions.update((digest, b"") for digest in attached.digests())
@@ -232,7 +232,7 @@ class Submission:
             self._opening = replace(self._opening, per_block=max(1, self.per_block), description=described.to_json())
         return submitting.submit(
             self._opening, part.first, part.count, functions, part.fields,
-            is_last=part.is_last, at_front=self._at_front,
+            is_last=part.is_last, at_front=self._at_front, due=self._due,
         )  # fmt: skip
 
     def settle(self) -> None:

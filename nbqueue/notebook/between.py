@@ -17,7 +17,7 @@ from nbqueue.notebook.arriving import Promise, Promises
 _LOOK = 1.0
 """Seconds between two tries to reach a server that is away."""
 
-_STATES = {"queued": "waiting", "started": "running"}
+_STATES = {"scheduled": "waiting", "queued": "waiting", "started": "running"}
 
 
 class Between:

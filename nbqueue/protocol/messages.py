@@ -15,7 +15,7 @@ from typing import Any
 
 from nbqueue.payload.memory import Buffers, MappedFile
 from nbqueue.payload.records import Blob
-from nbqueue.store.requests.running import FailureNote, Shown
+from nbqueue.store.requests.running import Again, FailureNote, Shown
 
 OPTIONAL = "?"
 """In front of a module that a child shall preload: if it cannot be imported, who needs it will tell."""
@@ -23,6 +23,8 @@ OPTIONAL = "?"
 _HEAD = struct.Struct("<II")
 
 _CHUNK = 256 * 1024
+
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes an encoder each time
 
 _LARGE = 64 * 1024
 """Bytes of a blob that is handed on as a part of the message that it came in."""
@@ -110,19 +112,27 @@ class Done:
     failures: Sequence[FailureNote] = ()
     canceled: bool = False
     """The last of the jobs was stopped because it was canceled; it has no record."""
+    again: Sequence[Again] = ()
+    """Those that failed and run again."""
 
     def split(self) -> Split:
         names = [name for name, _ in self.records]
         failures = [(note.index, note.digest, note.summary) for note in self.failures]
         blobs = [record for _, record in self.records]
-        return [self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled], blobs
+        blobs += [one.record for one in self.again]
+        again = [(one.index, one.attempt, one.seconds) for one in self.again]
+        return [self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled, again], blobs
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Done:
-        number, start, stop, busy, ended, names, failures, canceled = plain
-        records = list(zip(names, blobs, strict=True))
+        number, start, stop, busy, ended, names, failures, canceled, again = plain
+        records = list(zip(names, blobs[: len(names)], strict=True))
         notes = [FailureNote(*failure) for failure in failures]
-        return cls(number, start, stop, busy, ended, records, notes, canceled)
+        tries = tuple(
+            Again(about[0], about[1], about[2], bytes(record))
+            for about, record in zip(again, blobs[len(names) :], strict=True)
+        )
+        return cls(number, start, stop, busy, ended, records, notes, canceled, tries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +196,7 @@ def encode(message: Message) -> list[Blob]:
     """The bytes of a message, in pieces."""
     plain, blobs = message.split()
     sizes = [len(blob) for blob in blobs]
-    text = json.dumps([type(message).__name__, plain, sizes], separators=(",", ":")).encode()
+    text = _to_json([type(message).__name__, plain, sizes]).encode()
     text += b" " * (-(_HEAD.size + len(text)) % 16)
     pads, size = _pads(sizes)
     pieces: list[Blob] = [_HEAD.pack(len(text), size) + text]
@@ -224,6 +234,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
+        self._chunk = memoryview(bytearray(_CHUNK))
         self._memory = Buffers()
         self._large: memoryview | None = None
         """Room for the whole of a large message of which `_filled` bytes are there: it is not copied again."""
@@ -241,9 +252,9 @@ class Inbox:
             count = source.recv_into(self._large[self._filled :])
             self._filled += count
             return count > 0
-        data = source.recv(_CHUNK)
-        self._buffer += data
-        return bool(data)
+        count = source.recv_into(self._chunk)  # memory for it is not asked of the system each time
+        self._buffer += self._chunk[:count]
+        return count > 0
 
     def messages(self) -> Iterator[Message]:
         """The messages that are complete."""
@@ -270,9 +281,14 @@ class Inbox:
         return _decode(bytes(data[_HEAD.size : _HEAD.size + text]), data[_HEAD.size + text :])
 
 
+def joined(pieces: list[Blob]) -> list[Blob]:
+    """Pieces of a message as one, if they are small: the other side wakes up once."""
+    return [b"".join(pieces)] if sum(map(len, pieces)) < _LARGE else pieces
+
+
 def send(to: socket.socket, message: Message) -> None:
     """Send a message, blocking."""
-    for piece in encode(message):
+    for piece in joined(encode(message)):
         to.sendall(piece)
 
 

@@ -26,6 +26,44 @@ class CellDescription:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryDescription:
+    """How often a job that failed runs again, when, and after which errors.
+
+    Examples
+    --------
+    >>> RetryDescription(max=3, interval=(1.0, 10.0)).seconds_after(5)
+    10.0
+    >>> RetryDescription(max=3, interval=(1.0,), backoff=2.0, max_delay=3.0).seconds_after(2)
+    2.0
+    """
+
+    max: int = 0
+    interval: tuple[float, ...] = (0.0,)
+    """Seconds after the first attempt, the second, ...; after further ones the last."""
+    backoff: float = 1.0
+    """Each time so many times as long."""
+    max_delay: float | None = None
+    jitter: float = 0.0
+    """The part of it that is left to chance, from 0 to 1."""
+    on: tuple[str, ...] = ()
+    """Errors after which it runs again, `module:name` of their types; after all if empty."""
+
+    def seconds_after(self, attempt: int, chance: float = 0.0) -> float:
+        """Seconds between an attempt (from 1) that failed and the next one; `chance` is from 0 to 1."""
+        seconds = self.interval[min(attempt, len(self.interval)) - 1]
+        seconds *= self.backoff ** min(attempt - 1, 100)
+        if self.max_delay is not None:
+            seconds = min(seconds, self.max_delay)
+        return seconds * (1 - self.jitter * chance)
+
+    def is_for(self, kind: type[BaseException]) -> bool:
+        """Whether a job runs again after an error of this type."""
+        if not self.on:
+            return issubclass(kind, Exception)
+        return any(f"{base.__module__}:{base.__qualname__}" in self.on for base in kind.__mro__)
+
+
+@dataclass(frozen=True, slots=True)
 class Description:
     """A batch as its submitter described it.
 
@@ -62,6 +100,8 @@ class Description:
     """Calls that run in the same process find what others have left in the function, its globals and closure."""
     seed: int | None = None
     """Of the random numbers of its jobs: each has a stream of its own, see `numpy.random.SeedSequence.spawn`."""
+    retry: RetryDescription | None = None
+    """Its jobs run again when they have failed."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None
@@ -79,6 +119,8 @@ class Description:
         said = {name: value for name, value in fields.items() if value != getattr(default, name)}
         if self.cell is not None:
             said["cell"] = dataclasses.asdict(self.cell)
+        if self.retry is not None:
+            said["retry"] = dataclasses.asdict(self.retry)
         try:
             return json.dumps(said)
         except TypeError as error:
@@ -100,9 +142,14 @@ class Description:
         if "cell" in known:
             cell = {name: value for name, value in known["cell"].items() if name in _CELL_NAMES}
             known["cell"] = CellDescription(**{**cell, "returns": tuple(cell.get("returns", ()))})
+        if "retry" in known:
+            retry = {name: value for name, value in known["retry"].items() if name in _RETRY_NAMES}
+            retry |= {name: tuple(retry[name]) for name in ("interval", "on")}
+            known["retry"] = RetryDescription(**retry)
         lists = {name: tuple(known.get(name, ())) for name in ("path", "compiled")}
         return cls(**{**known, **lists})
 
 
 _NAMES = {field.name for field in dataclasses.fields(Description)}
+_RETRY_NAMES = {field.name for field in dataclasses.fields(RetryDescription)}
 _CELL_NAMES = {field.name for field in dataclasses.fields(CellDescription)}

@@ -19,11 +19,14 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:calls:bulk`,         | hash   | records of 64 KB and more, which no script touches: written and read by     |
 |   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`); above 256 MB |
 |                                  |        | in pieces: `<field>+1` and so on follow                                     |
+| `batch:<id>:scheduled`           | zset   | runs that wait for a time, by that: seconds since the epoch                 |
 | `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
 | `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
 | `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
 | `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
+| `batch:<id>:tries`               | hash   | `<index>:<attempt>` -> the outcome of an attempt after which the job ran    |
+|                                  |        | again, as in `:outcomes`; the last 20 of a job                              |
 | `batch:<id>:attempts`, `:deaths` | hash   | index -> how often it was started before, how often its process died since  |
 |                                  |        | it was submitted or retried                                                 |
 | `batch:<id>:output`              | stream | what jobs printed, made when there is some: `job`: `<index> <attempt> <bytes |
@@ -40,6 +43,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:jobs`        | hash   | the same counters of all its batches together, and how many these are       |
 | `queues`, `queue:<name>:environments` | set | names of queues that have batches, and for which environments              |
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
+| `queue:<name>:<env>:scheduled`   | zset   | batches that have runs which wait for a time, by when the first of these is |
+|                                  |        | due                                                                         |
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
@@ -53,7 +58,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | <index> <lease>`, where leases up to that number are meant                  |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
 
-Each job is in exactly one place: in `queued` (or `suspects`), in a lease, or ended (an outcome, or `canceled`).
+Each job is in exactly one place: in `scheduled`, in `queued` (or `suspects`), in a lease, or ended (an outcome, or
+`canceled`).
 Channels: `batch:<id>` tells what happened ('changed', 'outcome <index> <record>', 'ended', 'gone'), `worker:<id>`
 that there are orders. They are hints: who waits reads the state.
 """
@@ -105,6 +111,14 @@ def queued(id: str) -> str:
 
 def outcomes_bulk(id: str) -> str:
     return f"{batch(id)}:outcomes:bulk"
+
+
+def scheduled(id: str) -> str:
+    return f"{batch(id)}:scheduled"
+
+
+def tries(id: str) -> str:
+    return f"{batch(id)}:tries"
 
 
 def ended(id: str) -> str:

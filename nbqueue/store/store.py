@@ -228,9 +228,21 @@ class Store(Link):
                 rich[int(job), int(position)] = int(attempt), content
         return dict(sorted(rich.items()))
 
+    def tries(self, batch: str, index: int, attempts: int) -> dict[int, bytes]:
+        """The records of those attempts of a job after which it ran again, by their numbers; `attempts` there were."""
+        numbers = range(max(1, attempts - _MOST_TRIES + 1), attempts + 1)
+        if not numbers:
+            return {}
+        found = self.run("HMGET", self.key(keys.tries(batch)), *(f"{index}:{number}" for number in numbers))
+        return {number: record for number, record in zip(numbers, found, strict=True) if record}
+
     def has_dropped_rich_output(self, batch: str) -> bool:
         """Whether jobs of a batch displayed more than is kept."""
         return bool(self.run("HEXISTS", self.key(keys.batch(batch)), "rich_full"))
+
+
+_MOST_TRIES = 20
+"""Attempts of a job whose outcomes are kept, beside its last one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, QueueState, WorkerState
 from nbqueue.store.requests.running import Progress
 from nbqueue.store.store import Store
+from nbqueue.view.words import until
 
 RECENT = 10
 """Batches that are listed."""
@@ -110,6 +111,14 @@ class BatchSeen:
     def later(self) -> dict[str, int]:
         """Jobs that wait for others, and for their time."""
         return {"deferred": self.known.deferred, "scheduled": self.known.scheduled}
+
+    @property
+    def waits(self) -> str:
+        """What it waits for where nothing of it runs or is queued: 'starts in 0:42'; '' if it does not."""
+        known = self.known
+        if known.started or known.queued or not known.scheduled or known.due_at is None or known.is_submitting:
+            return ""
+        return until(known.due_at - self.at, is_again=known.has_attempts)
 
     @property
     def elapsed(self) -> float:

@@ -103,6 +103,8 @@ class BatchShown:
             return f"submitting, {number(known.total)}{of}"
         if known.reason and known.ended_at is None and not waiting:
             return f"canceling, {number(running)} still run"
+        if state in ("waiting", "running") and self.batch.waits:
+            return "waiting, nobody serves it" if self.is_stuck else self.batch.waits
         if state == "waiting":
             if self.is_stuck:
                 return "waiting, nobody serves it"
@@ -123,7 +125,7 @@ class JobShown:
     id: str
     label: str
     status: str
-    """'queued', 'started', 'finished', 'failed', 'canceled', or 'gone' if it is not there any more."""
+    """'scheduled', 'queued', 'started', 'finished', 'failed', 'canceled', or 'gone' if it is not there any more."""
     running: RunningShown | None = None
     """It runs."""
     does: str = ""
@@ -140,12 +142,12 @@ class JobShown:
     @property
     def is_live(self) -> bool:
         """True until it has ended."""
-        return self.status in ("queued", "started")
+        return self.status in ("scheduled", "queued", "started")
 
     @property
     def state(self) -> str:
         """'waiting', 'running', 'finished', 'failed', 'canceled' or 'gone'."""
-        return {"queued": "waiting", "started": "running"}.get(self.status, self.status)
+        return {"scheduled": "waiting", "queued": "waiting", "started": "running"}.get(self.status, self.status)
 
     @property
     def words(self) -> str:

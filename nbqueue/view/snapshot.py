@@ -19,6 +19,7 @@ from nbqueue.store.requests.looking import BatchState, RunningNow, WorkerState
 from nbqueue.store.store import Store
 from nbqueue.view.seen import BatchSeen
 from nbqueue.view.shown import BatchShown, FailureShown, JobShown, RunningShown, strip_of
+from nbqueue.view.words import until
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
@@ -248,6 +249,8 @@ def see_job(job: Job, label: str) -> JobShown:
     """
     try:
         status = job.get_status()
+        if status == "scheduled":
+            return JobShown(job.id, label, status, does=_until_due(job))
         if status in ("queued", "started"):
             return JobShown(job.id, label, status)
         ended_at = job.ended_at
@@ -261,6 +264,13 @@ def see_job(job: Job, label: str) -> JobShown:
         )
     except errors.NotFound:
         return JobShown(job.id, label, "gone")
+
+
+def _until_due(job: Job) -> str:
+    due_at = job.due_at
+    if due_at is None:
+        return "is due"
+    return until(datetime.timestamp(due_at) - job.batch.session.now(), is_again=bool(job.attempts))
 
 
 class _Short(reprlib.Repr):

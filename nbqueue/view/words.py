@@ -48,6 +48,13 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
+def until(seconds: float, *, is_again: bool) -> str:
+    """What somebody does who waits for a time, or to be tried again: 'starts in 0:42'."""
+    if seconds <= 0:
+        return "is due"
+    return f"{'waits for its retry' if is_again else 'starts'} in {clock(math.ceil(seconds))}"
+
+
 def took(seconds: float) -> str:
     """Seconds that have ended: 'under 1 ms', '38 ms', '0.46 s', '6.1 s', '12:03'."""
     if seconds < 0.001:

@@ -52,7 +52,7 @@ class Line:
         self._out: deque[memoryview] = deque()
 
     def send(self, message: Message) -> None:
-        self._out.extend(memoryview(piece) for piece in messages.encode(message))
+        self._out.extend(map(memoryview, messages.joined(messages.encode(message))))
         self.flush()
 
     def flush(self) -> None:
@@ -144,7 +144,7 @@ class ChildProcess:
         self.leases.append(
             Lease(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, description.timeout, claimed.kind,
-                description.cell is not None, claimed.attempts,
+                description.cell is not None, claimed.attempts, description.retry,
                 [self._mapped[digest] for digest in functions if digest in self._mapped],
             )
         )  # fmt: skip

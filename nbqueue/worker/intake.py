@@ -9,7 +9,7 @@ import time
 from nbqueue import errors
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
-from nbqueue.store.requests.running import GONE, Claimed
+from nbqueue.store.requests.running import GONE, Claimed, Later
 from nbqueue.store.store import Store
 from nbqueue.worker.bell import BLOCKING, Bell
 from nbqueue.worker.child_process import ChildProcess
@@ -83,6 +83,8 @@ class Intake:
         self._claiming: ChildProcess | None = None
         """For which a run was asked for, or is supplied: nothing else is claimed meanwhile."""
         self._dry_at: tuple[int, ...] | None = None
+        self._due_at = float("inf")
+        """When there will be something to do, as the last claim that found nothing said, by the monotonic clock."""
         self.is_stopped = False
         """Nothing is taken any more; what comes all the same is given back."""
 
@@ -103,6 +105,11 @@ class Intake:
         """The last claim found nothing, and nothing has come since; the next one follows a wake-up or a pause."""
         return self._dry_at == self._news()
 
+    @property
+    def expects_work(self) -> bool:
+        """Something waits for its time, as far as is known."""
+        return self._due_at < float("inf")
+
     def _news(self) -> tuple[int, ...]:
         return self._bell.rings, self._settlement.given_back, self._presence.registrations
 
@@ -113,7 +120,8 @@ class Intake:
         if self.is_stopped or not self._presence.is_registered:
             return float("inf")
         if self.is_dry:
-            return float("inf") if self._bell.is_waiting else self._pace.claimed_at + BLOCKING - now
+            until = float("inf") if self._bell.is_waiting else self._pace.claimed_at + BLOCKING - now
+            return min(until, self._due_at - now)
         return self._pace.claimed_at + _TRICKLE - now if self._pace.is_holding(now) else float("inf")
 
     def look(self, now: float) -> None:
@@ -121,7 +129,7 @@ class Intake:
         if self.is_stopped or not self._presence.is_registered:
             return
         is_dry = self.is_dry
-        if is_dry and not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING:
+        if is_dry and (now >= self._due_at or (not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING)):
             self._dry_at, is_dry = None, False
         wanting = sorted(filter(self._wants, self._pool.children), key=lambda child: len(child.leases))
         if not wanting:
@@ -163,7 +171,7 @@ class Intake:
         )  # fmt: skip
         self._requests.send(request, self._on_claimed)
 
-    def _on_claimed(self, claimed: Claimed | str | errors.NbqueueError | None) -> None:
+    def _on_claimed(self, claimed: Claimed | Later | str | errors.NbqueueError | None) -> None:
         child, self._claiming = self._claiming, None
         now = time.monotonic()
         if isinstance(claimed, Claimed):
@@ -172,6 +180,7 @@ class Intake:
             self._take(child, claimed)
             return
         self._pace.answered(now)
+        self._due_at = now + claimed.seconds if isinstance(claimed, Later) else float("inf")
         if claimed == GONE:
             self._presence.taken_for_dead()
             return

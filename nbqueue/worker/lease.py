@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from nbqueue.payload.memory import Nameless
 from nbqueue.protocol.messages import Printed
+from nbqueue.store.description import RetryDescription
 from nbqueue.worker.output_log import OutputLog
 
 OBEYS = 0.002
@@ -25,6 +26,8 @@ class Lease:
     kind: str
     is_cell: bool
     attempts: dict[int, int] = field(default_factory=dict)
+    retry: RetryDescription | None = None
+    """Its jobs run again when they have failed."""
     mapped: Sequence[Nameless] = ()
     """What the child maps for it, and has to find."""
     output_log: OutputLog | None = None

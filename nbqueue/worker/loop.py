@@ -107,7 +107,7 @@ class Worker:
             return True
         idle = time.monotonic() - self._idle_since
         most = self._who.options.max_idle_time
-        is_idle = most is not None and idle > most
+        is_idle = most is not None and idle > most and not self._intake.expects_work
         is_gone = self._requests.away > _GONE  # nobody is there to settle with
         if self._pool.is_busy:
             jobs = [child.running() for child in self._pool.children]

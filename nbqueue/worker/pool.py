@@ -14,6 +14,9 @@ from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.lease import Lease
 from nbqueue.worker.process import Guard
 
+_GUARD = 0.2
+"""Seconds between two looks at whether the guard is there."""
+
 
 class Pool:
     """The children of a worker.
@@ -50,6 +53,8 @@ class Pool:
         self._hear = hear
         self._on_written = on_written
         self._guard = Guard()
+        self._guard_at = 0.0
+        """When it is looked at next, by the monotonic clock."""
         self._leaving: list[ChildProcess] = []
         self._runs_cells = False
         self.children: list[ChildProcess] = []
@@ -74,6 +79,8 @@ class Pool:
         preload = [*self._preload, *([messages.OPTIONAL + PRELOAD] if self._runs_cells else [])]
         child = ChildProcess(self._hello, self._guard, self._size, preload)
         self.children.append(child)
+        if child.process.end_fd is not None:
+            self._selector.register(child.process.end_fd, selectors.EVENT_READ, child.process.on_end)
         self.watch(child)
         self.follow(child)
         return child
@@ -94,6 +101,8 @@ class Pool:
         if child.line.socket in self._selector.get_map():
             self._selector.unregister(child.line.socket)
         self._unfollow(child)
+        if child.process.end_fd is not None:
+            self._selector.unregister(child.process.end_fd)
         child.leave()
         self._leaving.append(child)
 
@@ -142,7 +151,9 @@ class Pool:
     def check(self) -> None:
         """See who has left; start another guard if that was killed."""
         self._leaving = [child for child in self._leaving if not child.has_left()]
-        self._guard.check()
+        if time.monotonic() > self._guard_at:
+            self._guard_at = time.monotonic() + _GUARD
+            self._guard.check()
 
     def drop_leases(self) -> None:
         """What the children hold is run by others now."""

@@ -72,6 +72,10 @@ class Guard:
                 self._process.wait(ENDING)
 
 
+_POLL = 0.5
+"""Seconds between two times that the system is asked whether a process lives that has a descriptor for that."""
+
+
 class Process:
     """A process in a group of its own, which its guard ends when this process is gone.
 
@@ -99,6 +103,11 @@ class Process:
         )  # fmt: skip
         self.pid = self._process.pid
         guard.watch(self.pid)
+        self.end_fd = machine.end_of(self.pid)
+        """A descriptor that can be read when it has ended, where the system has such."""
+        self._may_have_ended = self.end_fd is None
+        self._poll_at = 0.0
+        """When it is asked for in any case, by the monotonic clock."""
         self._killed_at: float | None = None
         self._leaves_until: float | None = None
 
@@ -133,6 +142,9 @@ class Process:
 
         One that does not die counts as dead: it hangs in the kernel, such as in a file system that is gone.
         """
+        if not (self._may_have_ended or self._killed_at is not None or time.monotonic() > self._poll_at):
+            return None
+        self._poll_at = time.monotonic() + _POLL
         returncode = self._process.poll()
         if returncode is None:
             if self._killed_at is not None and time.monotonic() - self._killed_at > ENDING:
@@ -141,8 +153,15 @@ class Process:
         self._kill_group()
         return machine.death_in_words(returncode, machine.memory_kills() - self._memory_kills)
 
+    def on_end(self) -> None:
+        """`end_fd` can be read."""
+        self._may_have_ended = True
+
     def leave(self) -> None:
         """It has been told to end."""
+        if self.end_fd is not None:
+            os.close(self.end_fd)
+            self.end_fd, self._may_have_ended = None, True
         self._leaves_until = time.monotonic() + ENDING
 
     def has_left(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from nbqueue.protocol.page import TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.request import BULK
-from nbqueue.store.requests.running import FailureNote
+from nbqueue.store.requests.running import Again, FailureNote
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.costs import Costs
 from nbqueue.worker.identity import Identity
@@ -79,7 +80,7 @@ class Settlement:
             self._costs.learn(lease.batch, done.busy / count)
             self.jobs += count
             self.failed += len(done.failures)
-            self._finish(lease, done.start, stop, done.busy, done.records, done.failures)
+            self._finish(lease, done.start, stop, done.busy, done.records, done.failures, done.again)
             lease.start = stop
         if done.canceled:
             self.give_back(lease.number, done.stop - 1, done.stop)
@@ -121,6 +122,12 @@ class Settlement:
             self._seal, lease.batch, index, failure, started=time.time() - seconds, duration=seconds,
             worker=self._who.name, attempt=lease.attempts.get(index, 0) + 1,
         )  # fmt: skip
+        attempt = lease.attempts.get(index, 0) + 1
+        if lease.retry is not None and attempt <= lease.retry.max and lease.retry.is_for(errors.JobTimeout):
+            again = Again(index, attempt, lease.retry.seconds_after(attempt, random.random()), record)
+            self.jobs += 1
+            self._finish(lease, index, index + 1, seconds, [], [], [again])
+            return
         summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
         note = FailureNote(index, failure.digest, json.dumps(summary))
         self.jobs += 1
@@ -131,20 +138,28 @@ class Settlement:
 
     def _finish(
         self, lease: Lease, start: int, stop: int, busy: float, records: Sequence[tuple[str, Blob]],
-        failures: Sequence[FailureNote], bulk_from: int | None = BULK,
+        failures: Sequence[FailureNote], again: Sequence[Again] = (), bulk_from: int | None = BULK,
     ) -> None:  # fmt: skip
         def on_answer(answer: Any) -> None:
             if isinstance(answer, errors.ServerFull):
                 # It begins with deleting, so that it passes; a server that refuses it all the same is asked again.
                 log.warning("%s", answer)
-                self._finish(lease, start, stop, busy, records, failures, bulk_from=None)
+                self._finish(lease, start, stop, busy, records, failures, again, bulk_from=None)
             elif isinstance(answer, errors.NbqueueError):
                 log.error("jobs %s:%d to %d could not be recorded: %s", lease.batch, start, stop, answer)
             elif answer == "lost":
                 log.warning("jobs %s:%d to %d were taken over by another worker", lease.batch, start, stop)
 
         request = running.finish(
-            self._who.id, lease.number, lease.batch, (start, stop), busy, records, failures, bulk_from=bulk_from
+            self._who.id,
+            lease.number,
+            lease.batch,
+            (start, stop),
+            busy,
+            records,
+            failures,
+            again,
+            bulk_from=bulk_from,
         )
         self._requests.send(request, on_answer)
 

@@ -190,6 +190,23 @@ def test_how_far_the_jobs_are_that_run_is_shown_below_the_bar_of_the_batch(opene
     assert "1,000 · epochs · " not in page.text(1)
 
 
+def test_what_waits_for_its_retry_says_until_when(opened):
+    """In the panel of a batch, of one job, and of a job of `q`."""
+    page = opened(
+        f"{SCORE}\ndef flaky(x):\n    if x % 4 == 1:\n        raise ConnectionError('no answer')\n    return x",
+        "from nbqueue import Retry\nbatch = q.map(flaky, range(40), retry=Retry(2, interval=[90, 600]))",
+        "q.enqueue(flaky, 1, retry=Retry(1, interval=90))",
+        "q.enqueue_in('10m', flaky, 2).show()",
+    )
+    for cell in range(4):
+        page.run_to_end(cell)
+    says(page, 1, "waits for its retry in 1:", "30 of 40 finished", "10 scheduled")
+    says(page, 2, "waits for its retry in 1:")
+    says(page, 3, "starts in 9:")
+    page.output(1).get_by_role("button", name="Cancel").click()
+    says(page, 1, "canceled")
+
+
 def test_a_retry_makes_the_panel_live_again(opened, tmp_path):
     go = tmp_path / "go"
     source = HOLD.format(go=str(go)) + "\ndef fail(x):\n    if not Path('fixed').exists(): 1 / 0\n    return hold(x)"

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from nbqueue.protocol.messages import Do, Done, Hello, Inbox, Message, Show, encode, receive, send
-from nbqueue.store.requests.running import FailureNote, Shown
+from nbqueue.store.requests.running import Again, FailureNote, Shown
 
 LARGE = bytes(range(256)) * 300
 
@@ -20,6 +20,7 @@ MESSAGES = [
     Do(7, "batch", 3, 9, 4, "{}", False, {}, [], []),
     Done(7, 3, 9, 0.25, True, [("b0", b"outcomes"), ("5", LARGE)], [FailureNote(4, "digest", '{"type": "X"}')], True),
     Done(7, 3, 3, 0.0, False, [], []),
+    Done(7, 3, 9, 0.5, True, [("4", b"outcome")], [], False, (Again(3, 1, 2.5, b"how it failed"),)),
     Show(7, Shown(3, "stream", b'{"text": "x"}', 1, 2)),
 ]  # fmt: skip
 

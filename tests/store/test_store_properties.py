@@ -31,11 +31,13 @@ from nbqueue.store.requests import looking, running, steering, submitting
 from nbqueue.store.requests.request import Request
 from nbqueue.store.requests.running import (
     GONE,
+    Again,
     CancelBatch,
     CancelJob,
     Claimed,
     Entry,
     FailureNote,
+    Later,
     Order,
     Stop,
     UnknownOrder,
@@ -78,12 +80,16 @@ ENVIRONMENT = "here"
 FUNCTIONS = {hashlib.sha256(name).digest(): b"signed " + name for name in (b"score", b"render")}
 MOST_ENTRIES = 6
 WAITING, LEASED, FINISHED, FAILED, CANCELED = "waiting", "leased", "finished", "failed", "canceled"
+SCHEDULED = "scheduled"
 COUNTED = {
-    "queued": WAITING, "started": LEASED, "deferred": "", "scheduled": "",
+    "queued": WAITING, "started": LEASED, "deferred": "", "scheduled": SCHEDULED,
     "finished": FINISHED, "failed": FAILED, "canceled": CANCELED,
 }  # fmt: skip
 """What Redis counts, and what the model calls it."""
 PLACES = st.integers(0, 30)
+LATER = ("+1000", "9999999999")
+DUE = st.sampled_from(["", "", "+0", "1000", *LATER])
+"""When jobs that are submitted are due."""
 DEATHS = st.sampled_from(["", "segmentation fault"])
 
 
@@ -118,6 +124,9 @@ class BatchModel:
     """Of what waits and is suspect: 's', or 'x' where it must be alone."""
     outcomes: dict[str, bytes] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
+    due: set[int] = field(default_factory=set)
+    """Of what is scheduled, what may be queued now."""
+    tries: dict[str, bytes] = field(default_factory=dict)
     busy: int = 0
     output: list[Entry] = field(default_factory=list)
     last: tuple[int, int, bool] | None = None
@@ -140,7 +149,7 @@ class BatchModel:
 
     @property
     def has_ended(self) -> bool:
-        return not self.is_submitting and not self.of(WAITING) and not self.of(LEASED)
+        return not self.is_submitting and not self.of(WAITING) and not self.of(LEASED) and not self.of(SCHEDULED)
 
     def call_fields(self, first: int, count: int) -> list[tuple[str, bytes]]:
         """Whole blocks as blocks, other jobs one by one."""
@@ -155,8 +164,9 @@ class BatchModel:
                 index += 1
         return found
 
-    def cancel_waiting(self) -> int:
-        waiting = self.of(WAITING)
+    def cancel_waiting(self, *, only_queued: bool = False) -> int:
+        waiting = self.of(WAITING) + ([] if only_queued else self.of(SCHEDULED))
+        self.due -= set(waiting)
         for index in waiting:
             self.states[index] = CANCELED
             self.kinds[index] = ""
@@ -258,7 +268,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.numbers[name] = 0
             self.register_one(name)
         for count in counts:
-            self.submit(QUEUES[0], per_block, 1.0, count, True, False, min(FUNCTIONS), False)
+            self.submit(QUEUES[0], per_block, 1.0, count, True, False, min(FUNCTIONS), False, "")
             # How long its jobs take is known then, and more than one is claimed at once.
             self.claim("ann", 0.005, True)
             self.finish_all(set(), prints)
@@ -278,6 +288,7 @@ class StoreMachine(RuleBasedStateMachine):
         at_front=st.booleans(),
         function=st.sampled_from(sorted(FUNCTIONS)),
         known=st.booleans(),
+        due=DUE,
     )
     def submit(
         self,
@@ -289,13 +300,14 @@ class StoreMachine(RuleBasedStateMachine):
         at_front: bool,
         function: bytes,
         known: bool,
+        due: str,
     ) -> None:
         # The ids are the same each time: batches with the same tag are taken in the order of their ids.
         self.submitted += 1
         opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, "{}", weight, 5000)
         batch = BatchModel(opening, is_submitting=not is_last)
         self.batches[batch.id] = batch
-        self.send_piece(batch, count, is_last, at_front, function, known)
+        self.send_piece(batch, count, is_last, at_front, function, known, due)
 
     @precondition(lambda self: self.batches)
     @rule(
@@ -305,14 +317,17 @@ class StoreMachine(RuleBasedStateMachine):
         at_front=st.booleans(),
         function=st.sampled_from(sorted(FUNCTIONS)),
         known=st.booleans(),
+        due=DUE,
     )
-    def submit_more(self, place: int, count: int, is_last: bool, at_front: bool, function: bytes, known: bool) -> None:
+    def submit_more(
+        self, place: int, count: int, is_last: bool, at_front: bool, function: bytes, known: bool, due: str
+    ) -> None:
         batch = self.pick(place)
         # What is not being submitted (any more) is a client's open batch: each submission is the last one.
-        self.send_piece(batch, count, is_last or not batch.is_submitting, at_front, function, known)
+        self.send_piece(batch, count, is_last or not batch.is_submitting, at_front, function, known, due)
 
     def send_piece(
-        self, batch: BatchModel, count: int, is_last: bool, at_front: bool, function: bytes, known: bool
+        self, batch: BatchModel, count: int, is_last: bool, at_front: bool, function: bytes, known: bool, due: str
     ) -> None:
         first = batch.total
         fields = batch.call_fields(first, count)
@@ -320,7 +335,7 @@ class StoreMachine(RuleBasedStateMachine):
         def request(record: bytes) -> Request[submitting.Submitted]:
             return submitting.submit(
                 batch.opening, first, count, {function: record}, fields,
-                is_last=is_last, at_front=at_front, bulk_from=self.bulk_from,
+                is_last=is_last, at_front=at_front, due=due, bulk_from=self.bulk_from,
             )  # fmt: skip
 
         if known:
@@ -341,7 +356,7 @@ class StoreMachine(RuleBasedStateMachine):
         if count or (is_last and batch.is_submitting) or batch.last is None:
             batch.functions.add(function)
         batch.last = (first, count, is_last)
-        batch.states += [WAITING] * count
+        batch.states += [SCHEDULED if due in LATER else WAITING] * count
         if is_last:
             batch.is_submitting = False
 
@@ -441,7 +456,8 @@ class StoreMachine(RuleBasedStateMachine):
         queues = QUEUES if both else QUEUES[:1]
         request = running.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
         answer = self.store.call(request)
-        if answer is not None:
+        self.notice_what_was_queued()
+        if answer is not None and not isinstance(answer, Later):
             before = self.snapshot()
             assert self.store.call(request) == answer
             assert self.snapshot() == before
@@ -450,8 +466,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.register_one(worker)
             return
         held = [lease for lease in self.leases if lease.worker == worker]
-        if answer is None:
-            self.check_that_nothing_is_to_do(queues, held)
+        if answer is None or isinstance(answer, Later):
+            self.check_that_nothing_is_to_do(queues, held, answer)
             return
         assert isinstance(answer, Claimed)
         self.check_claimed(answer, queues, held)
@@ -487,9 +503,40 @@ class StoreMachine(RuleBasedStateMachine):
         for lease in list(self.leases):
             if prints:
                 self.output(self.leases.index(lease), [0, lease.stop - lease.start, 0], True)
-            self.finish(self.leases.index(lease), lease.stop - lease.start - 1, failing, 100)
+            self.finish(self.leases.index(lease), lease.stop - lease.start - 1, failing, 100, False)
 
-    def check_that_nothing_is_to_do(self, queues: tuple[str, ...], held: list[Lease]) -> None:
+    def notice_what_was_queued(self) -> None:
+        """A claim has queued what was due, and nothing else."""
+        self.stored = self.read()
+        for batch in self.batches.values():
+            still = set(self.scheduled(batch))
+            for index in batch.of(SCHEDULED):
+                if index not in still:
+                    assert index in batch.due, "it was queued before its time"
+                    batch.due.discard(index)
+                    batch.states[index] = WAITING
+                    batch.kinds.pop(index, None)
+
+    @precondition(lambda self: any(batch.of(SCHEDULED) for batch in self.batches.values()))
+    @rule(place=PLACES, most=st.integers(1, 3))
+    def time_passes(self, place: int, most: int) -> None:
+        """Some runs of a batch are due."""
+        found = [batch for batch in self.batches.values() if batch.of(SCHEDULED)]
+        batch = found[place % len(found)]
+        key = self.store.key(f"batch:{batch.id}:scheduled")
+        for run in self.store.run("ZRANGE", key, 0, most - 1):
+            self.store.run("ZADD", key, "XX", 1000, run)
+            start, stop = map(int, run.split(b"-"))
+            batch.due.update(range(start, stop))
+        of_queue = self.store.key(f"queue:{batch.opening.queue}:{ENVIRONMENT}:scheduled")
+        self.store.run("ZADD", of_queue, "XX", 1000, batch.id)
+
+    def scheduled(self, batch: BatchModel) -> Iterator[int]:
+        for run in self.value(f"batch:{batch.id}:scheduled", {}):
+            start, stop = map(int, run.split("-"))
+            yield from range(start, stop)
+
+    def check_that_nothing_is_to_do(self, queues: tuple[str, ...], held: list[Lease], answer: Later | None) -> None:
         if any(lease.kind == "x" for lease in held):
             return
         open_batches = [
@@ -502,6 +549,14 @@ class StoreMachine(RuleBasedStateMachine):
             return  # it empties itself
         for batch in open_batches:
             assert not batch.of(WAITING), "a job waits, and is not found"
+        in_queues = [
+            batch
+            for batch in self.batches.values()
+            if batch.opening.queue in queues and batch.opening.queue not in self.paused_queues
+        ]
+        assert not any(batch.due for batch in in_queues), "a job is due, and is not queued"
+        assert isinstance(answer, Later) == any(batch.of(SCHEDULED) for batch in in_queues)
+        assert answer is None or answer.seconds > 500
 
     def check_claimed(self, claimed: Claimed, queues: tuple[str, ...], held: list[Lease]) -> None:
         assert claimed.batch in self.batches
@@ -524,17 +579,27 @@ class StoreMachine(RuleBasedStateMachine):
         assert claimed.has_attempts == bool(+batch.attempts)
 
     @precondition(lambda self: self.leases)
-    @rule(place=PLACES, part=PLACES, failing=st.sets(st.integers(0, 25), max_size=3), microseconds=st.integers(0, 3000))
-    def finish(self, place: int, part: int, failing: set[int], microseconds: int) -> None:
+    @rule(
+        place=PLACES,
+        part=PLACES,
+        failing=st.sets(st.integers(0, 25), max_size=3),
+        microseconds=st.integers(0, 3000),
+        retrying=st.booleans(),
+    )
+    def finish(self, place: int, part: int, failing: set[int], microseconds: int, retrying: bool) -> None:
         lease = self.leases[place % len(self.leases)]
         start, stop = lease.start, lease.start + 1 + part % (lease.stop - lease.start)
         failed = sorted(start + offset for offset in failing if start + offset < stop)
         batch = self.batches.get(lease.batch)
         records = self.records(lease, start, stop, batch)
+        attempts = batch.attempts if batch else Counter[int]()
+        tries = [Again(index, attempts[index] + 1, 1000.0, b"try %d" % index) for index in failed[::2] if retrying]
+        failed = [index for index in failed if index not in {one.index for one in tries}]
+        records = [record for record in records if record[0] not in {str(one.index) for one in tries}]
         notes = [FailureNote(index, f"digest{index % 2}", json.dumps({"type": "ValueError"})) for index in failed]
         busy = microseconds * (stop - start)
         request = running.finish(
-            lease.worker, lease.number, lease.batch, (start, stop), busy / 1e6, records, notes,
+            lease.worker, lease.number, lease.batch, (start, stop), busy / 1e6, records, notes, tries,
             bulk_from=self.bulk_from if self.outcome_count % 2 else None,
         )  # fmt: skip
         answer, again = self.twice(request)
@@ -548,7 +613,12 @@ class StoreMachine(RuleBasedStateMachine):
         batch.busy += int(busy / 1e6 * 1e6)
         for index in range(start, stop):
             batch.states[index] = FAILED if index in failed else FINISHED
-            batch.cancels.discard(index)
+        for one in tries:
+            is_canceled = batch.is_canceled or one.index in batch.cancels
+            batch.states[one.index] = CANCELED if is_canceled else SCHEDULED
+            batch.attempts[one.index] += 1
+            batch.tries[f"{one.index}:{one.attempt}"] = one.record
+        batch.cancels -= set(range(start, stop))
         batch.digests.update({note.index: note.digest for note in notes})
 
     @precondition(lambda self: self.leases)
@@ -724,7 +794,7 @@ class StoreMachine(RuleBasedStateMachine):
         if batch.has_ended:
             assert answer == 0
             return
-        canceled = batch.cancel_waiting()
+        canceled = batch.cancel_waiting(only_queued=only_waiting)
         assert answer == canceled + (0 if only_waiting else len(batch.of(LEASED)))
         if not only_waiting:
             batch.is_canceled = True
@@ -739,9 +809,10 @@ class StoreMachine(RuleBasedStateMachine):
         answer = self.store.call(steering.cancel_job(batch.id, index))
         if index == batch.total:
             assert answer == "gone"
-        elif batch.states[index] == WAITING:
+        elif batch.states[index] in (WAITING, SCHEDULED):
             assert answer == "canceled"
             batch.states[index] = CANCELED
+            batch.due.discard(index)
             batch.kinds[index] = ""
         elif batch.states[index] == LEASED:
             assert answer == "canceling"
@@ -786,7 +857,7 @@ class StoreMachine(RuleBasedStateMachine):
         for index in again:
             if batch.states[index] == FAILED:
                 batch.attempts[index] += 1
-                batch.outcomes.pop(str(index), None)
+                batch.tries[f"{index}:{batch.attempts[index]}"] = batch.outcomes.pop(str(index), b"")
                 del batch.digests[index]
             batch.deaths.pop(index, None)
             batch.states[index] = WAITING
@@ -834,9 +905,12 @@ class StoreMachine(RuleBasedStateMachine):
         index = job % batch.total
         found = self.store.call(looking.job(batch.id, index))
         assert found is not None
-        expected = {WAITING: "queued", LEASED: "started", CANCELED: "canceled"}.get(batch.states[index], "ended")
+        expected = {WAITING: "queued", LEASED: "started", CANCELED: "canceled", SCHEDULED: "scheduled"}.get(
+            batch.states[index], "ended"
+        )
         assert found.state == expected
         assert found.attempts == batch.attempts[index]
+        assert (found.due_at is not None) == (batch.states[index] == SCHEDULED)
         printed = self.store.call(looking.printed(batch.id, index))
         assert printed == [entry for entry in batch.output if entry.index == index]
 
@@ -885,6 +959,10 @@ class StoreMachine(RuleBasedStateMachine):
         leased = [i for x in self.leases if x.batch == batch.id for i in range(x.start, x.stop)]
         assert sorted(leased) == batch.of(LEASED)
         assert sorted(index for index, _ in self.jobs(f"{key}:canceled")) == batch.of(CANCELED)
+        assert sorted(self.scheduled(batch)) == batch.of(SCHEDULED)
+        due = self.value(f"{key}:scheduled", {}).values()
+        of_queue = self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:scheduled", {})
+        assert of_queue.get(batch.id) == (min(due, key=float) if due else None)
         h = self.value(key, {})
         assert {name: int(h[name]) for name in COUNTED} == batch.counts
         assert int(h["total"]) == sum(batch.counts.values())
@@ -921,6 +999,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(index for index, how in told.items() if how == "c") == batch.of(CANCELED)
         attempts = {int(index): int(n) for index, n in self.value(f"{key}:attempts", {}).items()}
         assert attempts == dict(+batch.attempts)
+        tries = self.value(f"{key}:tries", {})
+        assert {name: b"!" if text[:1] == b"!" else text for name, text in tries.items()} == batch.tries
 
     def check_output(self, batch: BatchModel) -> None:
         assert self.store.output(batch.id, 10 * MOST_ENTRIES) == batch.output
@@ -947,7 +1027,8 @@ class StoreMachine(RuleBasedStateMachine):
                 assert key.endswith(":deleted"), key
                 assert ttl > 0
         for queue in QUEUES:
-            assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:ready", {})) <= set(self.batches)
+            for place in ("ready", "scheduled"):
+                assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:{place}", {})) <= set(self.batches)
             suspects = self.value(f"queue:{queue}:{ENVIRONMENT}:suspects", [])
             assert {entry.split()[0] for entry in suspects} <= set(self.batches)
 

@@ -11,6 +11,7 @@ from nbqueue.view.seen import BatchSeen
 from nbqueue.view.shown import ORDER, BatchShown, JobShown, columns, strip_of
 
 NOBODY = {"started": 0, "finished": 0, "failed": 0, "canceled": 0}
+LATER = {"queued": 0, "scheduled": 55, "due_at": 1051.2}
 ENDED = {"total": 43, "started": 0, "ended_at": 1005.0}
 
 
@@ -30,6 +31,12 @@ def shown(state=None, **changes):
         (NOBODY, {"unreachable": "the server is away"}, "waiting, nobody serves it"),
         ({"started": 0}, {"problem": unserved("default", "gpu", [])}, "waiting, nobody serves it"),
         ({}, {"problem": unserved("default", "gpu", [])}, "running"),
+        ({**NOBODY, **LATER}, {}, "starts in 0:42"),
+        ({**NOBODY, **LATER, "due_at": 1000.0}, {}, "is due"),
+        ({**NOBODY, **LATER, "has_attempts": True}, {}, "waits for its retry in 0:42"),
+        ({"started": 0, **LATER, "has_attempts": True}, {}, "waits for its retry in 0:42"),
+        ({**LATER}, {}, "running"),
+        ({**NOBODY, **LATER}, {"problem": unserved("default", "gpu", [])}, "waiting, nobody serves it"),
         ({"is_paused": True}, {}, "paused, 2 still run"),
         ({"is_paused": True, "started": 0}, {}, "paused, nothing runs"),
         ({"is_canceled": True, "reason": "it was canceled", "canceled": 57}, {}, "canceling, 2 still run"),

@@ -85,6 +85,7 @@ def numbers(shown: BatchShown) -> str:
     """Its counts, its pace, its time."""
     finished = f"<b>{number(shown.batch.counts['finished'])}</b> of {number(shown.total)} finished"
     others = [f"{glyph(state)} {number(n)} {state}" for state, n in _other_counts(shown)]
+    others += [f"{number(n)} {state}" for state, n in shown.batch.later.items() if n]
     return ends(" · ".join([finished, *others]), _pace(shown))
 
 

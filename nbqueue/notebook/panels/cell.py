@@ -102,7 +102,9 @@ class CellContent:
 
     def _does(self, shown: JobShown) -> str:
         words, seen = shown.state, self._seen
-        if seen is not None and shown.status == "queued":
+        if shown.does:
+            words = shown.does
+        elif seen is not None and shown.status == "queued":
             words = seen.words
         elif seen is not None:
             words = "running" if shown.running is None else f"running for {clock(shown.running.seconds)}"

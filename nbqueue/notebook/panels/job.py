@@ -53,7 +53,7 @@ class JobContent:
         if shown.is_live:
             shown = replace(
                 shown,
-                does=f"{shown.state} for {clock(time.monotonic() - self._since)}",
+                does=shown.does or f"{shown.state} for {clock(time.monotonic() - self._since)}",
                 running=self._running(workers or (), now or 0.0),
             )
         self._shown = shown

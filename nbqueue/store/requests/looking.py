@@ -19,19 +19,22 @@ class JobState:
     """One job as Redis knows it."""
 
     state: str
-    """'ended', 'canceled', 'started' or 'queued'; 'unknown' where the batch has fewer jobs, 'missing' where it has no
-    outcome and is in no other place."""
+    """'ended', 'canceled', 'started', 'queued' or 'scheduled'; 'unknown' where the batch has fewer jobs, 'missing'
+    where it has no outcome and is in no other place."""
     own: Blob
     block: Blob
     attempts: int
     worker: str
+    due_at: float | None = None
+    """Of a scheduled one, by the server's clock, in seconds since the epoch."""
 
 
 def job(batch: str, index: int) -> Request[JobState | None]:
     def read(reply: list[Any]) -> JobState | None:
         if not reply:
             return None
-        return JobState(reply[0].decode(), reply[1], reply[2], int(reply[3]), reply[4].decode())
+        return JobState(reply[0].decode(), reply[1], reply[2], int(reply[3]), reply[4].decode(),
+                        float(reply[5]) if reply[5] else None)  # fmt: skip
 
     return request_to("looking/job", read, batch, index)
 
@@ -109,6 +112,10 @@ class BatchState:
     reason: str
     """Why it was canceled."""
     result_ttl: int = 0
+    due_at: float | None = None
+    """When the next of those jobs is due that wait for a time: seconds since the epoch, by the server's clock."""
+    has_attempts: bool = False
+    """Some jobs ran before."""
 
     @property
     def ended(self) -> int:
@@ -146,7 +153,8 @@ def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
         int(h[b"finished"]), int(h[b"failed"]), int(h[b"canceled"]), int(h[b"busy"]) / 1e6,
         float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
         b"is_submitting" in h, b"is_paused" in h, b"is_canceled" in h, b"is_retried" in h,
-        h.get(b"reason", b"").decode(), int(h[b"result_ttl"]),
+        h.get(b"reason", b"").decode(), int(h[b"result_ttl"]), float(h[b"due_at"]) if b"due_at" in h else None,
+        b"has_attempts" in h,
     )  # fmt: skip
 
 

@@ -35,6 +35,13 @@ class Claimed:
     """Further jobs of the batch wait."""
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """There is nothing to do now, and there will be."""
+
+    seconds: float
+
+
 GONE = "gone"
 
 
@@ -48,12 +55,15 @@ def claim(
     target: float,
     most_jobs: int = 4096,
     most_bytes: int = 4_000_000,
-) -> Request[Claimed | str | None]:
-    """A run, None if there is nothing to do, or GONE if the worker was taken for dead. `target`: seconds of work."""
+) -> Request[Claimed | Later | str | None]:
+    """A run; `Later` or None if there is nothing to do, or GONE if the worker was taken for dead. `target`: seconds of
+    work."""
 
-    def read(reply: list[Any]) -> Claimed | str | None:
+    def read(reply: list[Any]) -> Claimed | Later | str | None:
         if not reply:
             return None
+        if reply[0] == b"later":
+            return Later(reply[1] / 1e6)
         if reply[0] == b"gone":
             return GONE
         attempts, calls, bulk, is_more = reply[8:]
@@ -79,6 +89,19 @@ class FailureNote:
     summary: str
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A job that failed and runs again."""
+
+    index: int
+    attempt: int
+    """The one that failed, from 1."""
+    seconds: float
+    """Until then."""
+    record: bytes
+    """How it failed."""
+
+
 def finish(
     worker: str,
     number: int,
@@ -87,6 +110,7 @@ def finish(
     busy: float,
     records: Sequence[tuple[str, Blob]],
     failures: Sequence[FailureNote] = (),
+    again: Sequence[Again] = (),
     *,
     bulk_from: int | None = BULK,
 ) -> Request[str]:
@@ -111,12 +135,14 @@ def finish(
         ]
         records = [(name, POINTER + large[name].encode() if name in large else record) for name, record in records]
     arguments: list[Blob | str | float] = [
-        worker, number, batch, run[0], run[1], int(busy * 1e6), len(records), len(failures),
+        worker, number, batch, run[0], run[1], int(busy * 1e6), len(records), len(failures), len(again),
     ]  # fmt: skip
     for name, record in records:
         arguments += (name, record)
     for note in failures:
         arguments += (note.index, note.digest, note.summary)
+    for one in sorted(again, key=lambda one: one.index):
+        arguments += (one.index, one.attempt, one.seconds, one.record)
     keep = Bulk(keys.outcomes_bulk(batch), bulk) if bulk else None
     return request_to("running/finish", as_text, *arguments, bulk=keep)
 

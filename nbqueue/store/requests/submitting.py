@@ -43,9 +43,11 @@ def submit(
     *,
     is_last: bool = False,
     at_front: bool = False,
+    due: str = "",
     bulk_from: int = BULK,
 ) -> Request[Submitted]:
-    """`functions` maps digests to signed records, or their pieces, empty where Redis is known to have them."""
+    """`functions` maps digests to signed records, or their pieces, empty where Redis is known to have them. `due`: ''
+    now, '+5' in so many seconds, else seconds since the epoch."""
     small = [(name, record) for name, record in fields if len(record) < bulk_from]
     large = [
         (keys.piece(name, number), piece)
@@ -55,8 +57,8 @@ def submit(
     ]
     arguments: list[Blob | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
-        opening.per_block, opening.weight, opening.result_ttl, opening.description, len(functions), len(small),
-        len(large),
+        opening.per_block, opening.weight, opening.result_ttl, opening.description, due, len(functions),
+        len(small), len(large),
     ]  # fmt: skip
     for digest, body in functions.items():
         arguments += (digest.hex(), body)

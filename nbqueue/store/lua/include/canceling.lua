@@ -1,5 +1,5 @@
 -- Canceling what waits.
--- include: keys, runs, counters, fair_share
+-- include: keys, runs, counters, fair_share, schedule
 
 -- `state`: in which the jobs were.
 local function add_canceled(id, start, stop, state)
@@ -9,8 +9,8 @@ local function add_canceled(id, start, stop, state)
   move(id, state, 'canceled', stop - start)
 end
 
--- Cancels what waits of a batch; returns how many jobs.
-local function cancel_waiting(id)
+-- Cancels what waits of a batch, also for a time unless it is `only_queued`; returns how many jobs.
+local function cancel_waiting(id, only_queued)
   local key = batch_key(id)
   local queue = queue_key(unpack(redis.call('HMGET', key, 'queue', 'environment')))
   local n = 0
@@ -27,6 +27,11 @@ local function cancel_waiting(id)
       add_canceled(id, tonumber(index), tonumber(index) + 1, 'queued')
       n = n + 1
     end
+  end
+  for _, run in ipairs(only_queued and {} or take_scheduled(key, id, queue)) do
+    local start, stop = read_run(run)
+    add_canceled(id, start, stop, 'scheduled')
+    n = n + stop - start
   end
   not_ready(id)
   return n

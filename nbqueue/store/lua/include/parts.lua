@@ -2,7 +2,7 @@
 
 local function parts_of_any()
   return { '', ':calls', ':calls:bulk', ':queued', ':canceled', ':cancels', ':outcomes', ':outcomes:bulk', ':ended',
-    ':failed', ':errors', ':attempts', ':deaths', ':output', ':shown', ':rich' }
+    ':scheduled', ':failed', ':errors', ':attempts', ':tries', ':deaths', ':output', ':shown', ':rich' }
 end
 
 -- Those of one that has ended: few, where all went well.

@@ -9,10 +9,11 @@
 -- ARGV[6]  jobs at most
 -- ARGV[7]  bytes of calls at most (one job may be larger)
 -- ARGV[8...] queues
--- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do; or
+-- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do, {'later', microseconds} if there
+--          will be then; or
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits}
--- include: keys, runs, leases, waking, fair_share, counters
+-- include: keys, runs, leases, waking, fair_share, counters, schedule
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -162,9 +163,12 @@ if alone then
   redis.call('HDEL', worker_key(worker), 'alone')
 end
 
+local later
 for i = 8, #ARGV do
   local queue = queue_key(ARGV[i], environment)
   if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
+    local seconds = queue_due(queue)
+    if seconds then later = math.min(later or seconds, seconds) end
     local entry, id, index = next_suspect(queue)
     if entry then
       -- A job that may take a worker down goes to one that holds nothing; one at a time empties itself for it.
@@ -192,4 +196,4 @@ for i = 8, #ARGV do
     end
   end
 end
-return {}
+return later and { 'later', math.ceil(later * 1000000) } or {}

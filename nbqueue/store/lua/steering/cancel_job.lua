@@ -3,7 +3,7 @@
 -- ARGV[1]  batch
 -- ARGV[2]  index
 -- Returns  'canceled' | 'canceling' | 'ended' before | 'gone': no such job
--- include: keys, runs, holders, orders, fair_share, canceling, ending, hints
+-- include: keys, runs, holders, orders, fair_share, canceling, ending, hints, schedule
 local id, index = ARGV[1], tonumber(ARGV[2])
 local key = batch_key(id)
 local total, name, environment = unpack(redis.call('HMGET', key, 'total', 'queue', 'environment'))
@@ -29,6 +29,20 @@ if redis.call('LREM', queue_key(name, environment) .. ':suspects', 1, id .. ' ' 
   tell(id, 'changed')
   check_end(id)
   return 'canceled'
+end
+for _, run in ipairs(redis.call('ZRANGE', key .. ':scheduled', 0, -1)) do
+  local start, stop = read_run(run)
+  if start <= index and index < stop then
+    local due = redis.call('ZSCORE', key .. ':scheduled', run)
+    redis.call('ZREM', key .. ':scheduled', run)
+    if start < index then redis.call('ZADD', key .. ':scheduled', due, write_run(start, index)) end
+    if index + 1 < stop then redis.call('ZADD', key .. ':scheduled', due, write_run(index + 1, stop)) end
+    note_next_due(key, id, queue_key(name, environment))
+    add_canceled(id, index, index + 1, 'scheduled')
+    tell(id, 'changed')
+    check_end(id)
+    return 'canceled'
+  end
 end
 for _, lease in ipairs(leases_of(id)) do
   if lease.start <= index and index < lease.stop then

@@ -6,7 +6,7 @@
 -- ARGV[2]  token of this call
 -- ARGV[3]  an index, or '' for all
 -- Returns  {number of jobs queued again, 1 if there are more}, or {-1, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, reviving, hints
+-- include: keys, runs, holders, counters, fair_share, reviving, hints, tries
 local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = batch_key(id)
 local total, last, retried = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried'))
@@ -68,9 +68,10 @@ local indices = {}
 for i = 1, math.min(#failed, 2000), 2 do
   local job, digest = failed[i], failed[i + 1]
   indices[#indices + 1] = tonumber(job)
+  local attempt = tonumber(redis.call('HGET', key .. ':attempts', job) or '0') + 1
+  keep_try(key, job, attempt, redis.call('HGET', key .. ':outcomes', job) or '')
   redis.call('HDEL', key .. ':failed', job)
   redis.call('HDEL', key .. ':outcomes', job)
-  redis.call('HINCRBY', key .. ':attempts', job, 1)
   if redis.call('HINCRBY', key .. ':errors', 'n:' .. digest, -1) <= 0 then
     redis.call('HDEL', key .. ':errors', digest, 'n:' .. digest)
   end

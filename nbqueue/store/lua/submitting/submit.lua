@@ -13,16 +13,17 @@
 -- ARGV[10] weight in the fair share
 -- ARGV[11] seconds that results are kept
 -- ARGV[12] description, JSON
--- ARGV[13] number of functions
--- ARGV[14] number of fields of calls
--- ARGV[15] number of fields that the same transaction has written in bulk
--- ARGV[16...] digest and record of each function (the record empty where it is known to be stored),
+-- ARGV[13] when the jobs are due: '' now, '+5' in so many seconds, else seconds since the epoch
+-- ARGV[14] number of functions
+-- ARGV[15] number of fields of calls
+-- ARGV[16] number of fields that the same transaction has written in bulk
+-- ARGV[17...] digest and record of each function (the record empty where it is known to be stored),
 --          then field and record of each block or large call, then the names of those in bulk
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
 --          {'code', digest}: send its record
--- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving
+-- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving, schedule
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
-  functions, fields, bulk = unpack(ARGV, 1, 15)
+  due, functions, fields, bulk = unpack(ARGV, 1, 16)
 first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
 functions, fields, bulk = tonumber(functions), tonumber(fields), tonumber(bulk)
 local key = batch_key(id)
@@ -32,7 +33,7 @@ local total, token_before, is_canceled, ended_at, known, reason, is_submitting =
 total = tonumber(total)
 
 local function refuse(answer, detail)
-  for i = 16 + 2 * (functions + fields), #ARGV do
+  for i = 17 + 2 * (functions + fields), #ARGV do
     redis.call('HDEL', key .. ':calls:bulk', token .. ':' .. ARGV[i])
   end
   return { answer, detail }
@@ -50,7 +51,7 @@ end
 if total and total < first then return refuse('gap', total) end
 
 for i = 0, functions - 1 do
-  local digest, record = ARGV[16 + 2 * i], ARGV[17 + 2 * i]
+  local digest, record = ARGV[17 + 2 * i], ARGV[18 + 2 * i]
   if record == '' and redis.call('EXISTS', prefix .. 'code:' .. digest) == 0 then return refuse('code', digest) end
 end
 
@@ -69,7 +70,7 @@ end
 known = known or ''
 local added = {}
 for i = 0, functions - 1 do
-  local digest, record = ARGV[16 + 2 * i], ARGV[17 + 2 * i]
+  local digest, record = ARGV[17 + 2 * i], ARGV[18 + 2 * i]
   if record ~= '' then redis.call('SETNX', prefix .. 'code:' .. digest, record) end
   if not string.find(known, digest, 1, true) then
     known = known .. digest .. ' '
@@ -81,7 +82,7 @@ if #added > 0 then
   link_code(id, table.concat(added, ' '))
 end
 
-local position = 16 + 2 * functions
+local position = 17 + 2 * functions
 for i = position, position + 2 * fields - 1, 2 do
   if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
   redis.call('HSET', key .. ':calls', ARGV[i], ARGV[i + 1])
@@ -91,7 +92,13 @@ for i = position + 2 * fields, #ARGV do
   if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
 end
 
-if number > 0 then
+local at = now()
+due = due ~= '' and (string.sub(due, 1, 1) == '+' and at or 0) + tonumber(due) or at
+if number > 0 and due > at then
+  redis.call('HINCRBY', key, 'total', number)
+  count(key, queue_key(name, environment), 'scheduled', number)
+  schedule(key, id, queue_key(name, environment), first, first + number, due)
+elseif number > 0 then
   redis.call('HINCRBY', key, 'total', number)
   count(key, queue_key(name, environment), 'queued', number)
   local queued = key .. ':queued'
