@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from nbqueue import errors
 
 if TYPE_CHECKING:
+    from nbqueue.child.current import CurrentJob, get_current_job
     from nbqueue.child.progress import set_progress, track
     from nbqueue.client.attempts import Attempt
     from nbqueue.client.batch import Batch, FailureGroup
@@ -45,7 +46,9 @@ __all__ = [
     "Retry",
     "q",
     # In a job
+    "CurrentJob",
     "RetryLater",
+    "get_current_job",
     "set_progress",
     "track",
     # What comes of it
@@ -67,6 +70,7 @@ _HOMES = {
     "Attempt": "nbqueue.client.attempts",
     "Batch": "nbqueue.client.batch",
     "CellJob": "nbqueue.client.cell_job",
+    "CurrentJob": "nbqueue.child.current",
     "Explanation": "nbqueue.client.explaining",
     "FailureGroup": "nbqueue.client.batch",
     "Job": "nbqueue.client.job",
@@ -79,6 +83,7 @@ _HOMES = {
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
+    "get_current_job": "nbqueue.child.current",
     "explain": "nbqueue.client.explaining",
     "set_progress": "nbqueue.child.progress",
     "track": "nbqueue.child.progress",

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nbqueue.protocol.page import Page
 from nbqueue.store.requests.running import Progress, Shown
@@ -85,6 +85,8 @@ class Running:
     """Tells the worker how far the job is."""
     last_words: LastWords
     """Where a cell keeps what it is about to show."""
+    job: Callable[[], Any]
+    """The job that runs, see `current.CurrentJob`; None between jobs."""
 
 
 class _Process:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import random
 import signal
@@ -25,6 +26,7 @@ from nbqueue import errors, machine
 from nbqueue.child import context, forks
 from nbqueue.child.context import LastWords, Running, Telling
 from nbqueue.child.coroutines import Coroutines
+from nbqueue.child.current import CurrentJob
 from nbqueue.child.displays import Displays
 from nbqueue.child.hints import add_hints
 from nbqueue.child.loading import Block, Functions
@@ -43,7 +45,7 @@ from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, Show
+from nbqueue.protocol.messages import Displayed, Do, Done, Meta, Show
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.description import Description
@@ -90,7 +92,7 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, child.on_signal)
         child.begin()
         last_words = LastWords(printing.keep, child.handed_on)
-        context.use(Running(child.show, _Stopped, descriptors, Telling(page), last_words))
+        context.use(Running(child.show, _Stopped, descriptors, Telling(page), last_words, child.current_job))
         follow_tqdm()
         for message in incoming:
             if isinstance(message, Do):
@@ -133,7 +135,7 @@ class Child:
         self._worker = worker
         self._functions = Functions(seal)
         self._coroutines = Coroutines()
-        self.displays = Displays(page.cells, self._send_displayed)
+        self.displays = Displays(page.cells, self._send_from_job)
         self._place = Place()
         self._modules = Modules()
         self._state: State
@@ -141,6 +143,9 @@ class Child:
         """Of the present run's batch."""
         self._limit = 0.0
         """Seconds that each job of the present run may take, for its error."""
+        self._run: Do
+        self._current: tuple[int, CurrentJob] | None = None
+        """The index of the job that has asked for itself, and what it got."""
         self._report: Report | None = None
         self._is_reporting = False
         self._sending = threading.Lock()
@@ -187,6 +192,7 @@ class Child:
     def do(self, run: Do) -> None:
         """Run the jobs of a run, up to where the worker says to stop."""
         self._functions.add(run.functions, forget=run.forget)
+        self._run, self._current = run, None
         cells = self._cells
         cells[Page.INDEX] = -1
         cells[Page.HANDED_ON] = 0
@@ -229,11 +235,29 @@ class Child:
         self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
         return problem
 
-    def _send(self, message: Done | Show | Displayed) -> None:
+    def _send(self, message: Done | Show | Displayed | Meta) -> None:
         with self._sending:  # what a cell puts out comes from a thread of its own
             messages.send(self._link, message)
 
-    def _send_displayed(self, said: Displayed) -> None:
+    def current_job(self) -> CurrentJob | None:
+        """The job that runs, for its own function."""
+        index = self._cells[Page.INDEX]
+        if index < 0:
+            return None
+        if self._current is None or self._current[0] != index:
+            run, described = self._run, self._description
+            meta = {**described.meta, **json.loads(run.metas.get(index, "{}"))}
+
+            def save(text: bytes) -> None:
+                self._send_from_job(Meta(run.number, index, text))
+
+            job = CurrentJob(
+                run.batch, index, run.attempts.get(index, 0) + 1, described.queue, meta, described.timeout, save
+            )
+            self._current = index, job
+        return self._current[1]
+
+    def _send_from_job(self, said: Displayed | Meta) -> None:
         if threading.current_thread() is not threading.main_thread():
             self._send(said)
             return

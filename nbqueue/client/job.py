@@ -400,8 +400,9 @@ class Job:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The `meta` that it was submitted with."""
-        return dict(self._batch.description.meta)
+        """The `meta` that it was submitted with, or has saved since (`nbqueue.get_current_job().save_meta()`)."""
+        saved = self._session.store.meta(self._batch.id, self.index)
+        return dict(self._batch.description.meta) if saved is None else saved
 
     @property
     def enqueued_at(self) -> datetime:

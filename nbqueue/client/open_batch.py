@@ -53,6 +53,7 @@ class OpenBatch:
         self._attached = attached
         description = options.describe(
             "single calls",
+            queue,
             is_single=True,
             attached=attached,
             compiled=codes.compiled,

@@ -128,8 +128,8 @@ class JobOptions:
         )
 
     def describe(
-        self, function: str, *, is_single: bool = False, attached: Attached = NOTHING, compiled: Iterable[str] = (),
-        versions: Mapping[str, str] = NO_VERSIONS,
+        self, function: str, queue: str, *, is_single: bool = False, attached: Attached = NOTHING,
+        compiled: Iterable[str] = (), versions: Mapping[str, str] = NO_VERSIONS,
     ) -> Description:  # fmt: skip
         """The description, for workers and for those who look, of a batch that is submitted here and now."""
         try:
@@ -137,7 +137,8 @@ class JobOptions:
         except OSError:  # it was deleted
             directory = ""
         return Description(
-            label=self.label or function, function=function, directory=directory, path=tuple(machine.added_path()),
+            label=self.label or function, function=function, queue=queue, directory=directory,
+            path=tuple(machine.added_path()),
             modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from nbqueue.payload.memory import Buffers, MappedFile
@@ -72,6 +72,8 @@ class Do:
     """Digest and record of those functions that this child has not been given yet; it maps those that are large."""
     forget: bool = False
     """Forget all functions of before: there are too many."""
+    metas: Mapping[int, str] = field(default_factory=dict)
+    """What jobs that run again have saved (JSON), by their indices."""
 
     def split(self) -> Split:
         names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
@@ -82,18 +84,31 @@ class Do:
         return [
             self.number, self.batch, self.start, self.stop, self.per_block, self.description, self.job_by_job,
             list(self.attempts.items()), names, digests, list(places.items()), self.forget,
+            list(self.metas.items()),
         ], blobs  # fmt: skip
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Do:
-        number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget = plain
+        (number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget,
+         metas) = plain  # fmt: skip
         calls = list(zip(names, blobs[: len(names)], strict=True))
         records = blobs[len(names) :]
         for position, place in places:
             records[position] = MappedFile(*place)
         functions = list(zip(map(bytes.fromhex, digests), records, strict=True))
         return cls(
-            number, batch, start, stop, per_block, description, job_by_job, dict(attempts), calls, functions, forget
+            number,
+            batch,
+            start,
+            stop,
+            per_block,
+            description,
+            job_by_job,
+            dict(attempts),
+            calls,
+            functions,
+            forget,
+            dict(metas),
         )
 
 
@@ -172,9 +187,27 @@ class Displayed:
         return cls(number, index, position, blobs[0])
 
 
-Message = Hello | Do | Done | Show | Displayed
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Child to worker: what the job that runs shall be known by."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed)}
+    number: int
+    index: int
+    content: Blob
+    """JSON."""
+
+    def split(self) -> Split:
+        return [self.number, self.index], [self.content]
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Meta:
+        number, index = plain
+        return cls(number, index, blobs[0])
+
+
+Message = Hello | Do | Done | Show | Displayed | Meta
+
+_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta)}
 
 
 @dataclass(frozen=True, slots=True)

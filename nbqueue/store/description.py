@@ -92,6 +92,7 @@ class Description:
     pid: int = 0
     notebook: str = ""
     """Path of the notebook that submitted it; '' if none did."""
+    queue: str = ""
     is_single: bool = False
     """Single calls of several functions, appended one by one."""
     timeout: float | None = None

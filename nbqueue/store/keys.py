@@ -36,6 +36,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | content (JSON). Less those that later ones make superfluous; 10,000 at most |
 | `batch:<id>:rich`                | hash   | `<index>:<position>` -> `<attempt> <JSON>`: what jobs that are no cells     |
 |                                  |        | displayed, beside its text; up to 100 of a job and 64 MB, which are counted |
+| `batch:<id>:meta`                | hash   | index -> what a job has saved of its `meta` (JSON)                          |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
 |                                  |        | long as an ended batch may be run again with it. `code:<digest>01` and so   |
@@ -139,6 +140,10 @@ def output(id: str) -> str:
 
 def shown(id: str) -> str:
     return f"{batch(id)}:shown"
+
+
+def meta(id: str) -> str:
+    return f"{batch(id)}:meta"
 
 
 def rich(id: str) -> str:

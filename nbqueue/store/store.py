@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.records import PIECE, Blob, whole_of
@@ -235,6 +236,12 @@ class Store(Link):
             return {}
         found = self.run("HMGET", self.key(keys.tries(batch)), *(f"{index}:{number}" for number in numbers))
         return {number: record for number, record in zip(numbers, found, strict=True) if record}
+
+    def meta(self, batch: str, index: int) -> dict[str, Any] | None:
+        """What a job has saved of its `meta`; None if nothing."""
+        found = self.run("HGET", self.key(keys.meta(batch)), index)
+        saved: dict[str, Any] | None = None if found is None else json.loads(found)
+        return saved
 
     def has_dropped_rich_output(self, batch: str) -> bool:
         """Whether jobs of a batch displayed more than is kept."""

@@ -21,7 +21,7 @@ from nbqueue.payload.memory import Nameless
 from nbqueue.payload.records import Blob, weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, Message, Printed, Show
+from nbqueue.protocol.messages import Displayed, Do, Done, Message, Meta, Printed, Show
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
@@ -153,18 +153,18 @@ class ChildProcess:
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
                 claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls,
                 [(digest, record.file if isinstance(record, Nameless) else record) for digest, record in news.items()],
-                forget,
+                forget, claimed.metas,
             )
         )  # fmt: skip
 
     # What it does
 
-    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed]:
+    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed | Meta]:
         """What it has said since the last time; a part of it, if that is much."""
         said = [
             message
             for message in self.line.received(everything=everything)
-            if isinstance(message, Done | Show | Displayed)
+            if isinstance(message, Done | Show | Displayed | Meta)
         ]
         if said:
             self._active_at = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Any
 
 from nbqueue import errors
 from nbqueue.protocol.descriptors import Written
-from nbqueue.protocol.messages import Displayed, Printed, Show
+from nbqueue.protocol.messages import Displayed, Meta, Printed, Show
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import STREAMS, Shown
@@ -176,6 +176,13 @@ class Output:
             running.display(self._who.id, lease.number, lease.batch, said.index, attempt, said.position, said.content),
             on_answer,
         )
+
+    def on_meta(self, child: ChildProcess, said: Meta) -> None:
+        """Have Redis keep what a job wants to be known by."""
+        lease = child.lease(said.number)
+        if lease is not None:
+            request = running.save_meta(self._who.id, lease.number, lease.batch, said.index, said.content)
+            self._requests.send(request, self._on_answer)
 
     def show(self, number: int, batch: str, shown: Shown) -> None:
         self._requests.send(running.show(self._who.id, number, batch, shown), self._on_answer)

@@ -13,7 +13,7 @@ from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
-from nbqueue.protocol.messages import Displayed, Done
+from nbqueue.protocol.messages import Displayed, Done, Meta
 from nbqueue.protocol.page import TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
@@ -65,6 +65,8 @@ class Settlement:
                 self._on_done(child, said)
             elif isinstance(said, Displayed):
                 self._output.on_displayed(child, said)
+            elif isinstance(said, Meta):
+                self._output.on_meta(child, said)
             else:
                 self._output.on_show(child, said)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from nbqueue.payload.records import Blob, pieces_of
@@ -33,6 +33,8 @@ class Claimed:
     """Further records, and the fields of `batch:<id>:calls:bulk` that hold them."""
     is_more: bool
     """Further jobs of the batch wait."""
+    metas: dict[int, str] = field(default_factory=dict)
+    """What jobs that run again have saved (JSON), by their indices."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +68,13 @@ def claim(
             return Later(reply[1] / 1e6)
         if reply[0] == b"gone":
             return GONE
-        attempts, calls, bulk, is_more = reply[8:]
+        attempts, calls, bulk, is_more, metas = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
             dict(zip(attempts[::2], attempts[1::2], strict=True)),
             [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
             [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
-            bool(is_more),
+            bool(is_more), {index: text.decode() for index, text in zip(metas[::2], metas[1::2], strict=True)},
         )  # fmt: skip
 
     return request_to(
@@ -273,6 +275,11 @@ def display(
     return request_to(
         "running/display", as_text, worker, number, batch, index, position, MOST_RICH, most_bytes, attempt, content
     )
+
+
+def save_meta(worker: str, number: int, batch: str, index: int, content: Blob) -> Request[str]:
+    """'ok', 'lost' (the lease is not this worker's) or 'gone'."""
+    return request_to("running/save_meta", as_text, worker, number, batch, index, content)
 
 
 def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:

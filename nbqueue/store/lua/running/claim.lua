@@ -12,7 +12,8 @@
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do, {'later', microseconds} if there
 --          will be then; or
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
---          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits}
+--          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
+--          {index, what it has saved before, ...}}
 -- include: keys, runs, leases, waking, fair_share, counters, schedule
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -21,13 +22,13 @@ local leases = worker_key(worker) .. ':leases'
 
 local function read_batch(id)
   local key = batch_key(id)
-  local per_block, description, queued, cost, weight, has_large, has_attempts, has_bulk, token = unpack(redis.call(
-    'HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight', 'has_large', 'has_attempts', 'has_bulk',
-    'token'))
+  local per_block, description, queued, cost, weight, has_large, has_attempts, has_bulk, token, has_meta = unpack(
+    redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight', 'has_large', 'has_attempts',
+      'has_bulk', 'token', 'has_meta'))
   if not per_block then return nil end
   return { key = key, per_block = tonumber(per_block), description = description, queued = tonumber(queued),
     cost = tonumber(cost), weight = tonumber(weight), has_large = has_large, has_attempts = has_attempts,
-    has_bulk = has_bulk, token = token }
+    has_bulk = has_bulk, token = token, has_meta = has_meta }
 end
 
 local function answer(lease, batch)
@@ -62,8 +63,18 @@ local function answer(lease, batch)
       end
     end
   end
+  local metas = {}
+  if batch.has_attempts and batch.has_meta then
+    for i = 1, #attempts, 2 do
+      local saved = redis.call('HGET', batch.key .. ':meta', attempts[i])
+      if saved then
+        metas[#metas + 1] = attempts[i]
+        metas[#metas + 1] = saved
+      end
+    end
+  end
   return { 'run', lease.batch, lease.start, lease.stop, lease.kind, batch.per_block, batch.description,
-    batch.has_attempts and 1 or 0, attempts, calls, bulk, redis.call('EXISTS', batch.key .. ':queued') }
+    batch.has_attempts and 1 or 0, attempts, calls, bulk, redis.call('EXISTS', batch.key .. ':queued'), metas }
 end
 
 local function keep(queue, lease, batch)

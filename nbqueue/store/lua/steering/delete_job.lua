@@ -14,6 +14,7 @@ redis.call('HSET', key .. ':outcomes', ARGV[2], ARGV[3])
 local ttl = redis.call('TTL', key)
 if ttl > 0 then redis.call('EXPIRE', key .. ':outcomes', ttl) end
 redis.call('HDEL', key .. ':failed', ARGV[2])
+redis.call('HDEL', key .. ':meta', ARGV[2])
 local per_block, token = unpack(redis.call('HMGET', key, 'per_block', 'token'))
 local fields = { ARGV[2] }
 if tonumber(per_block) == 1 then fields[2] = 'b' .. ARGV[2] end

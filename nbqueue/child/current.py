@@ -1,0 +1,95 @@
+"""The job that runs, as its own function sees it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nbqueue import errors
+from nbqueue.child import context
+
+_MOST_META = 64 * 1024
+"""Bytes of `meta` as JSON."""
+
+
+class CurrentJob:
+    """The job that runs: what `get_current_job` returns.
+
+    Attributes
+    ----------
+    id : str
+        Batch and index: 'k3f9x2:17'.
+    batch_id : str
+    index : int
+    attempt : int
+        The number of this start, from 1.
+    origin : str
+        The name of its queue.
+    meta : dict
+        What it was submitted with, and what an earlier attempt has saved. It is the job's own: `save_meta` has it kept.
+    timeout : float, optional
+        Seconds that it may take.
+    """
+
+    def __init__(
+        self, batch_id: str, index: int, attempt: int, origin: str, meta: Mapping[str, Any], timeout: float | None,
+        save: Callable[[bytes], None],
+    ) -> None:  # fmt: skip
+        self.batch_id, self.index, self.attempt, self.origin = batch_id, index, attempt, origin
+        self.meta = dict(meta)
+        self.timeout = timeout
+        self._save = save
+
+    def __repr__(self) -> str:
+        return f"<CurrentJob {self.id}>"
+
+    @property
+    def id(self) -> str:
+        return f"{self.batch_id}:{self.index}"
+
+    def get_id(self) -> str:
+        """RQ's name for `id`."""
+        return self.id
+
+    def save_meta(self) -> None:
+        """Have `meta` kept: from then on `job.meta` is that for everybody, also after the job has ended.
+
+        Raises
+        ------
+        UsageError
+            It holds what JSON cannot, or is larger than 64 KB.
+        """
+        try:
+            text = json.dumps(self.meta).encode()
+        except (TypeError, ValueError) as error:
+            raise errors.UsageError(f"meta of job {self.id}: only what JSON can hold is accepted ({error})") from None
+        if len(text) > _MOST_META:
+            raise errors.UsageError(
+                f"meta of job {self.id} is {len(text):,} bytes: up to {_MOST_META:,} are kept. What is large belongs "
+                "into the result, or a file"
+            )
+        self._save(text)
+
+
+def get_current_job() -> CurrentJob | None:
+    """The job that runs here; None outside of a job, and in processes that a job has started.
+
+    It is the same object as long as the job runs.
+
+    Returns
+    -------
+    CurrentJob or None
+
+    Examples
+    --------
+    >>> import nbqueue
+    >>> def train(epochs):
+    ...     job = nbqueue.get_current_job()
+    ...     for epoch in range(epochs):
+    ...         job.meta["epoch"] = epoch
+    ...         job.save_meta()
+    ...     return job.id
+    """
+    running = context.running()
+    return None if running is None else running.job()
