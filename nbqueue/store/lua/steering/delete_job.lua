@@ -11,8 +11,12 @@ if redis.call('EXISTS', key) == 0 then return -1 end
 local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
 if pointer then drop_bulk(key .. ':outcomes:bulk', pointer) end
 redis.call('HSET', key .. ':outcomes', ARGV[2], ARGV[3])
+redis.call('SADD', key .. ':forgotten', ARGV[2])
+redis.call('HSET', key, 'has_forgotten', 1)
 local ttl = redis.call('TTL', key)
-if ttl > 0 then redis.call('EXPIRE', key .. ':outcomes', ttl) end
+if ttl > 0 then
+  for _, part in ipairs({ ':outcomes', ':forgotten' }) do redis.call('EXPIRE', key .. part, ttl) end
+end
 redis.call('HDEL', key .. ':failed', ARGV[2])
 local per_block, token = unpack(redis.call('HMGET', key, 'per_block', 'token'))
 local fields = { ARGV[2] }
