@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from nbqueue.child.progress import set_progress, track
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
+    from nbqueue.client.decorator import job
     from nbqueue.client.explaining import Explanation, explain
     from nbqueue.client.fleet import Workers
     from nbqueue.client.job import Job
+    from nbqueue.client.latest_result import Result
     from nbqueue.client.printed import Line
     from nbqueue.client.queues import Queue, call
     from nbqueue.client.submitter import Submitter
@@ -38,6 +40,7 @@ __all__ = [
     "call",
     "explain",
     "Explanation",
+    "job",
     "q",
     # In a job
     "set_progress",
@@ -49,6 +52,7 @@ __all__ = [
     "Job",
     "Line",
     "Progress",
+    "Result",
     # Who does it
     "Workers",
     # What can go wrong
@@ -64,10 +68,12 @@ _HOMES = {
     "Line": "nbqueue.client.printed",
     "Progress": "nbqueue.store.requests.running",
     "Queue": "nbqueue.client.queues",
+    "Result": "nbqueue.client.latest_result",
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
     "explain": "nbqueue.client.explaining",
+    "job": "nbqueue.client.decorator",
     "set_progress": "nbqueue.child.progress",
     "track": "nbqueue.child.progress",
 }

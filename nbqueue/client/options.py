@@ -5,6 +5,7 @@ A new option is added here, in the transition that needs it, and in the docs.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import os
 import re
@@ -26,7 +27,7 @@ class Options(TypedDict, total=False):
     """The options of `enqueue`, `map`, `starmap`, `enqueue_many` and `Queue.options`, with RQ's names."""
 
     job_timeout: float | str | None
-    """Seconds, or "90s", "5m", "2h"; by default there is no limit."""
+    """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. With None there is no limit."""
     result_ttl: float | str
     """Time for which outcomes are kept after the batch has ended; 7 days by default."""
     label: str | None
@@ -95,25 +96,30 @@ class JobOptions:
         Raises
         ------
         UsageError
-            Names the option that makes no sense, or is none.
+            Names the option that makes no sense, or is none; a `WrongType` where its kind is wrong.
         """
         if unknown := options.keys() - Options.__annotations__.keys():
-            raise errors.UsageError(f"{', '.join(sorted(unknown))}: not an option")
+            raise errors.UsageError("; ".join(map(_not_an_option, sorted(unknown))))
         timeout, priority = options.get("job_timeout"), options.get("priority", 1.0)
-        seed = options.get("seed")
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**128):
-            raise errors.UsageError(f"seed={seed!r}: a whole number from 0 on is accepted, below 2**128")
+        seed, meta = options.get("seed"), options.get("meta")
+        is_number = isinstance(seed, int) and not isinstance(seed, bool)
+        if seed is not None and not (is_number and 0 <= seed < 2**128):
+            kind = errors.UsageError if is_number else errors.WrongType
+            raise kind(f"seed={seed!r}: a whole number from 0 on is accepted, below 2**128")
         if not isinstance(priority, int | float) or not priority > 0:
-            raise errors.UsageError(f"priority={priority!r}: a number above 0 is accepted")
+            kind = errors.UsageError if isinstance(priority, int | float) else errors.WrongType
+            raise kind(f"priority={priority!r}: a number above 0 is accepted")
+        if meta is not None and not isinstance(meta, dict):
+            raise errors.WrongType(f"meta={meta!r:.80}: a dict is accepted, of what JSON can hold")
         return cls(
             label=options.get("label") or options.get("description"),
-            timeout=None if timeout is None else seconds(timeout, "job_timeout"),
+            timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
             result_ttl=max(1, int(seconds(options.get("result_ttl", _WEEK), "result_ttl"))),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
             share=bool(options.get("share", False)),
             seed=seed,
-            meta=options.get("meta"),
+            meta=meta,
         )
 
     def describe(
@@ -132,6 +138,17 @@ class JobOptions:
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
+
+
+_MEANT = {"timeout": "job_timeout"}
+"""Options that go by other names elsewhere, and by none that is close."""
+
+
+def _not_an_option(name: str) -> str:
+    """What is said of a name that is no option."""
+    known = [*Options.__annotations__, "progress"]
+    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, known, 1)
+    return f"{name}: not an option" + (f". Did you mean {close[0]!r}?" if close else "")
 
 
 def take_options(kwargs: dict[str, Any]) -> Options:
@@ -175,6 +192,12 @@ def seconds(value: float | str, what: str) -> float:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
         if match and float(match[1]) > 0:
             return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    raise errors.UsageError(f"{what}={value!r}: seconds above 0 are accepted, or '90s', '5m', '2h', '1d'")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if value > 0:
+            return float(value)
+    else:
+        raise errors.WrongType(f"{what}={value!r:.80}: {_ACCEPTED}")
+    raise errors.UsageError(f"{what}={value!r}: {_ACCEPTED}")
+
+
+_ACCEPTED = "seconds above 0 are accepted, or '90s', '5m', '2h', '1d'"

@@ -2,8 +2,8 @@
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2...] states: queued, started, deferred, scheduled, failed, canceled
--- Returns  {} if there is no such batch, or {number of its jobs, {index, ...} of those that were deleted, then, for each
---          state, {run or index, ...}}
+-- Returns  {} if there is no such batch, or {number of its jobs, {index, ...} of those that were deleted, then, for
+--          each state, {run or index, ...}}
 -- include: keys, runs, holders
 local id = ARGV[1]
 local key = batch_key(id)
