@@ -10,7 +10,6 @@ import nbqueue
 from nbqueue import errors
 from nbqueue.client.named import function_of
 
-
 GOOD = """
 def work(x):
     return x + 1
