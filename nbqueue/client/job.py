@@ -541,10 +541,14 @@ class Job:
 
     @property
     def ended_at(self) -> datetime | None:
-        """The time at which it ended; None if it has not."""
-        outcomes = self._outcomes()
-        if outcomes is None:
+        """The time at which it ended; None if it has not, or was canceled."""
+        ended = self._ended()
+        if isinstance(ended, str):
             return None
+        outcomes = ended.outcomes
+        if outcomes is None:  # nobody called it to its end, as when its process died
+            at = (ended.words or {}).get("at")
+            return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else None
         return datetime.fromtimestamp(outcomes.started_at(self.index) + outcomes.duration(self.index), UTC)
 
     @property

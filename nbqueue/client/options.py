@@ -27,7 +27,7 @@ class Options(TypedDict, total=False):
     """The options of `enqueue`, `map`, `starmap`, `enqueue_many` and `Queue.options`, with RQ's names."""
 
     job_timeout: float | str | None
-    """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. With None there is no limit."""
+    """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. None, or RQ's -1, is no limit."""
     result_ttl: float | str
     """Time for which outcomes are kept after the batch has ended; 7 days by default."""
     label: str | None
@@ -146,7 +146,7 @@ _MEANT = {"timeout": "job_timeout"}
 
 def _not_an_option(name: str) -> str:
     """What is said of a name that is no option."""
-    known = [*Options.__annotations__, "progress"]
+    known = [other for other in (*Options.__annotations__, "progress") if other != name]
     close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, known, 1)
     return f"{name}: not an option" + (f". Did you mean {close[0]!r}?" if close else "")
 

@@ -227,7 +227,8 @@ class Queue:
         if "args" in kwargs or "kwargs" in kwargs:
             if args:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
-            args, kwargs = tuple(kwargs.pop("args", ())), {**kwargs.pop("kwargs", {}), **kwargs}
+            one = _prepared(func, kwargs.pop("args", None), kwargs.pop("kwargs", None))
+            args, kwargs = one.args, {**(one.kwargs or {}), **kwargs}
         return submitter.enqueue(func, *args, **kwargs)
 
     def enqueue_call(

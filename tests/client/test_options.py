@@ -98,3 +98,8 @@ def test_an_option_that_there_is_none_of_is_refused_with_one_that_is_close(q, gi
         with pytest.raises(errors.UsageError, match=words):
             submit(**{given: 3})
     assert q.enqueue(fetch, "u", timeout=3).kwargs == {"timeout": 3}  # the function's own
+
+
+def test_where_no_progress_is_shown_none_is_proposed(q):
+    with pytest.raises(errors.UsageError, match="progress: not an option$"):
+        JobOptions.of({"progress": False})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -77,6 +78,15 @@ def test_the_latest_result_is_all_of_it_in_one_piece(q, workers):
     assert stopped.latest_result(timeout=20) is None
 
 
+def test_a_job_whose_process_died_tells_when(q, worker):
+    job = q.enqueue(os._exit, 3)
+    result = job.latest_result(timeout=40)
+    assert result.type is Result.Type.FAILED
+    assert "JobKilled" in result.exc_string
+    assert timedelta(0) <= datetime.now(UTC) - result.created_at < timedelta(minutes=1)
+    assert job.ended_at == result.created_at
+
+
 def test_refresh_reads_anew(q, worker):
     job = q.enqueue(abs, -3)
     assert job.result(timeout=20) == 3
@@ -89,6 +99,19 @@ def test_refresh_reads_anew(q, worker):
 
 
 # The list of what waits
+
+
+def test_what_runs_alone_on_a_worker_waits_behind_its_batch(q):
+    batch, other = q.map(abs, range(3)), q.map(abs, range(2))
+    key, environment = q.store.key(f"batch:{batch.id}:queued"), q.environment
+    suspects = q.store.key(f"queue:default:{environment}:suspects")
+    q.store.run("DEL", key)
+    q.store.run("RPUSH", key, "s1-3")
+    q.store.run("RPUSH", suspects, f"{other.id} 7", f"{batch.id} 0")
+    assert q.store.waiting(batch.id) == [(1, 3), (0, 1)]
+    assert batch[0].get_position() - batch[1].get_position() == 2
+    assert batch[0].id in q.job_ids
+    q.store.run("DEL", suspects)
 
 
 def test_what_waits_is_listed_in_parts_as_redis_does(q):
