@@ -78,7 +78,7 @@ class Job:
             Such as 'k3f9x2:17'.
         connection : Queue, str or redis.Redis, optional
             A queue of its server and namespace, or what `Queue(connection=...)` takes, and then its namespace is
-            'default'.
+            'default'. A queue is at hand already; of anything else one is made each time.
 
         Raises
         ------

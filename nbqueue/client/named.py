@@ -7,8 +7,9 @@ import functools
 import importlib
 import importlib.util
 import sys
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 from nbqueue import errors
 from nbqueue.payload.pickling import is_importable
@@ -25,6 +26,17 @@ class Decorated:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         return self.__wrapped__(*args, **kwargs)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        """As a method of a class, it is called as one."""
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __copy__(self) -> Self:
+        """Itself, as of any function."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
     def to_send(self) -> Callable[..., Any]:
         """What a worker finds by its name, if it does; else the function, which then travels."""

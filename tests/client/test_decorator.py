@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 
@@ -109,6 +110,18 @@ def test_one_of_a_notebook_goes_along_with_what_refers_to_it(namespace, workers)
     done = run_as_notebook(NOTEBOOK, namespace)
     assert done.stderr == ""
     assert done.stdout.splitlines() == ["9 16 [0, 1, 4]", "7 4", "25"]
+
+
+def test_a_method_stays_one_and_a_copy_is_itself(q):
+    class Tool:
+        factor = 2
+
+        @nbqueue.job(q)
+        def use(self, x):
+            return self.factor * x
+
+    assert Tool().use(3) == Tool.use(Tool(), 3) == 6
+    assert copy.copy(Tool.use) is copy.deepcopy(Tool.use) is Tool.use
 
 
 def test_making_one_needs_no_server(monkeypatch):

@@ -253,6 +253,21 @@ def test_what_is_deleted_is_in_none_any_more(q, worker, tmp_path, is_done):
     assert list(q.failed_job_registry) == []
 
 
+def test_what_was_canceled_and_deleted_does_not_run_again(q, workers):
+    batch = q.map(abs, range(5))
+    batch.cancel()
+    q.canceled_job_registry.remove(batch[2], delete_job=True)
+    batch[4].delete()
+    assert list(q.canceled_job_registry) == ids(batch, 0, 1, 3)
+    assert list(q.finished_job_registry) == []
+    assert batch.retry() == 3
+    workers.start()
+    assert [batch[i].result(timeout=20) for i in (0, 1, 3)] == [0, 1, 3]
+    assert list(q.finished_job_registry) == ids(batch, 0, 1, 3)
+    with pytest.raises(errors.ResultExpired, match="deleted"):
+        batch[2].result()
+
+
 def test_a_large_batch_is_found_by_what_is_not_finished(q, worker):
     batch = q.map(inverse, [float(i % 1000) for i in range(5000)]).wait(60)
     failed = [f"{batch.id}:{i}" for i in range(0, 5000, 1000)]
