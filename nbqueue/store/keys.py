@@ -108,6 +108,10 @@ def outcomes_bulk(id: str) -> str:
     return f"{batch(id)}:outcomes:bulk"
 
 
+def scheduled(id: str) -> str:
+    return f"{batch(id)}:scheduled"
+
+
 def ended(id: str) -> str:
     return f"{batch(id)}:ended"
 
@@ -156,10 +160,6 @@ def code_piece(digest: bytes, number: int) -> bytes:
 
 def wake(queue: str, environment: str) -> str:
     return f"queue:{queue}:{environment}:wake"
-
-
-def scheduled(id: str) -> str:
-    return f"{batch(id)}:scheduled"
 
 
 def paused(queue: str) -> str:
