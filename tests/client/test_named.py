@@ -115,3 +115,13 @@ def test_a_wrong_kind_is_a_type_error_too(q, use, words):
         use(q)
     assert isinstance(raised.value, TypeError)
     assert isinstance(raised.value, ValueError)
+
+
+def test_what_a_text_names_can_have_constant_arguments_and_be_explained(q, worker):
+    assert q.map("pow", [2, 3], kwargs={"exp": 2}).results(timeout=20) == [4, 9]
+    assert nbqueue.explain("math.sqrt", 4).what == "sqrt"
+
+
+def test_a_result_that_was_not_asked_for_is_no_iterable_of_arguments(q):
+    with pytest.raises(TypeError, match="waits for the value"):
+        q.map(abs, q.enqueue(abs, 1).result)
