@@ -83,6 +83,12 @@ class JobHere(Job):
         """The name of its queue."""
         return self._queue
 
+    def _state(self) -> NoReturn:
+        raise self._no_server("state on a server")
+
+    def _ended(self) -> NoReturn:
+        raise self._no_server("record on a server")
+
     def get_status(self) -> str:
         """'finished' or 'failed'."""
         return "finished" if self._error is None else "failed"
