@@ -18,6 +18,7 @@ from nbqueue.client.local_modules import Choice
 from nbqueue.client.named import function_of
 from nbqueue.client.options import JobOptions, Options, seconds, take_options, tell_of_claimed
 from nbqueue.client.packing import Call
+from nbqueue.client.prepared import PreparedCall, split
 from nbqueue.client.registries import (
     CanceledJobRegistry,
     DeferredJobRegistry,
@@ -258,8 +259,7 @@ class Queue:
         >>> q.enqueue_call(pow, args=(2, 10), timeout=60).result()
         1024
         """
-        named = {"job_timeout": timeout, "result_ttl": result_ttl}
-        given: Any = options | {name: value for name, value in named.items() if value is not None}
+        given: Any = _with_rqs_names(options, timeout, result_ttl)
         one = _prepared(func, args, kwargs)
         return self._submitter(given, None).enqueue(one.function, *one.args, **one.kwargs or {})
 
@@ -342,32 +342,35 @@ class Queue:
         >>> q.enqueue_many([(abs, (-1,)), nbqueue.call(sorted, "ba", reverse=True)]).results()
         [1, ['b', 'a']]
         """
-        return self._submitter(options, progress).enqueue_many(calls)
+        calls, prepared = split(calls)
+        given: Any = {**prepared, **options}
+        return self._submitter(given, progress).enqueue_many(calls)
 
     @staticmethod
     def prepare_data(
         func: Callable[..., Any] | str,
         args: Iterable[Any] | None = None,
         kwargs: dict[str, Any] | None = None,
+        timeout: float | str | None = None,
+        result_ttl: float | str | None = None,
         **options: Any,
-    ) -> Call:
+    ) -> Call | PreparedCall:
         """A call for `enqueue_many`, under RQ's name.
 
-        Raises
-        ------
-        UsageError
-            Options are given: they are the same for all calls of a batch, and `enqueue_many` takes them.
+        Parameters
+        ----------
+        func, args, kwargs, timeout, result_ttl, **options
+            See `enqueue_call`. All calls of a batch have to have the same options.
 
         Examples
         --------
-        >>> q.enqueue_many([Queue.prepare_data(pow, (2, 10)), Queue.prepare_data(abs, (-1,))], job_timeout=60).results()
-        [1024, 1]
+        >>> calls = [Queue.prepare_data(pow, (n, 2), timeout=60) for n in range(3)]
+        >>> q.enqueue_many(calls).results()
+        [0, 1, 4]
         """
-        if given := sorted(name for name, value in options.items() if value is not None):
-            raise errors.UsageError(
-                f"prepare_data({given[0]}=...): all calls of a batch have the same options; give them to enqueue_many"
-            )
-        return _prepared(func, args, kwargs)
+        given = _with_rqs_names(options, timeout, result_ttl)
+        one = _prepared(func, args, kwargs)
+        return PreparedCall(one, given) if given else one
 
     def enqueue_cell(
         self,
@@ -659,6 +662,14 @@ def _prepared(func: Callable[..., Any] | str, args: Iterable[Any] | None, kwargs
     if not isinstance(kwargs, dict | None):
         raise errors.WrongType(f"kwargs={kwargs!r:.80}: a dict of keyword arguments is accepted")
     return Call(function_of(func), tuple(args or ()), kwargs or {})
+
+
+def _with_rqs_names(
+    options: dict[str, Any], timeout: float | str | None, result_ttl: float | str | None
+) -> dict[str, Any]:
+    """Options of which some have other names in RQ, as far as they are given."""
+    named = {"job_timeout": timeout, "result_ttl": result_ttl}
+    return options | {name: value for name, value in named.items() if value is not None}
 
 
 def call(func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:

@@ -207,9 +207,26 @@ def test_calls_are_prepared_under_rqs_name(q, worker):
     calls = [Queue.prepare_data(pow, (2, 10)), q.prepare_data(sorted, args=["ba"], kwargs={"reverse": True})]
     batch = q.enqueue_many(calls, job_timeout=60)
     assert batch.results(timeout=20) == [1024, ["b", "a"]]
-    assert Queue.prepare_data(abs, (1,), job_id=None).args == (1,)
-    with pytest.raises(errors.UsageError, match=r"prepare_data\(timeout=...\): all calls of a batch"):
-        Queue.prepare_data(abs, (1,), timeout=3)
+
+
+def test_prepared_calls_of_a_batch_have_the_same_options(q, worker):
+    calls = [Queue.prepare_data(pow, (n, 2), timeout=60, meta={"a": 1}) for n in range(3)]
+    for given in (calls, tuple(calls), iter(calls)):
+        batch = q.enqueue_many(given)
+        assert batch.results(timeout=20) == [0, 1, 4]
+        assert (batch[0].timeout, batch.meta) == (60.0, {"a": 1})
+    assert q.enqueue_many(calls, job_timeout=5)[0].timeout == 5
+    assert q.enqueue_many(iter([])).done
+    other = Queue.prepare_data(abs, (-1,), timeout=61, meta={"a": 1})
+    words = r"call 3 has other options than call 0 \(job_timeout\)"
+    with pytest.raises(errors.UsageError, match=words):
+        q.enqueue_many([*calls, other])
+    with pytest.raises(errors.SubmitError, match=words):
+        q.enqueue_many(iter([*calls, other]))
+    with pytest.raises(errors.UsageError, match=r"call 1 has other options than call 0 \(job_timeout, meta\)"):
+        q.enqueue_many([(abs, (-1,)), other])
+    with pytest.raises(errors.UsageError, match="Did you mean 'job_timeout'"):
+        q.enqueue_many([Queue.prepare_data(abs, (1,), job_timout=3)])
 
 
 def test_jobs_have_the_default_limit_of_their_queue_unless_they_are_given_one(namespace):
