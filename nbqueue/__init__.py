@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from nbqueue.client.attempts import Attempt
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
+    from nbqueue.client.decorator import job
     from nbqueue.client.explaining import Explanation, explain
     from nbqueue.client.fleet import Workers
     from nbqueue.client.job import Job
+    from nbqueue.client.latest_result import Result
     from nbqueue.client.printed import Line
     from nbqueue.client.queues import Queue, call
     from nbqueue.client.retries import Retry
@@ -44,6 +46,7 @@ __all__ = [
     "explain",
     "Explanation",
     "Retry",
+    "job",
     "q",
     # In a job
     "CurrentJob",
@@ -60,6 +63,7 @@ __all__ = [
     "Line",
     "Progress",
     "RichOutput",
+    "Result",
     # Who does it
     "Workers",
     # What can go wrong
@@ -80,11 +84,13 @@ _HOMES = {
     "Retry": "nbqueue.client.retries",
     "RetryLater": "nbqueue.errors",
     "RichOutput": "nbqueue.client.rich",
+    "Result": "nbqueue.client.latest_result",
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
     "get_current_job": "nbqueue.child.current",
     "explain": "nbqueue.client.explaining",
+    "job": "nbqueue.client.decorator",
     "set_progress": "nbqueue.child.progress",
     "track": "nbqueue.child.progress",
 }

@@ -14,6 +14,7 @@ NbqueueError
 ├── WaitTimeout                 a wait took longer than its `timeout` (also a `TimeoutError`)
 ├── SubmitError                 a batch could not be submitted as a whole
 ├── UsageError                  an argument that makes no sense (also a `ValueError`)
+│   └── WrongType               it is of a kind that is not accepted there (also a `TypeError`)
 └── JobError                    how a job ended when it was not the function's own exception
     ├── JobFailed               the function's exception could not be rebuilt here
     ├── JobExited               the function was left by `sys.exit` or the like, which is no `Exception`
@@ -83,6 +84,10 @@ class SubmitError(NbqueueError):
 
 class UsageError(NbqueueError, ValueError):
     """An argument that makes no sense; the message says which and what is accepted."""
+
+
+class WrongType(UsageError, TypeError):
+    """An argument of a kind that is not accepted there; the message says which and what is accepted."""
 
 
 class JobError(NbqueueError):

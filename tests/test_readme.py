@@ -52,7 +52,8 @@ def statements(block: str) -> list[tuple[str, str | None]]:
     for node in tree.body:
         rest = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode().strip()
         stated = rest.removeprefix(STATED) if rest.startswith(STATED) else None
-        found.append(("\n".join(lines[node.lineno - 1 : node.end_lineno]), stated))
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        found.append(("\n".join(lines[first - 1 : node.end_lineno]), stated))
     return found
 
 

@@ -67,16 +67,9 @@ class Codes:
 
         Raises
         ------
-        UsageError
-            It is not callable.
         CannotPickle, ServerFull
             See `pack_code`.
         """
-        if not callable(function):
-            raise errors.UsageError(
-                f"{function!r:.80} is not callable: give the function itself and its arguments, "
-                "as in q.enqueue(func, 1, 2), not the result of calling it"
-            )
         parts = parts_of(function)
         if parts is not None and (fixed := self._fixed.get(id(function))) is not None:
             before, code = fixed

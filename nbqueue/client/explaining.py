@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.client.named import function_of
 from nbqueue.payload.explain import cannot_pickle, sizes_of_parts
 from nbqueue.payload.functions import name_of
 from nbqueue.payload.pickling import can_pickle, pickle_frames
@@ -35,7 +36,7 @@ class Explanation:
         return "\n".join([*lines, self.problem] if self.problem else lines)
 
 
-def explain(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Explanation:
+def explain(function: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Explanation:
     """Tell what a call would send to a worker: its biggest parts, and what of it cannot be pickled.
 
     Nothing is submitted.
@@ -60,6 +61,7 @@ def explain(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Expla
     >>> found.problem, found.parts[0][0]
     ('', "score -> global 'table'")
     """
+    function = function_of(function)
     name = name_of(function)
     whole = [(name, function), *((f"argument {i}", value) for i, value in enumerate(args))]
     whole += [(f"argument {key!r}", value) for key, value in kwargs.items()]

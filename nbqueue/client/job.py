@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nbqueue import errors
-from nbqueue.client import hooks, outcome
+from nbqueue.client import hooks, listing, outcome
 from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
 from nbqueue.client.handle import Handle
+from nbqueue.client.latest_result import Result, ResultType
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
 from nbqueue.client.rich import RichOutput, read_rich_output
 from nbqueue.client.waiting import Waiting, in_thread
+from nbqueue.client.waiting_call import waiting_call
 from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
 from nbqueue.payload.outcomes import Outcomes
@@ -60,6 +63,63 @@ class Job:
         """Batch and index: 'k3f9x2:17'."""
         return f"{self._batch.id}:{self.index}"
 
+    def get_id(self) -> str:
+        """RQ's name for `id`."""
+        return self.id
+
+    # Finding
+
+    @classmethod
+    def fetch(cls, id: str, connection: Any = None) -> Job:
+        """The job of an id, with nothing else at hand. `Queue.fetch_job` does it on the server of a queue.
+
+        Parameters
+        ----------
+        id : str
+            Such as 'k3f9x2:17'.
+        connection : Queue, str or redis.Redis, optional
+            A queue of its server and namespace, or what `Queue(connection=...)` takes, and then its namespace is
+            'default'. A queue is at hand already; of anything else one is made each time.
+
+        Raises
+        ------
+        NotFound
+            There is no such job (any more).
+
+        Examples
+        --------
+        >>> Job.fetch("k3f9x2:17", connection="redis://localhost").return_value()
+        """
+        job: Job = _finder(connection).fetch_job(id)
+        if job._state().own == steering.DELETED:
+            raise errors.NotFound(f"job {id} was deleted")
+        return job
+
+    @classmethod
+    def fetch_many(cls, ids: Iterable[str], connection: Any = None) -> list[Job | None]:
+        """The jobs of some ids, in their order, and None in the place of each that is not there (any more).
+
+        Parameters
+        ----------
+        ids : iterable of str
+        connection
+            See `fetch`.
+        """
+        finder = _finder(connection)
+        return [cls._found(id, finder) for id in ids]
+
+    @classmethod
+    def _found(cls, id: str, finder: Any) -> Job | None:
+        try:
+            return cls.fetch(id, finder)
+        except errors.NotFound:
+            return None
+
+    @classmethod
+    def exists(cls, id: str, connection: Any = None) -> bool:
+        """Whether there is a job of this id; see `fetch`."""
+        return cls._found(id, _finder(connection)) is not None
+
     @property
     def batch(self) -> Handle:
         """The batch that it belongs to."""
@@ -103,7 +163,7 @@ class Job:
         return outcome.read(self._session, self._batch.id, self.index, own, block)
 
     def get_status(self) -> str:
-        """'scheduled' (it waits for a time), 'queued', 'started', 'finished', 'failed' or 'canceled'."""
+        """'queued', 'started', 'finished', 'failed' or 'canceled'; 'deferred' or 'scheduled' before it is queued."""
         ended = self._ended()
         if isinstance(ended, str):
             return ended
@@ -134,6 +194,32 @@ class Job:
         """Whether it was canceled."""
         return self.get_status() == "canceled"
 
+    @property
+    def is_deferred(self) -> bool:
+        """Whether it waits for other jobs."""
+        return self.get_status() == "deferred"
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether it waits for its time."""
+        return self.get_status() == "scheduled"
+
+    def get_position(self) -> int | None:
+        """How many jobs of its queue wait before it; None if it does not wait. See `Queue.get_job_ids`."""
+        return listing.position(self._session.store, self.origin, self._batch.id, self.index)
+
+    def refresh(self) -> None:
+        """Forget what was read of it: what is asked for next is read anew.
+
+        Raises
+        ------
+        NotFound
+            There is no such job (any more).
+        """
+        self._record = None
+        self._state()
+
+    @waiting_call
     def result(self, timeout: float | None = None) -> Any:
         """The return value of the call; waits for it.
 
@@ -243,6 +329,36 @@ class Job:
         if isinstance(ended, str):
             raise errors.NotFinished(f"job {self.id} is {ended}: result() waits for it")
         return self._value(ended)
+
+    def latest_result(self, timeout: float = 0) -> Result | None:
+        """What came of its last attempt, in one piece; None if it has not ended, or was canceled.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait for it to end.
+
+        Returns
+        -------
+        Result or None
+            With `type` (`Result.Type.SUCCESSFUL` or `FAILED`), `return_value`, `exc_string` and `created_at`.
+
+        Examples
+        --------
+        >>> q.enqueue(abs, -3).latest_result(timeout=60).return_value
+        3
+        """
+        if timeout > 0:
+            try:
+                self.wait(timeout)
+            except errors.WaitTimeout:
+                return None
+        ended = self._ended()
+        if isinstance(ended, str):
+            return None
+        if ended.is_failed:
+            return Result(self.id, ResultType.FAILED, None, ended.failure().traceback, self.ended_at)
+        return Result(self.id, ResultType.SUCCESSFUL, self._value(ended), None, self.ended_at)
 
     def exception(self) -> BaseException | None:
         """The exception that the call raised; None if it returned.
@@ -405,6 +521,16 @@ class Job:
         return dict(self._batch.description.meta) if saved is None else saved
 
     @property
+    def timeout(self) -> float | None:
+        """Seconds that it may run; None if there is no limit."""
+        return self._batch.description.timeout
+
+    @property
+    def created_at(self) -> datetime:
+        """RQ's name for `enqueued_at`, which is the same here."""
+        return self.enqueued_at
+
+    @property
     def enqueued_at(self) -> datetime:
         """The time at which its batch was submitted."""
         return datetime.fromtimestamp(self._batch.state.submitted_at, UTC)
@@ -417,10 +543,14 @@ class Job:
 
     @property
     def ended_at(self) -> datetime | None:
-        """The time at which it ended; None if it has not."""
-        outcomes = self._outcomes()
-        if outcomes is None:
+        """The time at which it ended; None if it has not, or was canceled."""
+        ended = self._ended()
+        if isinstance(ended, str):
             return None
+        outcomes = ended.outcomes
+        if outcomes is None:  # nobody called it to its end, as when its process died
+            at = (ended.words or {}).get("at")
+            return datetime.fromtimestamp(at, UTC) if isinstance(at, int | float) else None
         return datetime.fromtimestamp(outcomes.started_at(self.index) + outcomes.duration(self.index), UTC)
 
     @property
@@ -528,3 +658,11 @@ class Job:
         if (files := self._session.seal.files) is not None:
             files.remove(self._batch.id, self.index)
         self._session.listener.forget(self._batch.id)
+
+
+def _finder(connection: Any) -> Any:
+    """A queue that finds jobs: the one that is given, or one on a server that is."""
+    if hasattr(connection, "fetch_job"):
+        return connection
+    # By its name, here only: a queue is made of jobs, and not the other way round.
+    return importlib.import_module("nbqueue.client.queues").Queue(connection=connection)

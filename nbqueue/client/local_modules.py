@@ -9,7 +9,7 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,14 +46,15 @@ class LocalModules:
 
     Raises
     ------
-    UsageError
+    WrongType
     """
 
     def __init__(self, choice: Choice = True) -> None:
         if isinstance(choice, str) or not (
-            isinstance(choice, bool) or all(isinstance(name, str) and name.strip("-") for name in choice)
+            isinstance(choice, bool)
+            or (isinstance(choice, Iterable) and all(isinstance(name, str) and name.strip("-") for name in choice))
         ):
-            raise errors.UsageError(
+            raise errors.WrongType(
                 f"local_modules={choice!r}: True, False, or a list of names is accepted: of packages that are "
                 "installed and shall travel all the same, or with '-' in front of local ones that shall not"
             )

@@ -6,6 +6,7 @@ A new option is added here, in the transition that needs it, and in the docs.
 from __future__ import annotations
 
 import datetime
+import difflib
 import inspect
 import os
 import re
@@ -28,7 +29,7 @@ class Options(TypedDict, total=False):
     """The options of `enqueue`, `map`, `starmap`, `enqueue_many` and `Queue.options`, with RQ's names."""
 
     job_timeout: float | str | None
-    """Seconds, or "90s", "5m", "2h"; by default there is no limit."""
+    """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. None, or RQ's -1, is no limit."""
     result_ttl: float | str
     """Time for which outcomes are kept after the batch has ended; 7 days by default."""
     label: str | None
@@ -104,19 +105,24 @@ class JobOptions:
         Raises
         ------
         UsageError
-            Names the option that makes no sense, or is none.
+            Names the option that makes no sense, or is none; a `WrongType` where its kind is wrong.
         """
         if unknown := options.keys() - Options.__annotations__.keys():
-            raise errors.UsageError(f"{', '.join(sorted(unknown))}: not an option")
+            raise errors.UsageError("; ".join(map(_not_an_option, sorted(unknown))))
         timeout, priority = options.get("job_timeout"), options.get("priority", 1.0)
-        seed = options.get("seed")
-        if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**128):
-            raise errors.UsageError(f"seed={seed!r}: a whole number from 0 on is accepted, below 2**128")
+        seed, meta = options.get("seed"), options.get("meta")
+        is_number = isinstance(seed, int) and not isinstance(seed, bool)
+        if seed is not None and not (is_number and 0 <= seed < 2**128):
+            kind = errors.UsageError if is_number else errors.WrongType
+            raise kind(f"seed={seed!r}: a whole number from 0 on is accepted, below 2**128")
         if not isinstance(priority, int | float) or not priority > 0:
-            raise errors.UsageError(f"priority={priority!r}: a number above 0 is accepted")
+            kind = errors.UsageError if isinstance(priority, int | float) else errors.WrongType
+            raise kind(f"priority={priority!r}: a number above 0 is accepted")
+        if meta is not None and not isinstance(meta, dict):
+            raise errors.WrongType(f"meta={meta!r:.80}: a dict is accepted, of what JSON can hold")
         return cls(
             label=options.get("label") or options.get("description"),
-            timeout=None if timeout is None else seconds(timeout, "job_timeout"),
+            timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
             result_ttl=max(1, int(seconds(options.get("result_ttl", _WEEK), "result_ttl"))),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
@@ -124,7 +130,7 @@ class JobOptions:
             retry=Retry.of(retry) if (retry := options.get("retry")) else None,
             due=due_in(options["delay"]) if "delay" in options else "",
             seed=seed,
-            meta=options.get("meta"),
+            meta=meta,
         )
 
     def describe(
@@ -169,10 +175,21 @@ def due_at(time: datetime.datetime) -> str:
     UsageError
     """
     if not isinstance(time, datetime.datetime):
-        raise errors.UsageError(f"enqueue_at({time!r}): a datetime is accepted; enqueue_in takes a delay")
+        raise errors.WrongType(f"enqueue_at({time!r}): a datetime is accepted; enqueue_in takes a delay")
     if time.timestamp() < datetime.datetime.now(datetime.UTC).timestamp() - 1:
         warnings.warn(f"{time} has passed: the job may start now", errors.OptionWarning, stacklevel=4)
     return f"{time.timestamp():.6f}"
+
+
+_MEANT = {"timeout": "job_timeout"}
+"""Options that go by other names elsewhere, and by none that is close."""
+
+
+def _not_an_option(name: str) -> str:
+    """What is said of a name that is no option."""
+    known = [other for other in (*Options.__annotations__, "progress") if other != name]
+    close = [_MEANT[name]] if name in _MEANT else difflib.get_close_matches(name, known, 1)
+    return f"{name}: not an option" + (f". Did you mean {close[0]!r}?" if close else "")
 
 
 def take_options(kwargs: dict[str, Any]) -> Options:
@@ -216,6 +233,12 @@ def seconds(value: float | str, what: str) -> float:
         match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd]?)\s*", value)
         if match and float(match[1]) > 0:
             return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-        return float(value)
-    raise errors.UsageError(f"{what}={value!r}: seconds above 0 are accepted, or '90s', '5m', '2h', '1d'")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if value > 0:
+            return float(value)
+    else:
+        raise errors.WrongType(f"{what}={value!r:.80}: {_ACCEPTED}")
+    raise errors.UsageError(f"{what}={value!r}: {_ACCEPTED}")
+
+
+_ACCEPTED = "seconds above 0 are accepted, or '90s', '5m', '2h', '1d'"

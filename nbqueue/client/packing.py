@@ -10,6 +10,7 @@ from typing import Any
 
 from nbqueue import errors
 from nbqueue.client.codes import Codes
+from nbqueue.client.named import function_of
 from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_items, pack_tuples
 from nbqueue.payload.functions import Code
 from nbqueue.payload.memory import Buffers
@@ -397,16 +398,18 @@ def as_call(item: Any) -> Call:
 
     Raises
     ------
-    UsageError
+    WrongType
         It is none of these.
+    UsageError
+        It names a function that cannot be imported.
     """
     if isinstance(item, Call):
         return item
-    if isinstance(item, tuple) and 1 <= len(item) <= 3 and callable(item[0]):
+    if isinstance(item, tuple) and 1 <= len(item) <= 3 and (callable(item[0]) or isinstance(item[0], str)):
         args = item[1] if len(item) > 1 else ()
         kwargs = item[2] if len(item) > 2 else {}
         if isinstance(args, tuple | list) and isinstance(kwargs, dict):
-            return Call(item[0], tuple(args), kwargs)
-    raise errors.UsageError(
+            return Call(function_of(item[0]), tuple(args), kwargs)
+    raise errors.WrongType(
         f"{item!r:.80} is not a call: (func, args), (func, args, kwargs) or nbqueue.call(func, *args, **kwargs) is"
     )

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
 from nbqueue import errors, settings
-from nbqueue.client import launch
+from nbqueue.client import launch, listing
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob, job_of
 from nbqueue.client.fleet import Workers
 from nbqueue.client.handle import Progress
+from nbqueue.client.here import SubmitterHere
 from nbqueue.client.job import Job
 from nbqueue.client.local_modules import Choice
+from nbqueue.client.named import function_of
 from nbqueue.client.options import JobOptions, Options, due_at, due_in, seconds, take_options, tell_of_claimed
 from nbqueue.client.packing import Call
+from nbqueue.client.prepared import PreparedCall, split
+from nbqueue.client.registries import (
+    CanceledJobRegistry,
+    DeferredJobRegistry,
+    FailedJobRegistry,
+    FinishedJobRegistry,
+    ScheduledJobRegistry,
+    StartedJobRegistry,
+)
 from nbqueue.client.session import Session
 from nbqueue.client.submitter import Submitter, enqueue_cell
 from nbqueue.payload.seal import Seal
@@ -25,6 +36,7 @@ from nbqueue.store.connection import Client, Source
 from nbqueue.store.description import CellDescription
 from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
+from nbqueue.store.requests.request import Run
 from nbqueue.store.store import Store
 
 
@@ -54,6 +66,11 @@ class Queue:
         Modules that are installed nowhere (`.py` files beside the notebook, packages in a directory on `sys.path` or
         installed as editable) travel with the jobs, as they are when these are submitted; not with False. A list
         names installed packages that shall travel, too, and with '-' in front local ones that shall not.
+    default_timeout : float or str, optional
+        The `job_timeout` of jobs that are given none.
+    is_async : bool
+        With False, `enqueue` makes the call here, at once, and returns a job that has ended: for tests of what submits.
+        No server is needed; there are no time limits and no batches.
 
     Examples
     --------
@@ -73,23 +90,28 @@ class Queue:
         environment: str | None = None,
         progress: Progress = "auto",
         local_modules: Choice = True,
+        default_timeout: float | str | None = None,
+        is_async: bool = True,
     ) -> None:
         for what, value in (("name", name), ("namespace", namespace)):
             if not isinstance(value, str) or not re.fullmatch(r"[^\s{}:]+", value):
-                raise errors.UsageError(f"{what}={value!r}: a word without spaces, colons and braces is accepted")
+                kind = errors.UsageError if isinstance(value, str) else errors.WrongType
+                raise kind(f"{what}={value!r:.80}: a word without spaces, colons and braces is accepted")
         self.name = name
         self.session = Session(
             connection, namespace=namespace, key=key, environment=environment, local_modules=local_modules
         )
         self._progress = progress
-        self._plain = Submitter(self.session, name, JobOptions(), progress)
+        self._default_timeout = None if default_timeout is None else seconds(default_timeout, "default_timeout")
+        self._is_async = is_async
+        self._plain = self._submitter({}, None)
         """Submits without options."""
 
     def __repr__(self) -> str:
         return f"<Queue {self.name}>"
 
-    def __reduce__(self) -> tuple[Callable[..., Queue], tuple[str, Session, Progress]]:
-        return _restored, (self.name, self.session, self._progress)
+    def __reduce__(self) -> tuple[Callable[..., Queue], tuple[Any, ...]]:
+        return _restored, (self.name, self.session, self._progress, self._default_timeout, self._is_async)
 
     # The server that it is on
 
@@ -118,6 +140,11 @@ class Queue:
         """The seal of its payloads."""
         return self.session.seal
 
+    @property
+    def is_async(self) -> bool:
+        """Whether jobs wait for a worker; else calls are made here, at once."""
+        return self._is_async
+
     def close(self) -> None:
         """Close what is open; it opens again when it is used."""
         self.session.close()
@@ -144,24 +171,28 @@ class Queue:
         return self._submitter(options, progress)
 
     def _submitter(self, options: Options, progress: Progress | None, due: str | None = None) -> Submitter:
-        chosen = JobOptions.of(options)
+        kind = Submitter if self._is_async else SubmitterHere
+        given: Options = {"job_timeout": self._default_timeout, **options}
+        chosen = JobOptions.of(given)
         if due is not None:
             chosen = replace(chosen, due=due)
-        return Submitter(self.session, self.name, chosen, self._progress if progress is None else progress)
+        return kind(self.session, self.name, chosen, self._progress if progress is None else progress)
 
-    def enqueue(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+    def enqueue(self, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; returns when it is accepted.
 
         Parameters
         ----------
-        func : callable
-            Any: defined in the notebook, a lambda, a method, `async def`.
+        func : callable or str
+            Any: defined in the notebook, a lambda, a method, `async def`. A text such as 'package.module.function' is
+            imported here and now.
         *args, **kwargs
             Its arguments, except the options below. Where the function has arguments of these names, use
             `q.options(...).enqueue(...)`, which passes everything on; or give all of its own as `args=(...)` and
             `kwargs={...}`.
         job_timeout : float or str, optional
-            Seconds, or "90s", "5m", "2h"; by default there is no limit.
+            Seconds, or "90s", "5m", "2h"; by default the `default_timeout` of the queue, or no limit. With None there
+            is no limit.
         result_ttl : float or str
             How long the outcome is kept after it ended; 7 days by default.
         label, description : str, optional
@@ -201,7 +232,7 @@ class Queue:
         return self._enqueue(func, args, kwargs)
 
     def enqueue_in(
-        self, delay: float | str | datetime.timedelta, func: Callable[..., Any], /, *args: Any, **kwargs: Any
+        self, delay: float | str | datetime.timedelta, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any
     ) -> Job:
         """Submit one call that starts after a while.
 
@@ -228,7 +259,7 @@ class Queue:
         """
         return self._enqueue(func, args, kwargs, due_in(delay))
 
-    def enqueue_at(self, time: datetime.datetime, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+    def enqueue_at(self, time: datetime.datetime, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call that starts at a time.
 
         Parameters
@@ -245,24 +276,58 @@ class Queue:
         return self._enqueue(func, args, kwargs, due_at(time))
 
     def _enqueue(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], due: str | None = None
+        self, func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any], due: str | None = None
     ) -> Job:
         submitter = self._plain
         options = take_options(kwargs) if kwargs else {}
         if options or due:
+            func = function_of(func)
             tell_of_claimed(func, options)
             submitter = self._submitter(options, None, due)
         if "args" in kwargs or "kwargs" in kwargs:
             if args:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
-            args, kwargs = tuple(kwargs.pop("args", ())), {**kwargs.pop("kwargs", {}), **kwargs}
+            one = _prepared(func, kwargs.pop("args", None), kwargs.pop("kwargs", None))
+            args, kwargs = one.args, {**(one.kwargs or {}), **kwargs}
         return submitter.enqueue(func, *args, **kwargs)
+
+    def enqueue_call(
+        self,
+        func: Callable[..., Any] | str,
+        args: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        timeout: float | str | None = None,
+        result_ttl: float | str | None = None,
+        **options: Any,
+    ) -> Job:
+        """Submit one call whose arguments are given apart from the options.
+
+        Parameters
+        ----------
+        func : callable or str
+        args : iterable, optional
+        kwargs : dict, optional
+        timeout : float or str, optional
+            RQ's name for `job_timeout`.
+        result_ttl : float or str, optional
+        **options
+            See `enqueue`.
+
+        Examples
+        --------
+        >>> q.enqueue_call(pow, args=(2, 10), timeout=60).result()
+        1024
+        """
+        given: Any = _with_rqs_names(options, timeout, result_ttl)
+        one = _prepared(func, args, kwargs)
+        return self._submitter(given, None).enqueue(one.function, *one.args, **one.kwargs or {})
 
     def map(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., Any] | str,
         /,
         *iterables: Iterable[Any],
+        kwargs: dict[str, Any] | None = None,
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> Batch:
@@ -273,6 +338,8 @@ class Queue:
         func : callable
         *iterables : iterables
             As with the built-in `map`; ends with the shortest. Generators are read block by block.
+        kwargs : dict, optional
+            Keyword arguments that are the same for each call. They are sent once, as a part of the function.
         job_timeout, result_ttl, label, description, meta, at_front, priority, retry, delay, share, seed
             See `enqueue`.
         progress : {"auto", "bar", False}, optional
@@ -292,15 +359,18 @@ class Queue:
         --------
         >>> q.map(pow, [2, 3], [10, 2]).results()
         [1024, 9]
+        >>> q.map(pow, [2, 3], kwargs={"exp": 2}).results()
+        [4, 9]
         """
-        return self._submitter(options, progress).map(func, *iterables)
+        return self._submitter(options, progress).map(func, *iterables, kwargs=kwargs)
 
     def starmap(
         self,
-        func: Callable[..., Any],
+        func: Callable[..., Any] | str,
         iterable: Iterable[Iterable[Any]],
         /,
         *,
+        kwargs: dict[str, Any] | None = None,
         progress: Progress | None = None,
         **options: Unpack[Options],
     ) -> Batch:
@@ -311,7 +381,7 @@ class Queue:
         >>> q.starmap(pow, [(2, 10), (3, 2)]).results()
         [1024, 9]
         """
-        return self._submitter(options, progress).starmap(func, iterable)
+        return self._submitter(options, progress).starmap(func, iterable, kwargs=kwargs)
 
     def enqueue_many(
         self, calls: Iterable[Any], /, *, progress: Progress | None = None, **options: Unpack[Options]
@@ -321,7 +391,8 @@ class Queue:
         Parameters
         ----------
         calls : iterable
-            Of `(func, args)`, `(func, args, kwargs)` or `nbqueue.call(func, *args, **kwargs)`.
+            Of `(func, args)`, `(func, args, kwargs)`, `nbqueue.call(func, *args, **kwargs)` or what
+            `Queue.prepare_data` gives.
         **options
             See `map`.
 
@@ -330,7 +401,35 @@ class Queue:
         >>> q.enqueue_many([(abs, (-1,)), nbqueue.call(sorted, "ba", reverse=True)]).results()
         [1, ['b', 'a']]
         """
-        return self._submitter(options, progress).enqueue_many(calls)
+        calls, prepared = split(calls)
+        given: Any = {**prepared, **options}
+        return self._submitter(given, progress).enqueue_many(calls)
+
+    @staticmethod
+    def prepare_data(
+        func: Callable[..., Any] | str,
+        args: Iterable[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        timeout: float | str | None = None,
+        result_ttl: float | str | None = None,
+        **options: Any,
+    ) -> Call | PreparedCall:
+        """A call for `enqueue_many`, under RQ's name.
+
+        Parameters
+        ----------
+        func, args, kwargs, timeout, result_ttl, **options
+            See `enqueue_call`. All calls of a batch have to have the same options.
+
+        Examples
+        --------
+        >>> calls = [Queue.prepare_data(pow, (n, 2), timeout=60) for n in range(3)]
+        >>> q.enqueue_many(calls).results()
+        [0, 1, 4]
+        """
+        given = _with_rqs_names(options, timeout, result_ttl)
+        one = _prepared(func, args, kwargs)
+        return PreparedCall(one, given) if given else one
 
     def enqueue_cell(
         self,
@@ -383,6 +482,8 @@ class Queue:
         ------
         NotFound
         """
+        if not isinstance(id, str):
+            raise errors.WrongType(f"{id!r:.80}: the id of a job is a text such as 'k3f9x2:17'")
         batch, _, index = id.partition(":")
         if not index.isdigit():
             raise errors.NotFound(f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17'")
@@ -424,17 +525,85 @@ class Queue:
     @property
     def job_ids(self) -> list[str]:
         """The ids of the jobs that wait."""
-        return [job.id for job in self.jobs]
+        return self.get_job_ids()
 
     @property
     def jobs(self) -> list[Job]:
         """The jobs that wait."""
+        return self.get_jobs()
+
+    def get_job_ids(self, offset: int = 0, length: int = -1) -> list[str]:
+        """The ids of some of the jobs that wait.
+
+        Their order is that in which workers take them, as far as it can be told: the batch that is next in the fair
+        share first, and the jobs of each in their order. Workers share their time between batches.
+
+        Parameters
+        ----------
+        offset : int
+            Below 0 it is counted from the end.
+        length : int
+            How many at most; below 0 it says where the end is: -1 is the last one, -2 the one before.
+
+        Examples
+        --------
+        >>> q.get_job_ids(0, 2)
+        ['k3f9x2:0', 'k3f9x2:1']
+        """
+        return list(listing.ids(self._waiting_part(offset, length)))
+
+    def get_jobs(self, offset: int = 0, length: int = -1) -> list[Job]:
+        """Some of the jobs that wait; see `get_job_ids`."""
+        batches: dict[str, Batch] = {}
         found = []
-        for state in self._waiting():
-            batch = self._batch(state.id)
-            for start, stop in self.store.queued(state.id):
-                found += [job_of(batch, index) for index in range(start, stop)]
+        for id, (start, stop) in self._waiting_part(offset, length):
+            batch = batches.setdefault(id, self._batch(id))
+            found += [job_of(batch, index) for index in range(start, stop)]
         return found
+
+    def _waiting_part(self, offset: int, length: int) -> Iterator[tuple[str, Run]]:
+        if length == 0:
+            return iter(())
+        waiting = listing.waiting(self.store, self.name)
+        n = sum(batch.count for batch in waiting)
+        start = max(0, n + offset) if offset < 0 else offset
+        first, most = listing.window(start, start + length - 1 if length > 0 else length, lambda: n)
+        return listing.part(waiting, self.store.waiting, first, most)
+
+    def get_job_position(self, job_or_id: Job | str) -> int | None:
+        """How many jobs wait before one, in the order of `get_job_ids`; None if it does not wait here."""
+        batch, _, index = (job_or_id.id if isinstance(job_or_id, Job) else job_or_id).partition(":")
+        return listing.position(self.store, self.name, batch, int(index)) if index.isdigit() else None
+
+    @property
+    def started_job_registry(self) -> StartedJobRegistry[Queue]:
+        """The jobs that run, as RQ's users look at them."""
+        return StartedJobRegistry(self)
+
+    @property
+    def finished_job_registry(self) -> FinishedJobRegistry[Queue]:
+        """The jobs that returned."""
+        return FinishedJobRegistry(self)
+
+    @property
+    def failed_job_registry(self) -> FailedJobRegistry[Queue]:
+        """The jobs that failed; `requeue_all()` runs them again."""
+        return FailedJobRegistry(self)
+
+    @property
+    def canceled_job_registry(self) -> CanceledJobRegistry[Queue]:
+        """The jobs that were canceled."""
+        return CanceledJobRegistry(self)
+
+    @property
+    def deferred_job_registry(self) -> DeferredJobRegistry[Queue]:
+        """The jobs that wait for others."""
+        return DeferredJobRegistry(self)
+
+    @property
+    def scheduled_job_registry(self) -> ScheduledJobRegistry[Queue]:
+        """The jobs that wait for their time."""
+        return ScheduledJobRegistry(self)
 
     @property
     def count(self) -> int:
@@ -458,6 +627,35 @@ class Queue:
         reason = "the queue was emptied"
         states = self._waiting()
         return sum(max(0, self.store.call(steering.cancel(state.id, reason, only_waiting=True))) for state in states)
+
+    def remove(self, job_or_id: Job | str) -> int:
+        """Cancel one job that waits; returns 1, or 0 if it does not wait. One that starts at this moment is stopped.
+
+        Raises
+        ------
+        NotFound
+            There is no such job.
+        """
+        job = job_or_id if isinstance(job_or_id, Job) else self.fetch_job(job_or_id)
+        return int(job.is_queued and job.origin == self.name and job.cancel())
+
+    def delete(self, delete_jobs: bool = True) -> int:
+        """Cancel all jobs that wait, and forget those batches of which nothing has started; returns how many jobs.
+
+        What runs goes on, and what has ended stays until it expires: with the last of its batches, the queue is gone.
+
+        Parameters
+        ----------
+        delete_jobs : bool
+            With False nothing is forgotten: it is `empty`.
+        """
+        waiting = [self._batch(state.id) for state in self._waiting()]
+        n = self.empty()
+        for batch in waiting if delete_jobs else ():
+            state = self.store.batch(batch.id)
+            if state is not None and state.done and state.canceled == state.total:
+                batch.delete()
+        return n
 
     def pause(self) -> None:
         """Let no further job of this queue start, for anybody; those that run end."""
@@ -508,14 +706,32 @@ class Queue:
         return self.session.fleet.stop(self.name, timeout)
 
 
-def _restored(name: str, session: Session, progress: Progress) -> Queue:
-    queue = Queue(name, progress=progress)
+def _restored(
+    name: str, session: Session, progress: Progress, default_timeout: float | None = None, is_async: bool = True
+) -> Queue:
+    queue = Queue(name, progress=progress, default_timeout=default_timeout, is_async=is_async)
     queue.session = session
-    queue._plain = Submitter(session, name, JobOptions(), progress)
+    queue._plain = queue._submitter({}, None)
     return queue
 
 
-def call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
+def _prepared(func: Callable[..., Any] | str, args: Iterable[Any] | None, kwargs: dict[str, Any] | None) -> Call:
+    if isinstance(args, str) or not isinstance(args, Iterable | None):
+        raise errors.WrongType(f"args={args!r:.80}: a tuple or list of positional arguments is accepted")
+    if not isinstance(kwargs, dict | None):
+        raise errors.WrongType(f"kwargs={kwargs!r:.80}: a dict of keyword arguments is accepted")
+    return Call(function_of(func), tuple(args or ()), kwargs or {})
+
+
+def _with_rqs_names(
+    options: dict[str, Any], timeout: float | str | None, result_ttl: float | str | None
+) -> dict[str, Any]:
+    """Options of which some have other names in RQ, as far as they are given."""
+    named = {"job_timeout": timeout, "result_ttl": result_ttl}
+    return options | {name: value for name, value in named.items() if value is not None}
+
+
+def call(func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Call:
     """A call for `enqueue_many`.
 
     Examples
@@ -523,4 +739,4 @@ def call(func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Call:
     >>> q.enqueue_many([call(pow, 2, 10), call(sorted, "ba", reverse=True)]).results()
     [1024, ['b', 'a']]
     """
-    return Call(func, args, kwargs)
+    return Call(function_of(func), args, kwargs)

@@ -79,7 +79,7 @@ class Retry:
             return given
         if isinstance(given, int) and not isinstance(given, bool):
             return cls(given)
-        raise errors.UsageError(f"retry={given!r}: a number is accepted, or Retry(max, interval, ...)")
+        raise errors.WrongType(f"retry={given!r}: a number is accepted, or Retry(max, interval, ...)")
 
     def describe(self) -> RetryDescription:
         """It, for workers."""

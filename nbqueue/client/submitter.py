@@ -15,6 +15,7 @@ from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob
 from nbqueue.client.handle import Progress
 from nbqueue.client.job import Job
+from nbqueue.client.named import function_of
 from nbqueue.client.options import JobOptions
 from nbqueue.client.packing import Call, CallPacker, ItemPacker, Packer, TuplePacker, as_call
 from nbqueue.client.session import Session
@@ -56,9 +57,10 @@ class Submitter:
         self._options = options
         self._progress = progress
 
-    def enqueue(self, func: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job:
+    def enqueue(self, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; all arguments are the function's own. See `Queue.enqueue`."""
         session, options = self._session, self._options
+        func = function_of(func)
         code = session.codes.pack(func, share=self._options.share)
         if options.label is not None or options.meta is not None:
             return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports), 0)
@@ -68,13 +70,16 @@ class Submitter:
         session.fleet.attend_now_and_then(self._queue)
         return Job(Batch(session, id, progress=self._progress), index, waits_since=submitted)
 
-    def map(self, func: Callable[..., Any], /, *iterables: Iterable[Any]) -> Batch:
+    def map(
+        self, func: Callable[..., Any] | str, /, *iterables: Iterable[Any], kwargs: dict[str, Any] | None = None
+    ) -> Batch:
         """Submit a call for each item. See `Queue.map`."""
         if not iterables:
             raise errors.UsageError("map: give at least one iterable of arguments, as in q.map(func, items)")
         for items in iterables:
             _check_iterable(items)
         session = self._session
+        func = function_of(func, kwargs)
         code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
             packer: ItemPacker = ItemPacker(session.seal, session.codes, code)
@@ -87,10 +92,14 @@ class Submitter:
             calls = list(calls)
         return self._run(calls, packer, name_of(func), expected, imports=code.imports)
 
-    def starmap(self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], /) -> Batch:
+    def starmap(
+        self, func: Callable[..., Any] | str, iterable: Iterable[Iterable[Any]], /, *,
+        kwargs: dict[str, Any] | None = None,
+    ) -> Batch:  # fmt: skip
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
         _check_iterable(iterable)
         session = self._session
+        func = function_of(func, kwargs)
         code = session.codes.pack(func, share=self._options.share)
         packer = TuplePacker(session.seal, session.codes, code)
         return self._run(iterable, packer, name_of(func), imports=code.imports)
@@ -172,7 +181,7 @@ def enqueue_cell(
 
 def _check_iterable(items: Any) -> None:
     if not isinstance(items, Iterable):
-        raise errors.UsageError(f"{items!r:.80} is not iterable: a list, a range, a generator of arguments is needed")
+        raise errors.WrongType(f"{items!r:.80} is not iterable: a list, a range, a generator of arguments is needed")
 
 
 def _peek(items: Iterable[Any]) -> tuple[Any, Iterable[Any]]:

@@ -25,6 +25,8 @@ def install(shell: Any) -> None:
 
 def queue_html(queue: Queue) -> str:
     """A queue: its workers and counts in a line, its recent batches as a table."""
+    if not queue.is_async:
+        return f"<b>{esc(queue.name)}</b>: calls are made here, at once (is_async=False)"
     seen = look(queue.store)
     mine = next((found for found in seen.queues if found.name == queue.name), None)
     words = [

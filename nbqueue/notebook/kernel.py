@@ -18,6 +18,7 @@ from nbqueue.client import hooks
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob, job_of
 from nbqueue.client.handle import Handle
+from nbqueue.client.here import JobHere
 from nbqueue.client.job import Job
 from nbqueue.notebook import formatters, front_end
 from nbqueue.notebook.arriving import PROMISES, Promise
@@ -148,6 +149,9 @@ class Notebook:
 
     def display_job(self, job: Job) -> None:
         """Show a job, which a cell shows once at most."""
+        if isinstance(job, JobHere):
+            job.show()
+            return
         cell = front_end.execution()
         if not any(panel.cell == cell and panel.content.id == job.id for panel in self._panels[-_MOST:]):
             self.show_job(job.batch, job.index)

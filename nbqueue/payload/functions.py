@@ -151,6 +151,10 @@ def parts_of(function: Any) -> tuple[Any, ...] | None:
     As long as these are the same objects, the function need not be pickled again.
     """
     parts: list[Any] = []
+    if type(function) is functools.partial and not function.__dict__:  # which what it calls cannot get hold of
+        parts += (len(function.args), *function.keywords)
+        values = (function.func, *function.args, *function.keywords.values())
+        return tuple(parts) if _add_all(values, parts, set()) else None
     return tuple(parts) if callable(function) and _add(function, parts, set()) else None
 
 

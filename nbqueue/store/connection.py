@@ -75,7 +75,7 @@ class Address:
         elif isinstance(source, redis.Redis):
             self.client = source
         else:
-            raise errors.UsageError(f"connection: a URL or a redis.Redis is needed, not a {type(source).__name__}")
+            raise errors.WrongType(f"connection: a URL or a redis.Redis is needed, not a {type(source).__name__}")
         pool = self.client.connection_pool
         settings = dict(pool.connection_kwargs)
         for name in (

@@ -112,7 +112,7 @@ class Description:
 
         Raises
         ------
-        UsageError
+        WrongType
             `meta` holds what JSON cannot.
         """
         default = Description()
@@ -125,7 +125,7 @@ class Description:
         try:
             return json.dumps(said)
         except TypeError as error:
-            raise errors.UsageError(f"meta: only what JSON can hold is accepted ({error})") from None
+            raise errors.WrongType(f"meta: only what JSON can hold is accepted ({error})") from None
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Description:

@@ -37,6 +37,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:rich`                | hash   | `<index>:<position>` -> `<attempt> <JSON>`: what jobs that are no cells     |
 |                                  |        | displayed, beside its text; up to 100 of a job and 64 MB, which are counted |
 | `batch:<id>:meta`                | hash   | index -> what a job has saved of its `meta` (JSON)                          |
+| `batch:<id>:forgotten`           | set    | jobs that were deleted; they stay counted in the state in which they ended  |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
 |                                  |        | long as an ended batch may be run again with it. `code:<digest>01` and so   |
@@ -212,10 +213,10 @@ class EndedRun:
         return cls(int(start), int(stop) if stop else int(start) + 1, what)
 
 
-def read_queued(entry: bytes) -> tuple[int, int]:
-    """First index, and the index after the last one, of an entry of `batch:<id>:queued`: '10-40', 's10-40'."""
+def read_run(entry: bytes) -> tuple[int, int]:
+    """First index, and the index after the last one, of a run: '10-40', 's10-40', or of a single job: '17'."""
     start, _, stop = entry.decode().lstrip("s").partition("-")
-    return int(start), int(stop)
+    return int(start), int(stop) if stop else int(start) + 1
 
 
 def new_id() -> str:

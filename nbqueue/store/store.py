@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.payload.records import PIECE, Blob, whole_of
 from nbqueue.store import keys
-from nbqueue.store.keys import POINTER, EndedRun, read_queued
+from nbqueue.store.keys import POINTER, EndedRun, read_run
 from nbqueue.store.link import Link
 from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import (
+    PLACES,
     BatchState,
+    Counted,
     JobState,
     OutcomeRecords,
     Page,
@@ -23,8 +25,9 @@ from nbqueue.store.requests.looking import (
     batch_state,
     read_entries,
 )
-from nbqueue.store.requests.request import Request
+from nbqueue.store.requests.request import Request, Run
 from nbqueue.store.requests.running import MOST_RICH, Entry
+from nbqueue.store.runs import united, without
 
 _PAGE = 500
 """Batches that are read with one request: others wait for the server meanwhile."""
@@ -131,7 +134,52 @@ class Store(Link):
 
     def queued(self, batch: str) -> list[tuple[int, int]]:
         """The runs that wait, in order: first index, and the index after the last one."""
-        return [read_queued(entry) for entry in self.run("LRANGE", self.key(keys.queued(batch)), 0, -1)]
+        return [read_run(entry) for entry in self.run("LRANGE", self.key(keys.queued(batch)), 0, -1)]
+
+    def scheduled(self, batch: str) -> list[Run]:
+        """The runs that wait for a time, the first that is due first."""
+        return self._in_state(batch, "scheduled")
+
+    def deferred(self, batch: str) -> list[Run]:
+        """The runs that wait for other jobs."""
+        return self._in_state(batch, "deferred")
+
+    def waiting(self, batch: str) -> list[Run]:
+        """The runs that are queued, in order, and behind them what runs alone on a worker."""
+        return self._in_state(batch, "queued")
+
+    def _in_state(self, batch: str, state: str) -> list[Run]:
+        found = self.call(looking.places(batch, state))
+        return [] if found is None else found.runs[state]
+
+    def due(self, batch: str, index: int) -> float | None:
+        """When a job is due that waits for a time, in seconds since the epoch; None if it does not."""
+        found = self.run("ZRANGE", self.key(keys.scheduled(batch)), 0, -1, "WITHSCORES")
+        for entry, score in zip(found[::2], found[1::2], strict=True):
+            start, stop = read_run(entry)
+            if start <= index < stop:
+                return float(score)
+        return None
+
+    def in_state(self, batch: str, state: str) -> list[Run]:
+        """The jobs of a batch that are in a state, by their index, without those that were deleted."""
+        found = self.call(looking.places(batch, *(PLACES if state == "finished" else [state])))
+        if found is None:
+            return []
+        if state == "finished":
+            elsewhere = [run for runs in found.runs.values() for run in runs]
+            return list(without([(0, found.total)], [*elsewhere, *found.deleted]))
+        return list(without(united(found.runs[state]), found.deleted))
+
+    def counted(self, queue: str, state: str) -> Iterator[Counted]:
+        """The batches of a queue that have jobs in a state, the oldest first, read page by page."""
+        end = ""
+        while True:
+            page = self.call(looking.counted(queue, state, _PAGE, end))
+            yield from page.batches
+            end = page.end
+            if not end:
+                return
 
     def failed(self, batch: str) -> list[int]:
         """The indices of the jobs that failed, in any order."""

@@ -76,3 +76,31 @@ def test_a_function_and_its_arguments_may_be_called_as_ours_are(q, worker):
         return func, iterable, self
 
     assert q.enqueue(echo, func=1, iterable=2, self=3).result(timeout=20) == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("job_timout", "job_timout: not an option. Did you mean 'job_timeout'?"),
+        ("timeout", "Did you mean 'job_timeout'?"),
+        ("result_tll", "Did you mean 'result_ttl'?"),
+        ("progres", "Did you mean 'progress'?"),
+        ("zzz", "zzz: not an option$"),
+    ],
+)
+def test_an_option_that_there_is_none_of_is_refused_with_one_that_is_close(q, given, words):
+    words = words.replace("?", r"\?")
+    for submit in (
+        lambda **options: q.map(abs, [1], **options),
+        lambda **options: q.starmap(abs, [(1,)], **options),
+        lambda **options: q.enqueue_many([(abs, (1,))], **options),
+        q.options,
+    ):
+        with pytest.raises(errors.UsageError, match=words):
+            submit(**{given: 3})
+    assert q.enqueue(fetch, "u", timeout=3).kwargs == {"timeout": 3}  # the function's own
+
+
+def test_where_no_progress_is_shown_none_is_proposed(q):
+    with pytest.raises(errors.UsageError, match="progress: not an option$"):
+        JobOptions.of({"progress": False})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,3 +118,16 @@ def test_a_batch_behind_another_says_what_it_waits_for(newest: Kernel) -> None:
     newest.run("long.cancel()")
     newest.hear(lambda found: found["msg_type"] == "update_display_data" and has_text("3</b> of 3 finished")(found))
     newest.run("long.delete(); short.delete(); q.stop_workers()")
+
+
+def test_what_was_made_at_once_is_told_in_a_line_and_needs_no_server(newest: Kernel) -> None:
+    newest.run("import os; os.environ['NBQUEUE_URL'] = 'redis://127.0.0.1:1'\nfrom nbqueue import Queue")
+    newest.run("here = Queue(is_async=False)\njob = here.enqueue(abs, -3)")
+    id = newest.execute_to_end("job")
+    (text,) = [content["text"] for kind, content in newest.outputs_of(id) if kind == "stream"]
+    assert re.fullmatch(r"job \w{6}:0 is finished; it was run here\n", text)
+    id = newest.execute_to_end("here")
+    (shown,) = [content["data"]["text/html"] for kind, content in newest.outputs_of(id) if kind == "execute_result"]
+    assert "<b>default</b>: calls are made here, at once" in shown
+    assert newest.run("job.result").startswith("<bound method Job.result of <Job ")
+    assert "waits for the value" in newest.run_wrong("print(job.result)")

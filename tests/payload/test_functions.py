@@ -13,7 +13,7 @@ import cloudpickle
 import pytest
 
 from nbqueue import errors
-from nbqueue.payload.functions import name_of, pack_code, parts_of, unpack_code
+from nbqueue.payload.functions import is_constant, is_self_contained, name_of, pack_code, parts_of, unpack_code
 from nbqueue.payload.seal import Seal
 
 SEAL = Seal(b"k" * 32, "space")
@@ -162,8 +162,24 @@ def test_what_may_be_kept_of_a_function_and_what_must_be_pickled_again(monkeypat
     assert before is not None
     y = 4
     assert [a is b for a, b in zip(before, parts_of(reads_a_number), strict=True)].count(False) == 1
-    assert parts_of(functools.partial(pow, 2)) is None
     assert parts_of(len) == (len,)
+
+
+def test_a_partial_is_what_it_is_made_of():
+    f, _ = defined("def f(x, y=0, *, me=None):\n    return x")
+    assert parts_of(functools.partial(f, 2, y=3)) == parts_of(functools.partial(f, 2, y=3)) is not None
+    others = [functools.partial(f, 2, y=4), functools.partial(f, 3, y=3), functools.partial(f, y=3, x=2)]
+    assert parts_of(functools.partial(f, 2, y=3)) not in [parts_of(other) for other in others]
+    assert parts_of(functools.partial(f, [2])) is None
+    assert parts_of(functools.partial(f, y=[2])) is None
+    assert is_constant(functools.partial(f, y=3))
+    assert is_self_contained(functools.partial(f, y=3))
+    told = functools.partial(f)
+    told.words = []
+    assert parts_of(told) is None
+    reached, scope = defined("def f(x):\n    p.keywords['y'] = x\n    return x")
+    scope["p"] = functools.partial(reached)
+    assert not is_constant(scope["p"])
 
 
 @pytest.mark.parametrize(

@@ -40,4 +40,4 @@ def test_entries_of_what_ended_are_read_as_what_they_say() -> None:
         EndedRun(10, 40, CANCELED_RUN),
         EndedRun(5, 6, UNDONE),
     ]
-    assert keys.read_queued(b"s10-40") == keys.read_queued(b"10-40") == (10, 40)
+    assert keys.read_run(b"s10-40") == keys.read_run(b"10-40") == (10, 40)

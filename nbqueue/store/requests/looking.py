@@ -10,7 +10,8 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.payload.records import Blob
 from nbqueue.store.description import Description
-from nbqueue.store.requests.request import Request, request_to
+from nbqueue.store.keys import read_run
+from nbqueue.store.requests.request import Request, Run, request_to
 from nbqueue.store.requests.running import Entry, Progress
 
 
@@ -65,6 +66,64 @@ def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | Non
         return (reply[0], reply[1], reply[2], reply[3].decode()) if reply else None
 
     return request_to("looking/calls", read, batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Which jobs of a batch are in some states, all at one moment."""
+
+    total: int
+    deleted: list[Run]
+    runs: dict[str, list[Run]]
+    """By state, in the order in which Redis keeps them."""
+
+
+PLACES = ("queued", "started", "deferred", "scheduled", "failed", "canceled")
+"""The states whose jobs Redis has in a place of their own."""
+
+
+def places(batch: str, *states: str) -> Request[Places | None]:
+    """Of the states queued, started, deferred, scheduled, failed and canceled; what is in none of them has finished."""
+
+    def read(reply: list[Any]) -> Places | None:
+        if not reply:
+            return None
+        deleted, *runs = ([read_run(entry) for entry in entries] for entries in reply[1:])
+        return Places(reply[0], deleted, dict(zip(states, runs, strict=True)))
+
+    return request_to("looking/places", read, batch, *states)
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A batch that has jobs in a state."""
+
+    batch: str
+    count: int
+    tag: float | None
+    """In the fair share: the one with the smallest is taken from next. None if nothing can be taken from it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedPage:
+    """Some of the batches that have jobs in a state."""
+
+    batches: list[Counted]
+    end: str
+    """Where the next page begins; '' if this is the last one."""
+
+
+def counted(queue: str, state: str, most: int, after: str = "") -> Request[CountedPage]:
+    """The batches of a queue that have jobs in a state, the oldest first; `after` is the end of the page before."""
+
+    def read(reply: list[Any]) -> CountedPage:
+        found = [
+            Counted(id.decode(), n, float(tag) if tag else None)
+            for id, n, tag in zip(reply[1::3], reply[2::3], reply[3::3], strict=True)
+        ]
+        return CountedPage(found, reply[0].decode())
+
+    return request_to("looking/counted", read, queue, state, most, after)
 
 
 def printed(batch: str, index: int) -> Request[list[Entry]]:

@@ -45,6 +45,9 @@ def delete(batch: str) -> Request[int]:
     return request_to("steering/delete", int, batch)
 
 
+DELETED = IN_WORDS + json.dumps({"type": "ResultExpired", "message": "it was deleted"}).encode()
+"""The record of the outcome of a job that was deleted."""
+
+
 def delete_job(batch: str, index: int) -> Request[int]:
-    record = IN_WORDS.decode() + json.dumps({"type": "ResultExpired", "message": "it was deleted"})
-    return request_to("steering/delete_job", int, batch, index, record, MOST_RICH)
+    return request_to("steering/delete_job", int, batch, index, DELETED, MOST_RICH)

@@ -2,17 +2,17 @@
 
 local function parts_of_any()
   return { '', ':calls', ':calls:bulk', ':queued', ':canceled', ':cancels', ':outcomes', ':outcomes:bulk', ':ended',
-    ':scheduled', ':failed', ':errors', ':attempts', ':tries', ':deaths', ':output', ':shown', ':rich',
-    ':meta' }
+    ':scheduled', ':failed', ':errors', ':attempts', ':tries', ':deaths', ':output', ':shown', ':rich', ':meta',
+    ':forgotten' }
 end
 
 -- Those of one that has ended: few, where all went well.
 local function parts_at_end(key)
-  local failed, canceled, is_retried, has_attempts, has_bulk, has_bulk_outcomes, has_output, has_meta = unpack(
-    redis.call('HMGET', key, 'failed', 'canceled', 'is_retried', 'has_attempts', 'has_bulk', 'has_bulk_outcomes',
-      'has_output', 'has_meta'))
+  local failed, canceled, is_retried, has_attempts, has_bulk, has_bulk_outcomes, has_output, has_meta, has_forgotten =
+    unpack(redis.call('HMGET', key, 'failed', 'canceled', 'is_retried', 'has_attempts', 'has_bulk', 'has_bulk_outcomes',
+      'has_output', 'has_meta', 'has_forgotten'))
   if failed == '0' and canceled == '0' and not (is_retried or has_attempts or has_bulk or has_bulk_outcomes or
-    has_output or has_meta) then
+    has_output or has_meta or has_forgotten) then
     return { '', ':calls', ':outcomes', ':ended' }
   end
   return parts_of_any()
