@@ -44,6 +44,9 @@ class Measure(StrEnum):
     CLOSURE = "100 calls of a function that refers to 50 MB, not for the first time (s)"
     CLOSURE_MEMORY = "two processes whose jobs look at the same 200 MB: memory of both (MB)"
     NAPS = "jobs of 10 ms: times the ideal"
+    DUE = "jobs that are due at the same moment: all have run (s)"
+    DUE_OTHER = "one job, submitted at that moment, to its result (s)"
+    RETRIED = "jobs that fail once: all have run again, at once (s)"
     START_WARM = "start to first result, server and worker running (ms)"
     START_COLD = "start to first result, nothing running (ms)"
     MANY_SUBMIT = "submit a million (s)"
@@ -83,11 +86,13 @@ class Sizes:
     naps: int = 400
     starts: int = 5
     ended: int = 50_000
+    due: int = 100_000
+    retried: int = 10_000
     rq_jobs: int = 300
 
 
 FULL = Sizes()
-QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 60)
+QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 10_000, 1_000, 60)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import nbqueue
 from benchmarks import figures, stage
 from benchmarks.figures import LIMIT, NAP, Figure, Measure, Sizes, System, check
 from benchmarks.panels import measure_panels
@@ -259,6 +260,40 @@ def measure_naps(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     yield Figure.median(OURS, Measure.NAPS, took, sizes.naps)
 
 
+def fail_once(x: int) -> int:
+    job = nbqueue.get_current_job()
+    if job is None or job.attempt == 1:
+        raise ValueError("once")
+    return x
+
+
+def measure_later(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Jobs that all become due while nothing else is to do, one that is submitted then, and jobs that fail once."""
+    took, other = [], []
+    for _ in range(sizes.rounds):
+        batch = queue.map(plus_one, range(sizes.due), delay=3)
+        due = max(job.due_at.timestamp() for job in (batch[0], batch[-1]) if job.due_at)
+        time.sleep(max(0.0, due - time.time()))
+        start = time.perf_counter()
+        job = queue.options(label="another").enqueue(plus_one, 1)
+        check([job.result(timeout=LIMIT)], [2])
+        other.append(time.perf_counter() - start)
+        batch.wait(timeout=LIMIT)
+        took.append(time.perf_counter() - start)
+        check(batch.results(), range(1, sizes.due + 1))
+        batch.delete()
+    yield Figure.median(OURS, Measure.DUE, took, sizes.due)
+    yield Figure.median(OURS, Measure.DUE_OTHER, other, 1)
+    again = []
+    for _ in range(3):
+        start = time.perf_counter()
+        batch = queue.map(fail_once, range(sizes.retried), retry=nbqueue.Retry(1))
+        check(batch.results(timeout=LIMIT), range(sizes.retried))
+        again.append(time.perf_counter() - start)
+        batch.delete()
+    yield Figure.median(OURS, Measure.RETRIED, again, sizes.retried)
+
+
 def measure_count(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     """Count what waits, among batches of one job that were canceled."""
     queue.pause()
@@ -292,6 +327,7 @@ PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "large": measure_large,
     "remote": measure_remote,
     "naps": measure_naps,
+    "later": measure_later,
     "count": measure_count,
     "panels": measure_panels,
 }

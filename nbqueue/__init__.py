@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nbqueue.client.latest_result import Result
     from nbqueue.client.printed import Line
     from nbqueue.client.queues import Queue, call
-    from nbqueue.client.retries import Retry
+    from nbqueue.client.retries import Repeat, Retry
     from nbqueue.client.rich import RichOutput
     from nbqueue.client.submitter import Submitter
     from nbqueue.errors import RetryLater
@@ -45,6 +45,7 @@ __all__ = [
     "call",
     "explain",
     "Explanation",
+    "Repeat",
     "Retry",
     "job",
     "q",
@@ -81,6 +82,7 @@ _HOMES = {
     "Line": "nbqueue.client.printed",
     "Progress": "nbqueue.store.requests.running",
     "Queue": "nbqueue.client.queues",
+    "Repeat": "nbqueue.client.retries",
     "Retry": "nbqueue.client.retries",
     "RetryLater": "nbqueue.errors",
     "RichOutput": "nbqueue.client.rich",

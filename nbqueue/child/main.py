@@ -48,7 +48,7 @@ from nbqueue.protocol.descriptors import Descriptors
 from nbqueue.protocol.messages import Displayed, Do, Done, Meta, Show
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
-from nbqueue.store.description import Description
+from nbqueue.store.description import Description, RetryDescription
 from nbqueue.store.requests.running import Shown
 
 _stands_around_user_code = True
@@ -119,6 +119,11 @@ def _preload(modules: list[str]) -> None:
         except ImportError:
             if not module.startswith(messages.OPTIONAL):
                 raise
+
+
+def _seconds_until_repeated(repeat: RetryDescription | None, attempt: int) -> float | None:
+    """When a job that has returned runs again; None if it does not."""
+    return repeat.seconds_after(attempt) if repeat is not None and attempt <= repeat.max else None
 
 
 class Child:
@@ -285,8 +290,9 @@ class Child:
         INDEX, SINCE, STOP_NUMBER, STOP = Page.INDEX, Page.SINCE, Page.STOP_NUMBER, Page.STOP
         COROUTINE = types.CoroutineType
         function, atoms, first = block.function, block.atoms, block.first
-        has_seed = self._description.seed is not None
-        is_alone = block.is_self_contained and not has_seed
+        repeat = self._description.repeat
+        needs_care = self._description.seed is not None or repeat is not None
+        is_alone = block.is_self_contained and not needs_care
         now = clock()
         for index in range(start, stop):
             if cells[STOP_NUMBER] == number and index >= cells[STOP]:
@@ -303,7 +309,7 @@ class Child:
                     began, value = self._call(block, index)
                 if self.is_fork:
                     forks.leave()
-                if not (is_alone or (block.leaves_nothing and not has_seed)):
+                if not (is_alone or (block.leaves_nothing and not needs_care)):
                     self._end_output()
                 cells[INDEX] = -1
             except BaseException as error:  # noqa: BLE001 - whatever user code raises is its outcome
@@ -323,15 +329,15 @@ class Child:
                 del error
                 self._put_back()
             else:
-                if is_alone or (block.leaves_nothing and not has_seed):
+                if is_alone or (block.leaves_nothing and not needs_care):
                     now = clock()
                     report.finished(index, now - began, value)
                 else:
                     self._state.quiet()
                     now = clock()
-                    report.finished(index, now - began, value)
+                    report.finished(index, now - began, value, _seconds_until_repeated(repeat, report.attempt(index)))
                     self._put_back()
-                    function, is_alone = block.function, block.is_self_contained and not has_seed
+                    function, is_alone = block.function, block.is_self_contained and not needs_care
                 value = None
         return stop
 

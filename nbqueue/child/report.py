@@ -53,8 +53,12 @@ class Report:
         self._bytes = 0
         self._started = time.time()
 
-    def finished(self, index: int, nanoseconds: int, value: Any) -> None:
+    def finished(self, index: int, nanoseconds: int, value: Any, again: float | None = None) -> None:
+        """A job has returned; it runs `again` after so many seconds."""
         seconds = nanoseconds * 1e-9
+        if again is not None:
+            self._repeated(index, nanoseconds, value, again)
+            return
         kind = type(value)
         if kind is str or kind is bytes:
             self._bytes += len(value)
@@ -76,15 +80,34 @@ class Report:
     def failed(self, index: int, nanoseconds: int, failure: Failure, again: float | None = None) -> None:
         """A job has failed; it runs `again` after so many seconds."""
         seconds = nanoseconds * 1e-9
+        self._hole(index, seconds)
+        self._add_failure(index, seconds, failure, time.time() - seconds, again)
+        if seconds >= QUICK:
+            self._pack()
+            self.send()
+
+    def _repeated(self, index: int, nanoseconds: int, value: Any, again: float) -> None:
+        seconds, attempt = nanoseconds * 1e-9, self.attempt(index)
+        try:
+            record = pack_outcomes(
+                self._seal, self._run.batch, index, [value], [seconds],
+                started=time.time() - seconds, worker=self._worker, attempt=attempt,
+            )  # fmt: skip
+        except errors.NbqueueError as error:
+            self.failed(index, nanoseconds, describe(error))
+            return
+        self._hole(index, seconds)
+        self._again.append(Again(index, attempt, again, bytes(record)))
+        self._pack()
+        self.send()
+
+    def _hole(self, index: int, seconds: float) -> None:
+        """A job has ended whose outcome is not among those of its neighbours."""
         self._holes.append(len(self._values))
         self._values.append(None)
         self._durations.append(seconds)
         self._busy += seconds
         self._next = index + 1
-        self._add_failure(index, seconds, failure, time.time() - seconds, again)
-        if seconds >= QUICK:
-            self._pack()
-            self.send()
 
     def canceled(self, index: int, nanoseconds: int) -> None:
         self._busy += nanoseconds * 1e-9

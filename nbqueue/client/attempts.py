@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
-from nbqueue.client.outcome import Outcome, read_own
+from nbqueue.client.outcome import Outcome, read_own, value_of
 from nbqueue.client.session import Session
 
 
@@ -23,6 +24,13 @@ class Attempt:
     """The traceback, as text; None if it returned."""
     _outcome: Outcome = field(repr=False)
     _job_id: str = field(repr=False)
+
+    def return_value(self) -> Any:
+        """What it returned; raises what it raised."""
+        if self._outcome.is_failed or self._outcome.outcomes is None:
+            raise self._outcome.exception(self._job_id)
+        batch, _, index = self._job_id.partition(":")
+        return value_of(self._outcome.outcomes, batch, int(index))
 
     def exception(self) -> BaseException | None:
         """What it raised; None if it returned."""

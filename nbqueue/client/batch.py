@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
@@ -231,6 +231,29 @@ class Batch(Handle):
             for one in found
         ]
         return sorted(groups, key=lambda group: (-group.count, group.job.index))
+
+    def on_done(self, func: Callable[[Batch], Any]) -> None:
+        """Have a function called, with the batch, when all its jobs have ended: for a notification, say.
+
+        It is called in a thread of this process, at once if the batch has ended, and not if this process ends before.
+
+        Parameters
+        ----------
+        func : callable
+
+        Examples
+        --------
+        >>> batch.on_done(lambda batch: print("done:", batch.counts))
+        """
+
+        def wait_and_call() -> None:
+            try:
+                self.wait()
+            except errors.NotFound:  # it was deleted
+                return
+            func(self)
+
+        threading.Thread(target=wait_and_call, name="nbqueue-on-done", daemon=True).start()
 
     def output(self, last: int = 20, after: str = "") -> list[Line]:
         """The newest lines that jobs have put out, to stdout and stderr, the oldest of these first.

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from nbqueue import errors, machine, settings
 from nbqueue.backend import Backend
 from nbqueue.client import launch
-from nbqueue.client.problem import Problem, paused, unserved
+from nbqueue.client.problem import Problem, paused, suspended, unserved
 from nbqueue.store.connection import Source
 from nbqueue.store.keys import new_token
 from nbqueue.store.reaper import Reaper, vanished
-from nbqueue.store.requests import looking, running
+from nbqueue.store.requests import looking, running, steering
 from nbqueue.store.requests.looking import WorkerState
 
 _SWEEP = 2.0
@@ -119,6 +119,15 @@ class Fleet:
             time.sleep(0.02)
         return len(ids)
 
+    def suspend(self) -> None:
+        """Have no worker take anything, of any queue; what runs ends."""
+        self._connect().store.call(steering.suspend_workers())
+
+    def resume(self) -> bool:
+        """Go on after `suspend`; whether they were suspended."""
+        served = {(queue, worker.environment) for worker in self.workers() for queue in worker.queues}
+        return self._connect().store.call(steering.resume_workers(sorted(served)))
+
     def attend_now_and_then(self, queue: str) -> None:
         """`attend`, for those who submit: not each time."""
         with self._lock:
@@ -142,7 +151,9 @@ class Fleet:
             self._reaper.sweep(backend.store)
         workers = self.workers()
         if any(queue in worker.queues and worker.environment == environment for worker in workers):
-            return paused(queue) if backend.store.is_paused(queue) else None
+            if backend.store.is_paused(queue):
+                return paused(queue)
+            return suspended() if backend.store.is_suspended() else None
         if backend.embedded is None or not settings.autostart() or environment != backend.environment:
             return unserved(queue, environment, workers)
         try:

@@ -60,7 +60,15 @@ class OpenBatch:
             versions=codes.versions(packages),
         ).to_json()
         self._opening = Opening(
-            self.id, new_token(), queue, backend.environment, 1, description, options.priority, options.result_ttl
+            self.id,
+            new_token(),
+            queue,
+            backend.environment,
+            1,
+            description,
+            options.priority,
+            options.result_ttl,
+            options.failure_ttl,
         )
         self._at_front = options.at_front
         self._is_closed = False

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
-from nbqueue.client.retries import Retry
+from nbqueue.client.retries import Repeat, Retry
 from nbqueue.payload.functions import Code, name_of
 from nbqueue.store.description import CellDescription, Description
 
@@ -31,7 +31,9 @@ class Options(TypedDict, total=False):
     job_timeout: float | str | None
     """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. None, or RQ's -1, is no limit."""
     result_ttl: float | str
-    """Time for which outcomes are kept after the batch has ended; 7 days by default."""
+    """Time for which outcomes are kept after the batch has ended; 7 days by default, -1 for ever."""
+    failure_ttl: float | str | None
+    """The same where jobs of the batch failed or were canceled; by default no other time."""
     label: str | None
     """Its name where people read it; by default the function's."""
     description: str | None
@@ -44,6 +46,8 @@ class Options(TypedDict, total=False):
     """Weight in the fair share; 2 gets twice the time of 1, the default."""
     retry: Retry | int | None
     """How often a job that failed runs again, and when; see `Retry`."""
+    repeat: Repeat | int | None
+    """How often a job that has returned runs again; see `Repeat`."""
     delay: float | str | datetime.timedelta
     """Time until it may start: seconds, "90s", "5m", a timedelta."""
     share: bool
@@ -82,12 +86,15 @@ class JobOptions:
     timeout: float | None = None
     """Seconds."""
     result_ttl: int = _WEEK
-    """Seconds."""
+    """Seconds; below 0 for ever."""
+    failure_ttl: int | None = None
+    """Seconds, or the same as that."""
     priority: float = 1.0
     at_front: bool = False
     share: bool = False
     seed: int | None = None
     retry: Retry | None = None
+    repeat: Repeat | None = None
     due: str = field(default="", hash=False, compare=False)
     """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
     meta: dict[str, Any] | None = field(default=None, hash=False)
@@ -120,14 +127,17 @@ class JobOptions:
             raise kind(f"priority={priority!r}: a number above 0 is accepted")
         if meta is not None and not isinstance(meta, dict):
             raise errors.WrongType(f"meta={meta!r:.80}: a dict is accepted, of what JSON can hold")
+        failure_ttl = options.get("failure_ttl")
         return cls(
             label=options.get("label") or options.get("description"),
             timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
-            result_ttl=max(1, int(seconds(options.get("result_ttl", _WEEK), "result_ttl"))),
+            result_ttl=_lifetime(options.get("result_ttl", _WEEK), "result_ttl"),
+            failure_ttl=None if failure_ttl is None else _lifetime(failure_ttl, "failure_ttl"),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
             share=bool(options.get("share", False)),
             retry=Retry.of(retry) if (retry := options.get("retry")) else None,
+            repeat=Repeat.of(repeat) if (repeat := options.get("repeat")) else None,
             due=due_in(options["delay"]) if "delay" in options else "",
             seed=seed,
             meta=meta,
@@ -149,8 +159,16 @@ class JobOptions:
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed,
-            retry=self.retry.describe() if self.retry is not None else None, meta=self.meta or {}, cell=self.cell,
+            retry=self.retry.describe() if self.retry is not None else None,
+            repeat=self.repeat.describe() if self.repeat is not None else None, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
+
+
+def _lifetime(value: float | str, what: str) -> int:
+    """Seconds for which something is kept: -1 is for ever, 0 a moment, in which who waits can read it."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value in (-1, 0):
+        return -1 if value else 1
+    return max(1, int(seconds(value, what)))
 
 
 def due_in(delay: float | str | datetime.timedelta) -> str:

@@ -30,6 +30,11 @@ def paused(queue: str) -> Problem:
     return Problem("paused", f"queue {queue} is paused: Queue({queue!r}).resume() lets its jobs start")
 
 
+def suspended() -> Problem:
+    """All workers are."""
+    return Problem("paused", "the workers are suspended: `nbqueue resume` lets jobs start")
+
+
 def unserved(queue: str, environment: str, workers: Sequence[WorkerState]) -> Problem:
     """No worker listens; with who listens instead, and what to run."""
     wanted = settings.environment_in_words(environment)

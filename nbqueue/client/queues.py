@@ -193,8 +193,9 @@ class Queue:
         job_timeout : float or str, optional
             Seconds, or "90s", "5m", "2h"; by default the `default_timeout` of the queue, or no limit. With None there
             is no limit.
-        result_ttl : float or str
-            How long the outcome is kept after it ended; 7 days by default.
+        result_ttl, failure_ttl : float or str, optional
+            How long the outcome is kept after it ended, and where it failed or was canceled, if that shall be another
+            time; 7 days by default, -1 for ever, 0 for a moment.
         label, description : str, optional
             What it is called where people read it.
         meta : dict, optional
@@ -205,6 +206,8 @@ class Queue:
             Weight in the fair share; 2 gets twice the time of 1, the default.
         retry : int or Retry, optional
             How often it runs again after it failed, and when: `Retry(max=3, interval=[1, 10, 60])`.
+        repeat : int or Repeat, optional
+            How often it runs again after it returned, and when: `Repeat(times=9, interval=60)`.
         delay : float, str or timedelta, optional
             Time until it may start.
         share : bool
@@ -340,7 +343,8 @@ class Queue:
             As with the built-in `map`; ends with the shortest. Generators are read block by block.
         kwargs : dict, optional
             Keyword arguments that are the same for each call. They are sent once, as a part of the function.
-        job_timeout, result_ttl, label, description, meta, at_front, priority, retry, delay, share, seed
+        job_timeout, result_ttl, failure_ttl, label, description, meta, at_front, priority, retry, repeat, delay,
+        share, seed
             See `enqueue`.
         progress : {"auto", "bar", False}, optional
             How waits for this batch show progress.
@@ -691,6 +695,14 @@ class Queue:
             Seconds without work after which they leave; one hour by default, None for never.
         """
         return self.session.fleet.start(self.name, n, max_idle_time)
+
+    def suspend_workers(self) -> None:
+        """Have no worker take anything, of any queue of the namespace; what runs ends. See `nbqueue suspend`."""
+        self.session.fleet.suspend()
+
+    def resume_workers(self) -> bool:
+        """Go on after `suspend_workers`; whether they were suspended."""
+        return self.session.fleet.resume()
 
     def stop_workers(self, timeout: float = 30.0) -> int:
         """Tell the workers of this queue and environment to finish what runs and leave; returns how many.

@@ -51,11 +51,6 @@ class Retry:
             raise errors.UsageError(f"Retry(max={max!r}): a whole number from 1 on is accepted")
         if interval is None:
             interval = 0 if backoff is None else 1
-        intervals = (interval,) if isinstance(interval, int | float) else tuple(interval)
-        if not intervals or not all(map(_is_time, intervals)):
-            raise errors.UsageError(
-                f"Retry(interval={interval!r}): seconds from 0 on are accepted, or a list of them, one for each time"
-            )
         if backoff is not None and (not _is_time(backoff) or backoff < 1):
             raise errors.UsageError(f"Retry(backoff={backoff!r}): a number from 1 on is accepted")
         if max_delay is not None and not _is_time(max_delay):
@@ -63,7 +58,7 @@ class Retry:
         kinds = (on,) if isinstance(on, type) else tuple(on)
         if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds):
             raise errors.UsageError(f"Retry(on={on!r}): an exception class is accepted, or a tuple of them")
-        for name, value in (("max", max), ("intervals", tuple(map(float, intervals))), ("backoff", backoff or 1.0),
+        for name, value in (("max", max), ("intervals", _intervals("Retry", interval)), ("backoff", backoff or 1.0),
                             ("max_delay", max_delay), ("on", kinds)):  # fmt: skip
             object.__setattr__(self, name, value)
 
@@ -87,6 +82,63 @@ class Retry:
             self.max, self.intervals, self.backoff, self.max_delay, _JITTER if self.backoff > 1 else 0.0,
             tuple(f"{kind.__module__}:{kind.__qualname__}" for kind in self.on),
         )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Repeat:
+    """A job that has returned runs again, after a while, `times` times.
+
+    It has ended when it has returned for the last time, or has failed; what it returned before is in `job.attempts`,
+    whose last 20 are kept. With `retry=` a time that failed counts, too.
+
+    Parameters
+    ----------
+    times : int
+        How often, after the first time.
+    interval : float or sequence of float
+        Seconds before it runs again: the same each time, or one for each time, of which the last holds for all further
+        ones.
+
+    Examples
+    --------
+    >>> job = q.enqueue(measure, repeat=Repeat(times=9, interval=60))
+    """
+
+    times: int
+    intervals: tuple[float, ...]
+
+    def __init__(self, times: int, interval: float | Sequence[float] = 0) -> None:
+        if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+            raise errors.UsageError(f"Repeat(times={times!r}): a whole number from 1 on is accepted")
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "intervals", _intervals("Repeat", interval))
+
+    @classmethod
+    def of(cls, given: Repeat | int) -> Repeat:
+        """From what `repeat=` was given.
+
+        Raises
+        ------
+        UsageError
+        """
+        if isinstance(given, Repeat):
+            return given
+        if isinstance(given, int) and not isinstance(given, bool):
+            return cls(given)
+        raise errors.WrongType(f"repeat={given!r}: a number is accepted, or Repeat(times, interval)")
+
+    def describe(self) -> RetryDescription:
+        """It, for workers."""
+        return RetryDescription(self.times, self.intervals)
+
+
+def _intervals(what: str, interval: float | Sequence[float]) -> tuple[float, ...]:
+    intervals = (interval,) if isinstance(interval, int | float) else tuple(interval)
+    if not intervals or not all(map(_is_time, intervals)):
+        raise errors.UsageError(
+            f"{what}(interval={interval!r}): seconds from 0 on are accepted, or a list of them, one for each time"
+        )
+    return tuple(map(float, intervals))
 
 
 def _is_time(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `nbqueue worker | server | demo | info | batch | cancel | retry | debug | empty`."""
+"""The command line: `nbqueue worker | enqueue | info | batch | cancel | retry | ...`."""
 
 from __future__ import annotations
 
@@ -139,6 +139,7 @@ def _queue(url: str | None, namespace: str, name: str = "default") -> Queue:
 @click.option("--max-jobs", type=click.IntRange(1), help="Leave after so many jobs.")
 @click.option("--max-idle-time", type=_seconds, metavar="SECONDS", help="Leave after this time without a job.")
 @click.option("--preload", multiple=True, metavar="MODULE", help="Imported by each child when it starts.")
+@click.option("--with-scheduler", is_flag=True, help="Not needed: workers start what is due.")
 @click.option("-v", "--verbose", is_flag=True, help="Say more.")
 @click.option("-q", "--quiet", is_flag=True, help="Say only what went wrong.")
 def worker(
@@ -152,6 +153,7 @@ def worker(
     max_jobs: int | None,
     max_idle_time: float | None,
     preload: tuple[str, ...],
+    with_scheduler: bool,
     verbose: bool,
     quiet: bool,
 ) -> None:
@@ -172,12 +174,61 @@ def worker(
         logging.getLogger("nbqueue.worker").warning(
             "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", backend.store.url
         )
+    if with_scheduler:
+        logging.getLogger("nbqueue.worker").info("--with-scheduler is not needed: all workers start what is due")
     modules = tuple(part for text in preload for part in text.split(",") if part)
     backend.store.run("PING")
     options = Options(
         queues or ("default",), children or machine.cpus(), name or "", burst, max_jobs, max_idle_time, modules
     )
     Worker(backend, options).work()
+
+
+@main.command(context_settings={"ignore_unknown_options": True})  # -3 is a number
+@click.argument("function")
+@click.argument("arguments", nargs=-1)
+@_server_options
+@click.option("--queue", type=_word, metavar="NAME", default="default", show_default=True, help="Where it waits.")
+@click.option("--timeout", metavar="TIME", help="How long it may take: 90, 90s, 5m, 2h.")
+@click.option("--in", "delay", metavar="TIME", help="Not before so much time has passed.")
+@click.option("--at-front", is_flag=True, help="Before all others that wait.")
+def enqueue(
+    function: str,
+    arguments: tuple[str, ...],
+    url: str | None,
+    namespace: str,
+    queue: str,
+    timeout: str | None,
+    delay: str | None,
+    at_front: bool,
+) -> None:
+    """Submit a call of FUNCTION ('package.module.function') with ARGUMENTS, and write the job's id.
+
+    What Python reads as a value is one (3, 2.5, None, "[1, 2]"), all else is text. `name=value` is a keyword argument.
+    """
+    args = [_value(text) for text in arguments if not _KEYWORD.match(text)]
+    kwargs = {found[1]: _value(found[2]) for text in arguments if (found := _KEYWORD.match(text))}
+    given = {"job_timeout": timeout, "delay": delay, "at_front": at_front}
+    chosen: Any = {name: value for name, value in given.items() if value}
+    where = _queue(url, namespace, queue)
+    sys.path.insert(0, "")  # as `python -m` finds modules
+    job = where.options(**chosen).enqueue(function, *args, **kwargs)
+    click.echo(job.id)
+    problem = job.batch.session.attend(job.batch.state)
+    if problem is not None:
+        click.echo(f"nbqueue: {problem}", err=True)
+
+
+_KEYWORD = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+
+
+def _value(text: str) -> Any:
+    import ast
+
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
 
 
 @main.group()
@@ -396,6 +447,38 @@ def retry(id: str, url: str | None, namespace: str) -> None:
 def requeue(id: str, url: str | None, namespace: str) -> None:
     """RQ's name for retry."""
     _retry(id, url, namespace)
+
+
+@main.command()
+@_server_options
+def suspend(url: str | None, namespace: str) -> None:
+    """Let no worker take anything, of any queue; what runs ends."""
+    _queue(url, namespace).suspend_workers()
+    click.echo("the workers are suspended")
+
+
+@main.command()
+@_server_options
+def resume(url: str | None, namespace: str) -> None:
+    """Go on after suspend."""
+    was = _queue(url, namespace).resume_workers()
+    click.echo("the workers go on" if was else "they were not suspended")
+
+
+@main.command()
+@click.option("--older-than", metavar="TIME", required=True, help="Since they have ended: 90s, 5m, 2h, 7d.")
+@_server_options
+def purge(older_than: str, url: str | None, namespace: str) -> None:
+    """Delete batches that have ended, with their results."""
+    from nbqueue.client.batch import Batch
+    from nbqueue.client.options import seconds
+
+    session = _queue(url, namespace).session
+    before = session.store.now() - seconds(older_than, "--older-than")
+    old = [state for state in session.store.batches(10**9) if state.ended_at is not None and state.ended_at < before]
+    for state in old:
+        Batch(session, state.id).delete()
+    click.echo(f"{many(len(old), 'batch', 'batches')} deleted")
 
 
 @main.command()

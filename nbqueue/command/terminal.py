@@ -37,6 +37,8 @@ def show(overview: Overview, console: Console | None = None) -> None:
             if queue.problem:
                 _say(console, f"! {queue.name}: {queue.problem}", "yellow")
         console.print()
+    if overview.is_suspended:
+        _say(console, "! The workers are suspended: `nbqueue resume` lets jobs start.", "yellow")
     if overview.workers:
         console.print(_workers(overview.workers, overview.at))
         _progress(console, overview.workers)

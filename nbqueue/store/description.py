@@ -27,7 +27,7 @@ class CellDescription:
 
 @dataclass(frozen=True, slots=True)
 class RetryDescription:
-    """How often a job that failed runs again, when, and after which errors.
+    """How often a job runs again, when, and after which errors.
 
     Examples
     --------
@@ -103,6 +103,8 @@ class Description:
     """Of the random numbers of its jobs: each has a stream of its own, see `numpy.random.SeedSequence.spawn`."""
     retry: RetryDescription | None = None
     """Its jobs run again when they have failed."""
+    repeat: RetryDescription | None = None
+    """Its jobs run again when they have returned."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None
@@ -120,8 +122,8 @@ class Description:
         said = {name: value for name, value in fields.items() if value != getattr(default, name)}
         if self.cell is not None:
             said["cell"] = dataclasses.asdict(self.cell)
-        if self.retry is not None:
-            said["retry"] = dataclasses.asdict(self.retry)
+        for name in _RETRIES & said.keys():
+            said[name] = dataclasses.asdict(said[name])
         try:
             return json.dumps(said)
         except TypeError as error:
@@ -143,14 +145,15 @@ class Description:
         if "cell" in known:
             cell = {name: value for name, value in known["cell"].items() if name in _CELL_NAMES}
             known["cell"] = CellDescription(**{**cell, "returns": tuple(cell.get("returns", ()))})
-        if "retry" in known:
-            retry = {name: value for name, value in known["retry"].items() if name in _RETRY_NAMES}
-            retry |= {name: tuple(retry[name]) for name in ("interval", "on")}
-            known["retry"] = RetryDescription(**retry)
+        for name in _RETRIES & known.keys():
+            retry = {field: value for field, value in known[name].items() if field in _RETRY_NAMES}
+            known[name] = RetryDescription(**retry | {field: tuple(retry[field]) for field in ("interval", "on")})
         lists = {name: tuple(known.get(name, ())) for name in ("path", "compiled")}
         return cls(**{**known, **lists})
 
 
 _NAMES = {field.name for field in dataclasses.fields(Description)}
+_RETRIES = {"retry", "repeat"}
+"""Fields that are each a `RetryDescription`."""
 _RETRY_NAMES = {field.name for field in dataclasses.fields(RetryDescription)}
 _CELL_NAMES = {field.name for field in dataclasses.fields(CellDescription)}

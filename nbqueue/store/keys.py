@@ -52,6 +52,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
 | `queue:<name>:<env>:starting`    | string | token of who starts the first worker, until it is there; for ten seconds     |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
+| `suspended`                      | string | there while no worker takes anything                                        |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
 | `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
 |                                  |        | process has an id of its own; the `name` that people see may be others' too |
@@ -73,6 +74,7 @@ from dataclasses import dataclass
 
 from nbqueue.payload.files import CODE
 
+SUSPENDED = "suspended"
 WORKERS = "workers"
 SUBMITTING = "submitting"
 

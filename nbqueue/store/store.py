@@ -220,6 +220,10 @@ class Store(Link):
         """Whether a whole queue is paused."""
         return bool(self.run("EXISTS", self.key(keys.paused(queue))))
 
+    def is_suspended(self) -> bool:
+        """Whether no worker takes anything."""
+        return bool(self.run("EXISTS", self.key(keys.SUSPENDED)))
+
     def namespaces(self) -> list[str]:
         """The namespaces of the server that have workers."""
         found, cursor = set[str](), b"0"

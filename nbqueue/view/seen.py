@@ -118,7 +118,7 @@ class BatchSeen:
         known = self.known
         if known.started or known.queued or not known.scheduled or known.due_at is None or known.is_submitting:
             return ""
-        return until(known.due_at - self.at, is_again=known.has_attempts)
+        return until(known.due_at - self.at, is_again=known.has_attempts, repeats=known.description.repeat is not None)
 
     @property
     def elapsed(self) -> float:
@@ -157,11 +157,13 @@ class Overview:
     workers: list[WorkerSeen]
     batches: list[BatchSeen]
     """The newest ones, newest first."""
+    is_suspended: bool = False
+    """No worker takes anything."""
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON has it."""
         return {
-            "url": self.url, "namespace": self.namespace, "at": self.at,
+            "url": self.url, "namespace": self.namespace, "at": self.at, "is_suspended": self.is_suspended,
             "queues": [dataclasses.asdict(queue) for queue in self.queues],
             "workers": [dataclasses.asdict(worker) for worker in self.workers],
             "batches": [batch.as_json() for batch in self.batches],
@@ -188,6 +190,7 @@ def look(store: Store) -> Overview:
         queues=[see_queue(state, alive) for _, state in sorted(queues.items())],
         workers=[see_worker(worker, is_dead=worker in dead) for worker in workers],
         batches=[BatchSeen(state, now) for state in store.batches(RECENT)],
+        is_suspended=store.is_suspended(),
     )
 
 

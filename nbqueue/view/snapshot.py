@@ -270,7 +270,8 @@ def _until_due(job: Job) -> str:
     due_at = job.due_at
     if due_at is None:
         return "is due"
-    return until(datetime.timestamp(due_at) - job.batch.session.now(), is_again=bool(job.attempts))
+    seconds = datetime.timestamp(due_at) - job.batch.session.now()
+    return until(seconds, is_again=bool(job.attempts), repeats=job.batch.description.repeat is not None)
 
 
 class _Short(reprlib.Repr):

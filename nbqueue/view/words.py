@@ -48,11 +48,12 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
 
 
-def until(seconds: float, *, is_again: bool) -> str:
+def until(seconds: float, *, is_again: bool, repeats: bool) -> str:
     """What somebody does who waits for a time, or to be tried again: 'starts in 0:42'."""
     if seconds <= 0:
         return "is due"
-    return f"{'waits for its retry' if is_again else 'starts'} in {clock(math.ceil(seconds))}"
+    does = "starts" if not is_again else "runs again" if repeats else "waits for its retry"
+    return f"{does} in {clock(math.ceil(seconds))}"
 
 
 def took(seconds: float) -> str:

@@ -21,7 +21,7 @@ def untold(monkeypatch):
 def test_each_option_is_defined_and_described_once():
     assert JobOptions.of({}) == JobOptions()
     for name in Options.__annotations__:
-        value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2}
+        value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2, "repeat": 2}
         chosen = JobOptions.of({name: value.get(name, "7d")})
         assert (chosen, chosen.due) != (JobOptions(at_front=name == "result_ttl"), ""), name
 
@@ -31,7 +31,8 @@ def test_each_option_is_defined_and_described_once():
     [
         ({"job_timeout": 0}, "job_timeout=0"),
         ({"job_timeout": "soon"}, "'90s', '5m'"),
-        ({"result_ttl": -1}, "result_ttl=-1"),
+        ({"result_ttl": -2}, "result_ttl=-2"),
+        ({"failure_ttl": "soon"}, "failure_ttl='soon'"),
         ({"priority": "high"}, "priority='high'"),
         ({"jobtimeout": 3}, "jobtimeout: not an option"),
     ],

@@ -6,6 +6,7 @@ import datetime
 import os
 import pickle
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nbqueue
-from nbqueue import Retry, RetryLater, errors
+from nbqueue import Repeat, Retry, RetryLater, errors
 from nbqueue.store.description import Description, RetryDescription
 
 
@@ -230,3 +231,76 @@ def test_exponential_backoff():
     assert [described.seconds_after(attempt) for attempt in range(1, 7)] == [1, 2, 4, 8, 10, 10]
     assert RetryDescription(on=("builtins:OSError",)).is_for(ConnectionError)
     assert not RetryDescription().is_for(SystemExit)
+
+
+# What has returned, and runs again
+
+
+def test_a_job_repeats_itself_and_all_its_results_are_kept(q, worker, tmp_path):
+    def work(path):
+        with path.open("a") as file:
+            file.write("x")
+        return len(path.read_text())
+
+    job = q.enqueue(work, tmp_path / "marks", repeat=Repeat(3, interval=[0, 0.01]))
+    assert job.result(timeout=30) == 4
+    assert [attempt.return_value() for attempt in job.attempts] == [1, 2, 3, 4]
+    assert {attempt.exception() for attempt in job.attempts} == {None}
+    batch = q.map(lambda x: -x, range(30), repeat=2)
+    assert batch.results(timeout=30) == [-x for x in range(30)]
+    assert [len(job.attempts) for job in batch.jobs] == [3] * 30
+
+
+def test_it_waits_for_its_time_and_can_be_stopped(q, worker):
+    job = q.enqueue(abs, -1, repeat=Repeat(3, interval=1000))
+    wait_until(lambda: job.get_status() == "scheduled")
+    assert [attempt.return_value() for attempt in job.attempts] == [1]
+    assert job.cancel()
+    assert job.is_canceled
+
+
+def test_a_job_that_repeats_itself_fails_at_its_first_error(q, worker, tmp_path):
+    def work(path):
+        if path.exists():
+            raise ValueError("second")
+        path.touch()
+        return threading.Lock() if path.name == "lock" else "first"
+
+    job = q.enqueue(work, tmp_path / "marks", repeat=5)
+    with pytest.raises(ValueError, match="second"):
+        job.result(timeout=30)
+    assert job.attempts[0].return_value() == "first"
+    with pytest.raises(ValueError, match="second"):
+        job.attempts[1].return_value()
+    with pytest.raises(errors.CannotPickle):
+        q.enqueue(work, tmp_path / "lock", repeat=5).result(timeout=30)
+
+
+@pytest.mark.parametrize("arguments", [{"times": 0}, {"times": 1.5}, {"times": 1, "interval": -1}])
+def test_a_repetition_that_makes_no_sense_is_refused(q, arguments):
+    with pytest.raises(errors.UsageError, match="Repeat"):
+        Repeat(**arguments)
+    with pytest.raises(TypeError, match="repeat='3'"):
+        q.enqueue(abs, -1, repeat="3")
+
+
+def test_a_function_is_called_when_a_batch_is_done(q, worker, tmp_path):
+    go, told = tmp_path / "go", []
+
+    def hold(x):
+        while not go.exists():
+            pass
+        return x
+
+    batch = q.map(hold, [1])
+    batch.on_done(told.append)
+    assert not told
+    go.touch()
+    wait_until(lambda: told)
+    assert told == [batch]
+    batch.on_done(told.append)
+    wait_until(lambda: len(told) == 2)
+    other = q.map(hold, [1], delay=1000)
+    other.on_done(told.append)
+    other.delete()
+    assert len(told) == 2

@@ -7,10 +7,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import wait_until
 
+from nbqueue import errors
 from nbqueue.server import embedded
 
 
@@ -192,6 +194,64 @@ def test_a_worker_serves_the_queues_it_is_told_to(q, run):
 
 
 # The embedded server
+
+
+def test_a_function_is_submitted_by_its_name(q, run, worker, tmp_path):
+    (tmp_path / "measures.py").write_text("def area(a, b=1, *, unit='m'):\n    return f'{a * b} {unit}2'\n")
+    cases = {
+        ("math.hypot", "3", "4"): 5.0,
+        ("sorted", "[2, 1]", "reverse=True"): [2, 1],
+        ("os.path.join", "a", "b"): "a/b",
+        ("measures.area", "3", "b=4", "unit=mm"): "12 mm2",
+    }
+    for arguments, expected in cases.items():
+        done = subprocess.run(
+            [sys.executable, "-m", "nbqueue", "enqueue", *arguments, "--namespace", q.namespace, "--timeout", "1m"],
+            capture_output=True, text=True, timeout=60, cwd=tmp_path,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        job = q.fetch_job(done.stdout.strip())
+        assert job.result(timeout=30) == expected
+        assert job.timeout == 60
+    later = q.fetch_job(run("enqueue", "abs", "-3", "--in", "1h").stdout.strip())
+    assert later.get_status() == "scheduled"
+    assert later.args == (-3,)
+    later.cancel()
+    for arguments, word in ((["no.such.module"], "no module 'no'"), (["abs", "1", "--timeout", "soon"], "'90s'")):
+        is_mistake(run("enqueue", *arguments), word)
+
+
+def test_workers_are_suspended_and_go_on(q, run, worker):
+    assert q.enqueue(abs, -1).result(timeout=20) == 1
+    assert run("suspend").stdout == "the workers are suspended\n"
+    job = q.enqueue(abs, -2)
+    assert "suspended: `nbqueue resume`" in run("info").stdout
+    assert json.loads(run("info", "--json").stdout)["is_suspended"]
+    with pytest.warns(errors.NoWorkerWarning, match="suspended"), pytest.raises(errors.WaitTimeout):
+        job.result(timeout=0.5)
+    assert "suspended" in str(q.session.attend(job.batch.state))
+    assert run("resume").stdout == "the workers go on\n"
+    assert job.result(timeout=20) == 2
+    assert run("resume").stdout == "they were not suspended\n"
+
+
+def test_what_ended_long_ago_is_purged(q, run, worker):
+    ended, waits = q.map(abs, [1]).wait(20), q.map(abs, [1], delay=1000)
+    assert run("purge", "--older-than", "1h").stdout == "0 batches deleted\n"
+    key = q.store.key(f"batch:{ended.id}")
+    q.store.run("HSET", key, "ended_at", float(q.store.run("HGET", key, "ended_at")) - 3700)
+    assert run("purge", "--older-than", "1h").stdout == "1 batch deleted\n"
+    assert [batch.id for batch in q.batches()] == [waits.id]
+    is_mistake(run("purge", "--older-than", "old"), "--older-than='old'")
+    waits.cancel()
+
+
+def test_rqs_flag_for_a_scheduler_is_accepted_and_said_not_to_be_needed(q, run):
+    job = q.enqueue_in(0.01, abs, -1)
+    wait_until(lambda: job.due_at is None or job.due_at.timestamp() < time.time())
+    done = run("worker", "--burst", "--with-scheduler")
+    assert "--with-scheduler is not needed" in done.stderr
+    assert job.result(timeout=10) == 1
 
 
 def test_the_server_tells_its_state_and_stops_with_its_workers(run, tmp_path, monkeypatch):

@@ -90,6 +90,8 @@ PLACES = st.integers(0, 30)
 LATER = ("+1000", "9999999999")
 DUE = st.sampled_from(["", "", "+0", "1000", *LATER])
 """When jobs that are submitted are due."""
+LIFETIMES = st.sampled_from([(5000, None), (5000, None), (5000, -1), (-1, 5000), (-1, None)])
+"""How long batches are kept that have finished, and that have not."""
 DEATHS = st.sampled_from(["", "segmentation fault"])
 
 
@@ -150,6 +152,14 @@ class BatchModel:
     @property
     def has_ended(self) -> bool:
         return not self.is_submitting and not self.of(WAITING) and not self.of(LEASED) and not self.of(SCHEDULED)
+
+    @property
+    def expires(self) -> bool:
+        """It has ended, and is not kept for ever."""
+        opening = self.opening
+        has_failed = bool(self.of(FAILED) or self.of(CANCELED))
+        ttl = opening.failure_ttl if has_failed and opening.failure_ttl is not None else opening.result_ttl
+        return self.has_ended and ttl >= 0
 
     def call_fields(self, first: int, count: int) -> list[tuple[str, bytes]]:
         """Whole blocks as blocks, other jobs one by one."""
@@ -289,6 +299,7 @@ class StoreMachine(RuleBasedStateMachine):
         function=st.sampled_from(sorted(FUNCTIONS)),
         known=st.booleans(),
         due=DUE,
+        lifetimes=LIFETIMES,
     )
     def submit(
         self,
@@ -301,10 +312,11 @@ class StoreMachine(RuleBasedStateMachine):
         function: bytes,
         known: bool,
         due: str,
+        lifetimes: tuple[int, int | None] = (5000, None),
     ) -> None:
         # The ids are the same each time: batches with the same tag are taken in the order of their ids.
         self.submitted += 1
-        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, "{}", weight, 5000)
+        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, "{}", weight, *lifetimes)
         batch = BatchModel(opening, is_submitting=not is_last)
         self.batches[batch.id] = batch
         self.send_piece(batch, count, is_last, at_front, function, known, due)
@@ -1015,11 +1027,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert ("ended_at" in self.value(key, {})) == batch.has_ended
         for name, (_, ttl) in self.stored.items():
             if name == key or name.startswith(f"{key}:"):
-                assert (ttl > 0) == batch.has_ended, name
+                assert (ttl > 0) == batch.expires, name
         for function in batch.functions:
             record, ttl = self.stored.get(f"code:{function.hex()}", (None, 0))
             assert record == FUNCTIONS[function], "a batch that may run again has lost its function"
-            assert batch.has_ended or ttl == -1
+            assert batch.expires or ttl == -1
 
     def check_that_nothing_is_left_of_what_was_deleted(self) -> None:
         for key, (_, ttl) in self.stored.items():
@@ -1036,7 +1048,8 @@ class StoreMachine(RuleBasedStateMachine):
         found = set(self.batches)
         assert set(self.value("batches", {})) == found
         ended = {id for id in found if self.batches[id].has_ended}
-        assert set(self.value("expiring", {})) == set(self.value("expiring:jobs", {})) == ended
+        expiring = {id for id in found if self.batches[id].expires}
+        assert set(self.value("expiring", {})) == set(self.value("expiring:jobs", {})) == expiring
         names = {batch.opening.queue for batch in self.batches.values()}
         assert set(self.value("queues", [])) == names
         for name in QUEUES:

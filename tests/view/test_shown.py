@@ -7,10 +7,12 @@ from states import batch_state
 
 from nbqueue.client.problem import unserved
 from nbqueue.client.results import CANCELED, RECORDED, WAITS
+from nbqueue.store.description import Description, RetryDescription
 from nbqueue.view.seen import BatchSeen
 from nbqueue.view.shown import ORDER, BatchShown, JobShown, columns, strip_of
 
 NOBODY = {"started": 0, "finished": 0, "failed": 0, "canceled": 0}
+REPEATED = Description(repeat=RetryDescription(3))
 LATER = {"queued": 0, "scheduled": 55, "due_at": 1051.2}
 ENDED = {"total": 43, "started": 0, "ended_at": 1005.0}
 
@@ -35,6 +37,7 @@ def shown(state=None, **changes):
         ({**NOBODY, **LATER, "due_at": 1000.0}, {}, "is due"),
         ({**NOBODY, **LATER, "has_attempts": True}, {}, "waits for its retry in 0:42"),
         ({"started": 0, **LATER, "has_attempts": True}, {}, "waits for its retry in 0:42"),
+        ({**NOBODY, **LATER, "has_attempts": True, "description": REPEATED}, {}, "runs again in 0:42"),
         ({**LATER}, {}, "running"),
         ({**NOBODY, **LATER}, {"problem": unserved("default", "gpu", [])}, "waiting, nobody serves it"),
         ({"is_paused": True}, {}, "paused, 2 still run"),

@@ -41,6 +41,15 @@ def resume_queue(queue: str, environments: Iterable[str]) -> Request[int]:
     return request_to("steering/resume_queue", int, queue, *environments)
 
 
+def suspend_workers() -> Request[int]:
+    return request_to("steering/suspend_workers", int)
+
+
+def resume_workers(served: Iterable[tuple[str, str]]) -> Request[bool]:
+    """Whether they were suspended. `served`: queues and environments whose workers are woken."""
+    return request_to("steering/resume_workers", bool, *(name for pair in served for name in pair))
+
+
 def delete(batch: str) -> Request[int]:
     return request_to("steering/delete", int, batch)
 

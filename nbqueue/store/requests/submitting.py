@@ -24,6 +24,14 @@ class Opening:
     """JSON, see `Description`."""
     weight: float = 1.0
     result_ttl: int = 7 * 86400
+    """Seconds that it is kept after its end; for ever if below 0."""
+    failure_ttl: int | None = None
+    """The same where jobs failed or were canceled; None if it is the same time."""
+
+    @property
+    def lifetimes(self) -> str:
+        """As `submit` takes them."""
+        return f"{self.result_ttl}" if self.failure_ttl is None else f"{self.result_ttl} {self.failure_ttl}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ def submit(
     ]
     arguments: list[Blob | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
-        opening.per_block, opening.weight, opening.result_ttl, opening.description, due, len(functions),
+        opening.per_block, opening.weight, opening.lifetimes, opening.description, due, len(functions),
         len(small), len(large),
     ]  # fmt: skip
     for digest, body in functions.items():

@@ -169,6 +169,7 @@ end
 local beat, claimed, alone = unpack(redis.call('HMGET', worker_key(worker), 'beat', 'claimed', 'alone'))
 if not beat then return { 'gone' } end
 if tonumber(claimed or '0') >= number then return {} end
+if redis.call('EXISTS', prefix .. 'suspended') == 1 then return {} end
 if alone then
   if redis.call('HEXISTS', leases, alone) == 1 then return {} end
   redis.call('HDEL', worker_key(worker), 'alone')

@@ -11,7 +11,8 @@
 -- ARGV[8]  environment
 -- ARGV[9]  calls per block
 -- ARGV[10] weight in the fair share
--- ARGV[11] seconds that results are kept
+-- ARGV[11] seconds that it is kept after its end, and, if that differs, where jobs failed or were canceled: '600 3600';
+--          below 0 for ever
 -- ARGV[12] description, JSON
 -- ARGV[13] when the jobs are due: '' now, '+5' in so many seconds, else seconds since the epoch
 -- ARGV[14] number of functions
@@ -57,9 +58,11 @@ end
 
 if not total then
   local at = string.format('%.6f', now())
+  local finished_ttl, failure_ttl = string.match(result_ttl, '^(%S+) ?(%S*)$')
   redis.call('HSET', key, 'token', token, 'queue', name, 'environment', environment, 'per_block', per_block,
-    'weight', weight, 'result_ttl', result_ttl, 'description', description, 'submitted_at', at, 'total', 0, 'busy', 0,
+    'weight', weight, 'result_ttl', finished_ttl, 'description', description, 'submitted_at', at, 'total', 0, 'busy', 0,
     'queued', 0, 'started', 0, 'deferred', 0, 'scheduled', 0, 'finished', 0, 'failed', 0, 'canceled', 0)
+  if failure_ttl ~= '' then redis.call('HSET', key, 'failure_ttl', failure_ttl) end
   if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
   register_batch(id, name, environment, at)
   forget_expired(2)

@@ -1,0 +1,139 @@
+"""RQ's tutorial with nbqueue: somebody who knows it finds its names, with functions that are defined right here.
+
+One story, told in order, on pages that a local server serves.
+"""
+
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from conftest import wait_until
+
+from nbqueue import Job, Queue, Retry, get_current_job
+
+PAGES = {"/one": "a few words on a page", "/two": "some more words, on another page", "/three": "three"}
+
+
+class Pages(http.server.BaseHTTPRequestHandler):
+    """Serves the pages; `/late` from its third request on."""
+
+    asked: ClassVar[dict[str, int]] = {}
+
+    def do_GET(self) -> None:
+        self.asked[self.path] = self.asked.get(self.path, 0) + 1
+        text = PAGES.get(self.path, "at last" if self.path == "/late" and self.asked[self.path] > 2 else None)
+        self.send_response(404 if text is None else 200)
+        self.end_headers()
+        self.wfile.write((text or "").encode())
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    Pages.asked.clear()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def count_words_at_url(url: str) -> int:
+    with urllib.request.urlopen(url, timeout=10) as page:
+        return len(re.findall(r"\w+", page.read().decode()))
+
+
+def test_count_words(q, worker, site):
+    job = q.enqueue(count_words_at_url, f"{site}/one")
+    while job.get_status() in ("queued", "started"):
+        time.sleep(0.01)
+    assert job.is_finished
+    assert job.return_value() == 6
+    result = job.latest_result()
+    assert result.type == result.Type.SUCCESSFUL
+    assert result.return_value == 6
+    assert Job.fetch(job.id, connection=q).func_name == "count_words_at_url"
+    assert job.created_at <= job.started_at <= job.ended_at
+    jobs = [q.enqueue(count_words_at_url, site + path) for path in PAGES]
+    assert [job.result(timeout=20) for job in jobs] == [6, 6, 1]
+    many = q.enqueue_many([Queue.prepare_data(count_words_at_url, (site + path,)) for path in PAGES])
+    assert many.results(timeout=20) == [6, 6, 1]
+    assert len(q) == 0
+    assert q.finished_job_registry.count == 7
+    assert job.id in q.finished_job_registry
+
+
+def test_what_fails_is_found_mended_and_queued_again(q, worker, site, tmp_path):
+    report = tmp_path / "report.txt"
+
+    def total(path: Path) -> int:
+        return sum(map(int, path.read_text().split()))
+
+    job = q.enqueue(total, report)
+    job.wait(20)
+    assert job.is_failed
+    assert "FileNotFoundError" in job.exc_info
+    assert f"No such file or directory: '{report}'" in job.latest_result().exc_string
+    registry = q.failed_job_registry
+    assert (len(registry), registry.get_job_ids()) == (1, [job.id])
+    report.write_text("20 22")
+    registry.requeue(job)
+    assert job.result(timeout=20) == 42
+    assert len(registry) == 0
+    missing = q.enqueue(count_words_at_url, f"{site}/none").wait(20)
+    assert isinstance(missing.exception(), urllib.error.HTTPError)
+    registry.remove(missing, delete_job=True)
+    assert missing.id not in registry
+
+
+def test_later_again_and_once_more(q, worker, site):
+    late = q.enqueue_in("0.1", count_words_at_url, f"{site}/one")
+    assert late.id in q.scheduled_job_registry
+    patient = q.enqueue(count_words_at_url, f"{site}/late", retry=Retry(max=3, interval=[0, 0.01]))
+    assert (late.result(timeout=20), patient.result(timeout=20)) == (6, 2)
+    assert [type(attempt.exception()) for attempt in patient.attempts] == [urllib.error.HTTPError] * 2 + [type(None)]
+
+
+def test_two_queues_of_which_the_first_goes_first(q, workers, tmp_path):
+    def note(word: str) -> None:
+        with (tmp_path / "order").open("a") as file:
+            file.write(f"{word}\n")
+
+    low, high = q, Queue("high", namespace=q.namespace, progress=False)
+    for i in range(5):
+        low.enqueue(note, f"low {i}")
+    for i in range(5):
+        high.enqueue(note, f"high {i}")
+    workers.start("high", "default", "-n", "1", "--burst").wait(60)
+    lines = (tmp_path / "order").read_text().splitlines()
+    assert lines == [*(f"high {i}" for i in range(5)), *(f"low {i}" for i in range(5))]
+    for job_queue in (low, high):
+        job_queue.delete()
+    high.close()
+
+
+def test_inside_a_job(q, worker):
+    def work() -> tuple[str, str]:
+        job = get_current_job()
+        job.meta["handled_by"] = "me"
+        job.save_meta()
+        return job.id, job.origin
+
+    job = q.enqueue(work, meta={"of": "somebody"})
+    assert job.result(timeout=20) == (job.id, "default")
+    wait_until(lambda: job.meta == {"of": "somebody", "handled_by": "me"})
+    gone = Job.fetch_many([job.id, "zzzzzz:0"], connection=q)
+    assert [found and found.id for found in gone] == [job.id, None]
