@@ -19,7 +19,7 @@ import types
 import typing
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import cloudpickle
@@ -312,7 +312,7 @@ class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         names = named_in(function.__annotations__, main)
         if main.get(function.__name__) is function:
             names[function.__name__] = function
-        if reads_pickles(names_read(function.__code__), main):
+        if reads_pickles([*names_read(function.__code__)], main):
             names = {**_STORED.find(main), **names}
         return make, (code, self._main, *rest), (setter, state, names), None, None, _fill_function
 
@@ -327,7 +327,7 @@ def _size_if_sent(obj: Any) -> int | None:
 _STORED = StoredNames(_size_if_sent)
 
 
-def stored_names(names: Iterable[str], namespace: dict[str, Any]) -> dict[str, Any]:
+def stored_names(names: Collection[str], namespace: dict[str, Any]) -> dict[str, Any]:
     """What pickles may name of a namespace, if code that mentions these names seems to read some."""
     return _STORED.find(namespace) if reads_pickles(names, namespace) else {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 _READ = frozenset({"load", "loads", "read_pickle", "Unpickler"})
@@ -22,7 +22,7 @@ _VALID = 2.0
 """Seconds for which it is known what can be sent: calls of one function are submitted one after the other."""
 
 
-def reads_pickles(names: Iterable[str], namespace: dict[str, Any]) -> bool:
+def reads_pickles(names: Collection[str], namespace: dict[str, Any]) -> bool:
     """Whether code that mentions these names seems to read pickles.
 
     Examples
@@ -32,9 +32,9 @@ def reads_pickles(names: Iterable[str], namespace: dict[str, Any]) -> bool:
     >>> reads_pickles({"json", "load"}, {})
     False
     """
-    names = set(names)
-    if _READ.isdisjoint(names):
+    if _READ.isdisjoint(names):  # as of nearly all, and this is asked at each submission
         return False
+    names = set(names)
     modules = {_top_of(namespace[name]) for name in names if name in namespace}
     return not _READERS.isdisjoint(names | modules)
 
