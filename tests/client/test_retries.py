@@ -179,6 +179,15 @@ def test_a_batch_that_is_canceled_does_not_run_again(q, worker, tmp_path):
     assert batch.wait(20).counts["canceled"] + batch.counts["failed"] == 1
 
 
+def test_a_deleted_job_leaves_nothing_of_its_attempts(q, worker, tmp_path):
+    batch = q.map(fail_until, [tmp_path / "one", tmp_path / "two"], [25, 1], retry=30)
+    batch.wait(60)
+    key = q.store.key(f"batch:{batch.id}:tries")
+    assert q.store.run("HLEN", key) == 21
+    batch[0].delete()
+    assert q.store.run("HKEYS", key) == [b"1:1"]
+
+
 def test_of_many_attempts_the_last_ones_are_kept(q, worker, tmp_path):
     job = q.enqueue(fail_until, tmp_path / "marks", 30, retry=40)
     assert job.result(timeout=60) == 31

@@ -5,7 +5,7 @@
 -- ARGV[3]  a record that says that it was deleted
 -- ARGV[4]  displays of a job at most
 -- Returns  1, or -1 if there is no such batch
--- include: keys, runs, hints, bulk, rich
+-- include: keys, runs, hints, bulk, rich, tries
 local key = batch_key(ARGV[1])
 if redis.call('EXISTS', key) == 0 then return -1 end
 local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
@@ -20,6 +20,7 @@ end
 -- What is in neither does not run again.
 redis.call('HDEL', key .. ':failed', ARGV[2])
 redis.call('HDEL', key .. ':meta', ARGV[2])
+drop_tries(key, ARGV[2])
 local index = tonumber(ARGV[2])
 for _, run in ipairs(redis.call('LRANGE', key .. ':canceled', 0, -1)) do
   local start, stop = read_run(run)
