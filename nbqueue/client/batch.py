@@ -84,7 +84,7 @@ class Batch(Handle):
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the last job ends, at this rate; None while no job has ended."""
+        """Seconds until the last job ends, at this rate; None while no job has ended, or some wait for their time."""
         return eta_of(self.state, self._session.now())
 
     def __len__(self) -> int:
@@ -399,8 +399,11 @@ def rate_of(state: BatchState, now: float) -> float:
 
 
 def eta_of(state: BatchState, now: float) -> float | None:
-    """Seconds until the last job ends, at the present rate; None while no job has ended."""
+    """Seconds until the last job ends, at the present rate; None while no job has ended, or some wait for more than
+    their turn."""
     if state.done:
         return 0.0
+    if state.deferred or state.scheduled:
+        return None
     rate = rate_of(state, now)
     return (state.total - state.ended) / rate if rate else None

@@ -108,7 +108,8 @@ def _table(*columns: tuple[str, bool]) -> Table:
 
 
 def _queues(queues: list[QueueSeen]) -> Table:
-    numbers = ("waiting", "running", "finished", "failed", "canceled", "batches", "workers")
+    later = ("later",) if any(queue.later for queue in queues) else ()
+    numbers = (*later, "waiting", "running", "finished", "failed", "canceled", "batches", "workers")
     table = _table(("queue", False), *((name, True) for name in numbers))
     for queue in queues:
         table.add_row(_text(queue.name), *(short(getattr(queue, name)) for name in numbers))
@@ -167,8 +168,8 @@ def _pace(batch: BatchSeen) -> str:
     if known.ended_at is not None and batch.state in ("done", "canceled"):
         words = [f"{batch.state} in {duration(batch.elapsed)}", f"{duration(batch.at - known.ended_at)} ago"]
         return ", ".join(([rate] if known.finished + known.failed > 0 else []) + words)
-    words = [f"{batch.state} for {duration(batch.elapsed)}"]
-    if batch.rate:
+    words = [batch.waits or f"{batch.state} for {duration(batch.elapsed)}"]
+    if batch.rate and not batch.waits:
         words.insert(0, rate)
         words += [f"{duration(batch.eta)} left"] if batch.eta is not None and batch.state == "running" else []
     return ", ".join(words)

@@ -39,6 +39,15 @@ class QueueSeen:
     is_paused: bool
     problem: str
     """What keeps its jobs from running, in words; '' if nothing does."""
+    scheduled: int = 0
+    """Jobs that wait for their time."""
+    deferred: int = 0
+    """Jobs that wait for others."""
+
+    @property
+    def later(self) -> int:
+        """Jobs that are not queued yet."""
+        return self.scheduled + self.deferred
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +221,8 @@ def see_queue(state: QueueState, workers: Sequence[WorkerState]) -> QueueSeen:
         workers=len(serving),
         is_paused=state.is_paused,
         problem=problem,
+        scheduled=counts.scheduled,
+        deferred=counts.deferred,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import time
 import pytest
 from conftest import wait_until
 
+import nbqueue
 from nbqueue import errors
 from nbqueue.server import embedded
 
@@ -244,6 +246,21 @@ def test_what_ended_long_ago_is_purged(q, run, worker):
     assert [batch.id for batch in q.batches()] == [waits.id]
     is_mistake(run("purge", "--older-than", "old"), "--older-than='old'")
     waits.cancel()
+
+
+def test_info_says_what_waits_for_its_time(q, run, worker):
+    batch = q.map(lambda x: 1 / x, [1, 0], label="flaky", retry=nbqueue.Retry(1, interval=3000))
+    wait_until(lambda: batch.counts.get("scheduled") == 1)
+    later = q.map(abs, [1, 2], label="later", delay=7200)
+    shown = run("info").stdout
+    assert re.search(r"queue +later +waiting.*\ndefault +3 +0 ", shown), shown
+    assert re.search(r"flaky +waits for its retry in (50:00|49:\d\d)", shown)
+    assert re.search(r"later +starts in (2:00:00|1:59:\d\d)", shown)
+    assert batch.eta is None
+    assert json.loads(run("info", "--json").stdout)["queues"][0]["scheduled"] == 3
+    batch.cancel()
+    later.cancel()
+    assert "starts in" not in run("info").stdout
 
 
 def test_rqs_flag_for_a_scheduler_is_accepted_and_said_not_to_be_needed(q, run):
