@@ -25,8 +25,8 @@ def environment() -> Iterator[dict[str, str]]:
     own = {"NBQUEUE_HOME": str(directory / "home"), "NBQUEUE_AUTOSTART": "1", "IPYTHONDIR": str(directory / "ipython"),
            "JUPYTER_RUNTIME_DIR": str(directory / "runtime")}  # fmt: skip
     yield own
-    stop = "from nbqueue import Queue\nfrom nbqueue.server import embedded\nQueue().stop_workers(); embedded.stop()"
-    subprocess.run([sys.executable, "-c", stop], env={**os.environ, **own}, check=True, timeout=60)
+    stop = [sys.executable, "-m", "nbqueue", "server", "stop"]  # with the workers of all queues
+    subprocess.run(stop, env={**os.environ, **own}, check=True, timeout=60)
     shutil.rmtree(directory)
 
 
