@@ -172,7 +172,7 @@ def _lifetime(value: float | str, what: str) -> int:
 
 
 def due_in(delay: float | str | datetime.timedelta) -> str:
-    """So much later than when it is submitted, as `submitting.submit` takes it.
+    """So much later than when it is submitted, as `submitting.submit` takes it; less than none is now, which is said.
 
     Raises
     ------
@@ -181,6 +181,8 @@ def due_in(delay: float | str | datetime.timedelta) -> str:
     if isinstance(delay, datetime.timedelta):
         delay = delay.total_seconds()
     if isinstance(delay, int | float) and not isinstance(delay, bool) and delay <= 0:
+        if delay < 0:
+            _tell_of_past(f"delay={delay:g} is in the past")
         return ""
     return f"+{seconds(delay, 'delay'):.6f}"
 
@@ -195,8 +197,12 @@ def due_at(time: datetime.datetime) -> str:
     if not isinstance(time, datetime.datetime):
         raise errors.WrongType(f"enqueue_at({time!r}): a datetime is accepted; enqueue_in takes a delay")
     if time.timestamp() < datetime.datetime.now(datetime.UTC).timestamp() - 1:
-        warnings.warn(f"{time} has passed: the job may start now", errors.OptionWarning, stacklevel=4)
+        _tell_of_past(f"{time} has passed")
     return f"{time.timestamp():.6f}"
+
+
+def _tell_of_past(what: str) -> None:
+    warnings.warn(f"{what}: the job may start now", errors.OptionWarning, stacklevel=5)
 
 
 _MEANT = {"timeout": "job_timeout"}

@@ -312,4 +312,5 @@ def test_a_function_is_called_when_a_batch_is_done(q, worker, tmp_path):
     other = q.map(hold, [1], delay=1000)
     other.on_done(told.append)
     other.delete()
+    wait_until(lambda: not any(thread.name == "nbqueue-on-done" for thread in threading.enumerate()))
     assert len(told) == 2

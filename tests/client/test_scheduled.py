@@ -58,6 +58,9 @@ def test_what_has_passed_starts_now_and_is_said(q, worker):
     with pytest.warns(errors.OptionWarning, match="has passed: the job may start now"):
         job = q.enqueue_at(now() - HOUR, abs, -1)
     assert job.result(timeout=20) == 1
+    with pytest.warns(errors.OptionWarning, match="delay=-5 is in the past: the job may start now"):
+        job = q.enqueue_in(datetime.timedelta(seconds=-5), abs, -1)
+    assert job.result(timeout=20) == 1
     assert q.enqueue_in(0, abs, -1).result(timeout=20) == 1
 
 

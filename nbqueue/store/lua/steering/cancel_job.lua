@@ -8,8 +8,15 @@ local id, index = ARGV[1], tonumber(ARGV[2])
 local key = batch_key(id)
 local total, name, environment = unpack(redis.call('HMGET', key, 'total', 'queue', 'environment'))
 if not total or index >= tonumber(total) then return 'gone' end
-local runs = redis.call('LRANGE', key .. ':queued', 0, -1)
-for _, run in ipairs(runs) do
+
+local function cancel_now(state)
+  add_canceled(id, index, index + 1, state)
+  tell(id, 'changed')
+  check_end(id)
+  return 'canceled'
+end
+
+for _, run in ipairs(redis.call('LRANGE', key .. ':queued', 0, -1)) do
   local start, stop, suspect = read_run(run)
   if start <= index and index < stop then
     if start < index then redis.call('LINSERT', key .. ':queued', 'BEFORE', run, write_run(start, index, suspect)) end
@@ -18,17 +25,11 @@ for _, run in ipairs(runs) do
     end
     redis.call('LREM', key .. ':queued', 1, run)
     if redis.call('EXISTS', key .. ':queued') == 0 then not_ready(id) end
-    add_canceled(id, index, index + 1, 'queued')
-    tell(id, 'changed')
-    check_end(id)
-    return 'canceled'
+    return cancel_now('queued')
   end
 end
 if redis.call('LREM', queue_key(name, environment) .. ':suspects', 1, id .. ' ' .. index) == 1 then
-  add_canceled(id, index, index + 1, 'queued')
-  tell(id, 'changed')
-  check_end(id)
-  return 'canceled'
+  return cancel_now('queued')
 end
 for _, run in ipairs(redis.call('ZRANGE', key .. ':scheduled', 0, -1)) do
   local start, stop = read_run(run)
@@ -38,10 +39,7 @@ for _, run in ipairs(redis.call('ZRANGE', key .. ':scheduled', 0, -1)) do
     if start < index then redis.call('ZADD', key .. ':scheduled', due, write_run(start, index)) end
     if index + 1 < stop then redis.call('ZADD', key .. ':scheduled', due, write_run(index + 1, stop)) end
     note_next_due(key, id, queue_key(name, environment))
-    add_canceled(id, index, index + 1, 'scheduled')
-    tell(id, 'changed')
-    check_end(id)
-    return 'canceled'
+    return cancel_now('scheduled')
   end
 end
 for _, lease in ipairs(leases_of(id)) do
