@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
     from nbqueue.client.decorator import job
+    from nbqueue.client.depending import Dependency
     from nbqueue.client.explaining import Explanation, explain
     from nbqueue.client.fleet import Workers
     from nbqueue.client.job import Job
@@ -42,6 +43,7 @@ __all__ = [
     # Submitting
     "Queue",
     "Submitter",
+    "Dependency",
     "call",
     "explain",
     "Explanation",
@@ -76,6 +78,7 @@ _HOMES = {
     "Batch": "nbqueue.client.batch",
     "CellJob": "nbqueue.client.cell_job",
     "CurrentJob": "nbqueue.child.current",
+    "Dependency": "nbqueue.client.depending",
     "Explanation": "nbqueue.client.explaining",
     "FailureGroup": "nbqueue.client.batch",
     "Job": "nbqueue.client.job",

@@ -20,6 +20,7 @@ NbqueueError
     ├── JobExited               the function was left by `sys.exit` or the like, which is no `Exception`
     ├── JobTimeout              the job ran longer than its `job_timeout`
     ├── JobCanceled             the job was canceled
+    ├── DependencyFailed        a job that it waited for failed or was canceled; it did not run
     └── JobKilled               its process died (by what, in words)
 
 Errors about one job carry its id in `job_id`.
@@ -144,8 +145,16 @@ class JobCanceled(JobError):
     """The job was canceled before it ended."""
 
 
+class DependencyFailed(JobError):
+    """The job did not run, because one that it waited for failed or was canceled; the message says which."""
+
+
 class JobKilled(JobError):
     """The process that ran the job died; the message says of what."""
+
+
+class DependencyWarning(UserWarning):
+    """Jobs that failed because of others were not run again: they come back with those; the message says which."""
 
 
 class NoWorkerWarning(UserWarning):

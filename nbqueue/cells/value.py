@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nbqueue import errors
+from nbqueue.payload.values import StandsFor
 from nbqueue.payload.variables import unpack_variables
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
-class CellValue:
+class CellValue(StandsFor):
     """What came back of a cell; pickled once more, so that each is read only where it is asked for."""
 
     packed_value: bytes

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors, machine
+from nbqueue.child.inputs import Inputs
 from nbqueue.payload.calls import Calls
 from nbqueue.payload.functions import Opened, is_constant, is_self_contained
 from nbqueue.payload.memory import MappedFile, mapped_bytes
@@ -24,6 +25,7 @@ from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings, unpack_settings
+from nbqueue.payload.values import Results
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -65,6 +67,8 @@ class Functions:
         """Those of a batch whose calls shall find what others of it have left, as far as they ran in this process."""
         self._shared_scope: Scope | None = None
         self._caches: dict[bytes, dict[str, Any]] = {}
+        self.results: Results | None = None
+        """Gives the results of other jobs."""
         self._batch = ""
         self._is_single = False
         self._memory = 0
@@ -141,7 +145,7 @@ class Functions:
     def scope(self) -> Scope:
         """Where the next call is loaded, its arguments first."""
         scope = self._shared_scope or Scope()
-        scope.values = self._load_value
+        scope.values, scope.results = self._load_value, self.results
         scope.enter()
         return scope
 
@@ -239,11 +243,15 @@ class Block:
         Records of single calls, by index.
     problem : Exception, optional
         What is wrong with its batch.
+    inputs : Inputs, optional
+        The results of other jobs.
+    part : range
+        Of its calls, those that are made.
     """
 
     def __init__(
         self, functions: Functions, seal: Seal, batch: str, first: int, record: Blob | None, own: Mapping[str, Blob],
-        problem: Exception | None = None,
+        problem: Exception | None = None, inputs: Inputs | None = None, part: range = range(0),
     ) -> None:  # fmt: skip
         self._functions, self._seal, self._batch, self._own = functions, seal, batch, own
         self._calls: Calls | None = None
@@ -261,9 +269,12 @@ class Block:
         try:
             if record is not None:
                 self._calls = Calls(seal, batch, first, record, once=True)
-        except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
-            self._problem = error
-        atoms = None if self._calls is None else self._calls.atoms()
+            if self._calls is not None and self._calls.follows is not None and inputs is not None:
+                atoms = inputs.atoms(self._calls.follows, first, part)
+            else:
+                atoms = None if self._calls is None else self._calls.atoms()
+        except Exception as error:  # noqa: BLE001 - what is wrong with a record is the outcome of its jobs
+            self._problem, atoms = error, None
         if self._calls is not None and atoms is not None and self._problem is None:
             self.atoms = atoms
             self._look_for_constant()

@@ -29,6 +29,7 @@ from nbqueue.child.coroutines import Coroutines
 from nbqueue.child.current import CurrentJob
 from nbqueue.child.displays import Displays
 from nbqueue.child.hints import add_hints
+from nbqueue.child.inputs import Inputs
 from nbqueue.child.loading import Block, Functions
 from nbqueue.child.modules import Modules
 from nbqueue.child.place import Place
@@ -139,6 +140,8 @@ class Child:
         self._seal = seal
         self._worker = worker
         self._functions = Functions(seal)
+        self._inputs = Inputs(seal)
+        self._functions.results = self._inputs.result
         self._coroutines = Coroutines()
         self.displays = Displays(page.cells, self._send_from_job)
         self._place = Place()
@@ -197,6 +200,7 @@ class Child:
     def do(self, run: Do) -> None:
         """Run the jobs of a run, up to where the worker says to stop."""
         self._functions.add(run.functions, forget=run.forget)
+        self._inputs.use(run.inputs)
         self._run, self._current = run, None
         cells = self._cells
         cells[Page.INDEX] = -1
@@ -216,7 +220,10 @@ class Child:
             first = number * run.per_block
             stop = min(run.stop, first + run.per_block)
             self._place.enter()
-            block = Block(self._functions, self._seal, run.batch, first, own.get(f"b{number}"), own, problem)
+            block = Block(
+                self._functions, self._seal, run.batch, first, own.get(f"b{number}"), own, problem, self._inputs,
+                range(position, stop),
+            )  # fmt: skip
             position = self._do_block(run.number, block, report, position, stop)
             if position < stop:
                 break

@@ -18,7 +18,6 @@ from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
 from nbqueue.client.rich import RichOutput, read_rich_output
 from nbqueue.client.waiting import Waiting, in_thread
-from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
 
@@ -255,6 +254,34 @@ class Batch(Handle):
 
         threading.Thread(target=wait_and_call, name="nbqueue-on-done", daemon=True).start()
 
+    def then(self, func: Callable[..., Any] | str, /, **options: Any) -> Batch:
+        """Submit a call for each of its jobs, with the result of that: each starts as soon as its own input is there.
+
+        Where a job fails or is canceled, the one that would take its result fails with `DependencyFailed`, and runs
+        when that one has been run again.
+
+        Parameters
+        ----------
+        func : callable
+        **options
+            See `Queue.map`; `queue=` names another queue.
+
+        Returns
+        -------
+        Batch
+            It has as many jobs, in the same order.
+
+        Examples
+        --------
+        >>> q.map(abs, [-4, 9]).then(math.sqrt).then(print)
+        """
+        queue = options.pop("queue", None) or self.origin
+        progress = options.pop("progress", self._progress)
+        # By its name, here only: a submitter makes batches, and not the other way round.
+        submitting = importlib.import_module("nbqueue.client.submitter")
+        batch: Batch = submitting.then(self, func, queue, options, progress)
+        return batch
+
     def output(self, last: int = 20, after: str = "") -> list[Line]:
         """The newest lines that jobs have put out, to stdout and stderr, the oldest of these first.
 
@@ -342,9 +369,9 @@ class Batch(Handle):
         """Run again what failed or was canceled; what finished never runs again. Returns how many jobs."""
         total, more = 0, True
         while more:
-            n, more = self._session.store.call(steering.retry(self._id, new_token()))
-            self._check(n)
-            total += n
+            retried = self._session.retry(self._id)
+            self._check(retried.count)
+            total, more = total + retried.count, retried.has_more
         if total:
             self._session.attend(self.state)
             display = hooks.display()

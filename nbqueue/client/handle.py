@@ -8,16 +8,18 @@ from importlib.util import decode_source
 from typing import Literal, Self
 
 from nbqueue import errors
+from nbqueue.client.awaited import Awaited
 from nbqueue.client.session import Session
 from nbqueue.payload.modules import unpack_modules
 from nbqueue.store.description import Description
 from nbqueue.store.requests.looking import BatchState
+from nbqueue.store.requests.submitting import DependsOn
 
 Progress = Literal["auto", "bar", False]
 """The progress that waits show: in a panel or as a bar on a terminal, always as a bar, none."""
 
 
-class Handle:
+class Handle(Awaited):
     """A batch by its id. `Batch` is one that can be waited for, read and steered.
 
     Parameters
@@ -46,6 +48,10 @@ class Handle:
 
     def __hash__(self) -> int:
         return hash(self._id)
+
+    def as_dependency(self, *, may_fail: bool = False) -> list[DependsOn]:
+        """What others wait for that depend on it."""
+        return [DependsOn(self._id, None, may_fail)]
 
     @property
     def id(self) -> str:

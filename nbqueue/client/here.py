@@ -23,6 +23,7 @@ from nbqueue.client.submitter import Submitter
 from nbqueue.payload.functions import name_of
 from nbqueue.store.keys import new_id
 from nbqueue.store.requests.running import Progress
+from nbqueue.store.requests.submitting import DependsOn
 
 
 class JobHere(Job):
@@ -224,7 +225,21 @@ class JobHere(Job):
 
         return asyncio.run(found)
 
-    def cancel(self) -> bool:
+    def as_dependency(self, *, may_fail: bool = False) -> list[DependsOn]:
+        """Nothing to wait for: it has ended.
+
+        Raises
+        ------
+        DependencyFailed
+            It failed, and that is not allowed.
+        """
+        if self._error is not None and not may_fail:
+            error = errors.DependencyFailed(f"job {self.id} failed ({type(self._error).__name__}: {self._error})")
+            error.job_id = self.id
+            raise error from self._error
+        return []
+
+    def cancel(self, *, enqueue_dependents: bool = False) -> bool:
         """False: it has ended."""
         return False
 

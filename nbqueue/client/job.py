@@ -12,6 +12,7 @@ from typing import Any, Literal
 from nbqueue import errors
 from nbqueue.client import hooks, listing, outcome
 from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
+from nbqueue.client.awaited import Awaited
 from nbqueue.client.handle import Handle
 from nbqueue.client.latest_result import Result, ResultType
 from nbqueue.client.outcome import Outcome
@@ -23,14 +24,15 @@ from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
 from nbqueue.payload.outcomes import Outcomes
 from nbqueue.payload.records import Blob
-from nbqueue.payload.values import SharedValue
-from nbqueue.store.keys import IN_WORDS, new_token
+from nbqueue.payload.values import ResultOf, SharedValue, giving
+from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests import looking, steering
 from nbqueue.store.requests.looking import JobState
 from nbqueue.store.requests.running import Progress
+from nbqueue.store.requests.submitting import DependsOn
 
 
-class Job:
+class Job(Awaited):
     """One call of one function: a batch and an index in it.
 
     What RQ's users know of a job is all here under its names, each in a few lines, which makes it long.
@@ -66,6 +68,10 @@ class Job:
     def get_id(self) -> str:
         """RQ's name for `id`."""
         return self.id
+
+    def as_dependency(self, *, may_fail: bool = False) -> list[DependsOn]:
+        """What others wait for that depend on it."""
+        return [DependsOn(self._batch.id, self.index, may_fail)]
 
     # Finding
 
@@ -445,6 +451,11 @@ class Job:
             raise errors.ResultExpired(f"an argument of job {self.id} is not in Redis any more")
         return unpack_code(self._session.seal, value.digest, record)
 
+    def _as_given(self, result: ResultOf) -> Job | Handle:
+        """The job or batch in whose place the result stands."""
+        batch = type(self._batch)(self._session, result.batch)
+        return batch if result.index is None else Job(batch, result.index)
+
     def _call_as_stored(self) -> Call:
         found = self._session.store.calls(self._batch.id, self.index)
         if found is None:
@@ -453,10 +464,12 @@ class Job:
             per_block, block, own = found
             seal = self._session.seal
             if own:
-                return Calls(seal, self._batch.id, self.index, own)[self.index]
+                with giving(self._as_given):
+                    return Calls(seal, self._batch.id, self.index, own)[self.index]
             if block:
                 first = self.index // per_block * per_block
-                return Calls(seal, self._batch.id, first, block)[self.index]
+                with giving(self._as_given):
+                    return Calls(seal, self._batch.id, first, block)[self.index]
         raise errors.ResultExpired(
             f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
             "dropped when all have finished"
@@ -590,6 +603,22 @@ class Job:
         return found
 
     @property
+    def waits_for(self) -> list[str]:
+        """Ids of the jobs and batches that it waits for while it is deferred: some of them, where they are many.
+
+        Examples
+        --------
+        >>> q.enqueue(report, depends_on=batch).waits_for
+        ['k3f9x2']
+        """
+        return list(self._state().waits_for)
+
+    @property
+    def dependency_ids(self) -> list[str]:
+        """RQ's name for `waits_for`: those that have ended are not told."""
+        return self.waits_for
+
+    @property
     def due_at(self) -> datetime | None:
         """When it may start, if it waits for a time: its retry, or `enqueue_in`; else None."""
         due_at = self._state().due_at
@@ -624,18 +653,26 @@ class Job:
 
         return asyncio.run(found)
 
-    def cancel(self) -> bool:
-        """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended."""
-        answer = self._session.store.call(steering.cancel_job(self._batch.id, self.index))
+    def cancel(self, *, enqueue_dependents: bool = False) -> bool:
+        """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended.
+
+        Parameters
+        ----------
+        enqueue_dependents : bool
+            Jobs that wait for it start all the same; otherwise they fail.
+        """
+        request = steering.cancel_job(self._batch.id, self.index, enqueue_dependents=enqueue_dependents)
+        answer = self._session.store.call(request)
         if answer == "gone":
             self._state()
         return answer in ("canceled", "canceling")
 
     def retry(self) -> bool:
         """Run it again if it failed or was canceled; False if there was nothing to run again."""
-        n, _ = self._session.store.call(steering.retry(self._batch.id, new_token(), self.index))
-        if n == -1:
+        retried = self._session.retry(self._batch.id, self.index)
+        if retried.count == -1:
             self._state()
+        n = retried.count
         if n:
             self._record = None
             self._session.attend(self._session.state(self._batch.id))

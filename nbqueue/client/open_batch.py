@@ -6,21 +6,24 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.codes import Codes
+from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies, deferred_in, unknown_dependency
 from nbqueue.client.options import Attached, JobOptions
-from nbqueue.payload.calls import pack_arguments, pack_entries, pack_items
+from nbqueue.client.packing import pack_call
+from nbqueue.payload.calls import pack_entries, pack_items
 from nbqueue.payload.functions import Code
-from nbqueue.payload.records import Blob, size_of
+from nbqueue.payload.records import INPUTS, Blob, size_of
+from nbqueue.payload.values import ResultOf
 from nbqueue.payload.versions import packages_of
 from nbqueue.store.keys import new_id, new_token
 from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import BULK
-from nbqueue.store.requests.submitting import Opening
+from nbqueue.store.requests.submitting import Deferred, Opening, Submitted
 
 _MOST_JOBS, _SECONDS = 1000, 60.0
 """Jobs, and seconds since its first one, after which a batch is followed by another."""
@@ -81,19 +84,26 @@ class OpenBatch:
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
         return self._is_closed or is_full or self._attached != attached or self._made_at != _place()
 
-    def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], due: str = "") -> int | None:
-        """Submit one call, which may start when it is due; returns its index, or None if the batch takes no more."""
+    def append(
+        self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], due: str = "",
+        depends: Dependencies = NO_DEPENDENCIES,
+    ) -> int | None:  # fmt: skip
+        """Submit one call, which may start when it is due, and others have ended; returns its index, or None if the
+        batch takes no more."""
         index = self._count
         record: Blob | None = None
+        results: tuple[ResultOf, ...] = ()
         if not kwargs and len(args) == 1:
             record = pack_items(self._seal, self.id, index, code.digest, args)
         if record is None:
-            entry = pack_arguments(0, args, kwargs)
+            entry, results = pack_call(0, args, kwargs, depends)
             self._codes.sizes.look(f"the arguments of {code.name}()", args, size_of(entry))
-            record = pack_entries(self._seal, self.id, index, [code.digest], [entry])
+            header = [code.digest, INPUTS, *(one.reference() for one in results)] if results else [code.digest]
+            record = pack_entries(self._seal, self.id, index, header, [entry])
+        deferred = deferred_in(index, index + 1, depends, {index: results} if results else {})
         try:
             is_known = code.digest in self._stored
-            if is_known and not (self._at_front or due) and len(record) < BULK:
+            if is_known and not (self._at_front or due or deferred) and len(record) < BULK:
                 request = submitting.append(self.id, self._opening.token, index, code.digest, record)
                 if self._store.call(request):
                     self._count += 1
@@ -101,21 +111,25 @@ class OpenBatch:
             functions: dict[bytes, Blob] = {code.digest: b""} if is_known else self._codes.records([code.digest])
             if not self._count:
                 functions.update(self._codes.to_send(self._attached.digests()))
-            answer = self._submit(index, functions, record, due)
-            if answer == "code":
+            answer = self._submit(index, functions, record, due, deferred)
+            if answer.answer == "code":
                 functions = self._codes.records(functions)
-                answer = self._submit(index, functions, record, due)
+                answer = self._submit(index, functions, record, due, deferred)
         except BaseException:
             self._is_closed = True  # whether it was accepted is not known: this index is not used again
             raise
-        if answer != "ok":
+        if answer.answer == "unknown":
+            raise unknown_dependency(answer.detail)
+        if answer.answer != "ok":
             self._is_closed = True
             return None
         self._stored.add(code.digest)
         self._count += 1
         return index
 
-    def _submit(self, index: int, functions: Mapping[bytes, Blob], record: Blob, due: str) -> str:
+    def _submit(
+        self, index: int, functions: Mapping[bytes, Blob], record: Blob, due: str, deferred: Sequence[Deferred]
+    ) -> Submitted:
         request = submitting.submit(
             self._opening,
             index,
@@ -125,8 +139,9 @@ class OpenBatch:
             is_last=True,
             at_front=self._at_front,
             due=due,
+            deferred=deferred,
         )
-        return self._store.call(request).answer
+        return self._store.call(request)
 
 
 class OpenBatches:
@@ -160,7 +175,11 @@ class OpenBatches:
         for _ in range(_TRIES):
             batch = self._open.get(key) or self._make(key, attached, packages)
             with batch.lock:
-                index = None if batch.is_over(attached, packages) else batch.append(code, args, kwargs, options.due)
+                index = (
+                    None
+                    if batch.is_over(attached, packages)
+                    else batch.append(code, args, kwargs, options.due, options.depends)
+                )
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)

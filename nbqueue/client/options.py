@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
+from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies
 from nbqueue.client.retries import Repeat, Retry
 from nbqueue.payload.functions import Code, name_of
 from nbqueue.store.description import CellDescription, Description
@@ -50,6 +51,8 @@ class Options(TypedDict, total=False):
     """How often a job that has returned runs again; see `Repeat`."""
     delay: float | str | datetime.timedelta
     """Time until it may start: seconds, "90s", "5m", a timedelta."""
+    depends_on: Any
+    """What has to finish before: a job, a batch, the id of one, a `Dependency`, or a list of them."""
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
@@ -97,6 +100,8 @@ class JobOptions:
     repeat: Repeat | None = None
     due: str = field(default="", hash=False, compare=False)
     """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
+    depends: Dependencies = field(default=NO_DEPENDENCIES, hash=False, compare=False)
+    """What it waits for: the same."""
     meta: dict[str, Any] | None = field(default=None, hash=False)
     settings: bool = True
     """Settings of this process on which results depend go along."""
@@ -139,6 +144,7 @@ class JobOptions:
             retry=Retry.of(retry) if (retry := options.get("retry")) else None,
             repeat=Repeat.of(repeat) if (repeat := options.get("repeat")) else None,
             due=due_in(options["delay"]) if "delay" in options else "",
+            depends=Dependencies.of(options["depends_on"]) if "depends_on" in options else NO_DEPENDENCIES,
             seed=seed,
             meta=meta,
         )

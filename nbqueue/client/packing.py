@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.client.awaited import Awaited
 from nbqueue.client.codes import Codes
+from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies, may_have_results, with_results
 from nbqueue.client.named import function_of
-from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_following, pack_items, pack_tuples
 from nbqueue.payload.functions import Code
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.pickling import IMMUTABLE
-from nbqueue.payload.records import Blob, Pieces, size_of
+from nbqueue.payload.records import INPUTS, Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
-from nbqueue.payload.values import SharedValue
+from nbqueue.payload.values import ResultOf, SharedValue
 from nbqueue.payload.versions import packages_of
 
 _MOST_CALLS = 256
@@ -40,6 +42,9 @@ _SHARED = 64 * 1024
 
 _MOST_REPEATED, _MOST_HELD = 64, 2
 """Arguments of which it is remembered that they have come, and those among them that are held for it."""
+
+_MOST_RESULTS = 150
+"""Results of other jobs that a call takes one by one, for the same reason."""
 
 _MOST_VALUES = 100
 """Values that the calls of a block share at most: a header has room for 255 digests, of functions and of these."""
@@ -66,8 +71,12 @@ class Packed:
 
     code: Code
     entry: Pieces
-    values: tuple[Code, ...] = ()
-    """Arguments that are stored by themselves."""
+    values: tuple[Value, ...] = ()
+    """Arguments that are stored by themselves, and results of other jobs."""
+
+
+Value = Code | ResultOf
+"""What a call needs beside its entry."""
 
 
 @dataclass(slots=True)
@@ -92,7 +101,7 @@ class Packer:
         self.notes_packages = codes.compares_versions
         """Those of arguments are still looked for."""
         self._buffers = Buffers()
-        self._weighed: dict[int, tuple[Pieces, tuple[Code, ...]]] = {}
+        self._weighed: dict[int, tuple[Pieces, tuple[Value, ...]]] = {}
         """Entries of the first calls, which were pickled to see how large they are."""
         self.is_still = False
         """No code of the user's runs between two calls that are packed."""
@@ -100,6 +109,10 @@ class Packer:
         """Values that are to be sent with what was packed: whoever sends it takes them."""
         self._repeated: dict[int, _Repeated] = {}
         """Arguments that may be large and come again, by their ids."""
+        self.depends: Dependencies = NO_DEPENDENCIES
+        """What all calls wait for."""
+        self.waiting: dict[int, tuple[ResultOf, ...]] = {}
+        """Calls that were packed and take results of other jobs, by their indices: whoever sends them takes these."""
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
         """The digest of its function, positional and keyword arguments."""
@@ -165,16 +178,16 @@ class Packer:
     def _may_be_shared(value: Any) -> bool:
         """Whether it may be large enough to be stored by itself."""
         kind = type(value)
-        return not (kind in LIGHT or (kind in _WEIGHED and weight_of(value) < _SHARED))
+        return not (kind in LIGHT or isinstance(value, Awaited) or (kind in _WEIGHED and weight_of(value) < _SHARED))
 
     def _entry(
         self, index: int, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Pieces, tuple[Code, ...]]:
-        """The entry of a call, and those of its arguments that are stored by themselves."""
+    ) -> tuple[Pieces, tuple[Value, ...]]:
+        """The entry of a call, and those of its arguments that are stored by themselves, or are results of others."""
         if self.notes_packages:
             self.packages |= packages_of((*args, *kwargs.values()))
         try:
-            values: list[Code] = []
+            values: list[Value] = []
             if _only_one_can_change((*args, *kwargs.values())):
                 stands_for: dict[int, Any] = {}
                 args = tuple(self._shared(f"argument {i}", value, values, stands_for) for i, value in enumerate(args))
@@ -182,14 +195,14 @@ class Packer:
                     name: self._shared(f"argument {name!r}", value, values, stands_for)
                     for name, value in kwargs.items()
                 }
-            entry = pack_arguments(function, args, kwargs)
+            entry, results = pack_call(function, args, kwargs, self.depends)
             if (size := size_of(entry)) > _LARGE:
                 self._codes.sizes.look("the arguments of a call", args, size)
-            return entry, tuple(values)
+            return entry, (*values, *results)
         except errors.PayloadError as error:
             raise type(error)(f"call {index}: {error}") from error.__cause__
 
-    def _shared(self, what: str, value: Any, values: list[Code], stands_for: dict[int, Any]) -> Any:
+    def _shared(self, what: str, value: Any, values: list[Value], stands_for: dict[int, Any]) -> Any:
         """An argument, or what stands for it if it is large and came before: then it is stored once.
 
         `stands_for` has what stands for arguments of the same call, by their ids: the same object is the same there.
@@ -240,38 +253,50 @@ class Packer:
         digests: dict[bytes, int] = {}
         shared: dict[bytes, None] = {}
         """Values that are stored by themselves: behind the functions, whose numbers have seven bits."""
+        inputs: dict[bytes, None] = {}
         entries = []
         for index, item in enumerate(items, first):
             digest, packed, values = self._digest_and_entry(index, item)
             functions.setdefault(digest, b"")
+            results = self._wait_for(index, values)
             number = digests.setdefault(digest, len(digests))
             entry = of_function(packed, number) if number else packed
             needs = self._needs(values, functions)
-            is_full = bool(needs) and len(shared) + len(needs) > _MOST_VALUES
+            is_full = bool(needs or results) and len(shared) + len(needs) + len(inputs) + len(results) > _MOST_VALUES
             if len(items) > 1 and (size_of(entry) > _LARGE or is_full):
-                alone = [digest, *needs]
+                alone = [digest, *needs, *_as_inputs(results)]
                 yield str(index), pack_entries(self._seal, batch, index, alone, [of_function(entry, 0)], self._buffers)
                 entry = []
             else:
                 shared.update(dict.fromkeys(needs))
+                inputs.update(dict.fromkeys(results))
             entries.append(entry)
-        yield f"b{block}", pack_entries(self._seal, batch, first, [*digests, *shared], entries, self._buffers)
+        header = [*digests, *shared, *_as_inputs(inputs)]
+        yield f"b{block}", pack_entries(self._seal, batch, first, header, entries, self._buffers)
 
     def single(self, batch: str, index: int, item: Any, functions: dict[bytes, bytes]) -> Blob:
         """The record of one call by itself."""
         digest, entry, values = self._digest_and_entry(index, item)
         functions.setdefault(digest, b"")
-        needs = [digest, *self._needs(values, functions)]
+        needs = [digest, *self._needs(values, functions), *_as_inputs(self._wait_for(index, values))]
         return pack_entries(self._seal, batch, index, needs, [entry], self._buffers)
 
-    def _needs(self, values: tuple[Code, ...], functions: dict[bytes, bytes]) -> list[bytes]:
+    def _needs(self, values: tuple[Value, ...], functions: dict[bytes, bytes]) -> list[bytes]:
         """The digests of values that are stored by themselves, which are sent like functions."""
-        for value in values:
+        stored = [value for value in values if isinstance(value, Code)]
+        for value in stored:
             functions.setdefault(value.digest, b"")
-        self.held += values
-        return list(dict.fromkeys(value.digest for value in values))
+        self.held += stored
+        return list(dict.fromkeys(value.digest for value in stored))
 
-    def _digest_and_entry(self, index: int, item: Any) -> tuple[bytes, Pieces, tuple[Code, ...]]:
+    def _wait_for(self, index: int, values: tuple[Value, ...]) -> list[bytes]:
+        """References to the results that a call takes, of which note is taken."""
+        results = tuple(value for value in values if isinstance(value, ResultOf))
+        if results:
+            self.waiting[index] = results
+        return [result.reference() for result in results]
+
+    def _digest_and_entry(self, index: int, item: Any) -> tuple[bytes, Pieces, tuple[Value, ...]]:
         """The digest of its function, its entry as that of the first function of a record, and what it needs."""
         if type(item) is Packed:
             return item.code.digest, item.entry, item.values
@@ -279,6 +304,37 @@ class Packer:
         weighed = self._weighed.pop(index, None)
         entry, values = weighed if weighed is not None else self._entry(index, 0, args, kwargs)
         return digest, entry, values
+
+
+def pack_call(
+    function: int, args: tuple[Any, ...], kwargs: dict[str, Any], depends: Dependencies
+) -> tuple[Pieces, tuple[ResultOf, ...]]:
+    """A call as an entry, and the results that it takes in the places of jobs and batches.
+
+    Raises
+    ------
+    CannotPickle
+    """
+    try:
+        entry = pack_arguments(function, args, kwargs)
+        if not may_have_results(entry):
+            return entry, ()
+    except errors.CannotPickle:
+        if not with_results(args, kwargs, depends).results:
+            raise
+    call = with_results(args, kwargs, depends)
+    if len(call.results) > _MOST_RESULTS:
+        raise errors.UsageError(
+            f"a call that takes the results of {len(call.results)} jobs and batches, one by one: up to {_MOST_RESULTS} "
+            "are accepted. Submit those jobs as one batch, by map or enqueue_many, and give that"
+        )
+    return pack_arguments(function, call.args, call.kwargs), call.results
+
+
+def _as_inputs(references: Iterable[bytes]) -> list[bytes]:
+    """As they stand in a header, behind the digests."""
+    found = [*references]
+    return [INPUTS, *found] if found else []
 
 
 def _only_one_can_change(values: tuple[Any, ...]) -> bool:
@@ -362,6 +418,23 @@ class TuplePacker(ItemPacker):
         if any(type(item) is Packed for item in items):
             return None
         return pack_tuples(self._seal, batch, first, self._digest, [tuple(item) for item in items])
+
+
+class FollowPacker(Packer):
+    """Calls of one function, each with the result of the job of the same index in another batch: the items are nothing
+    but the indices."""
+
+    def __init__(self, seal: Seal, codes: Codes, code: Code, followed: str, per_block: int) -> None:
+        super().__init__(seal, codes)
+        self._digest, self._followed, self._per_block = code.digest, followed, per_block
+        self.packages |= code.packages
+
+    def calls_per_block(self, items: list[Any]) -> int:
+        return self._per_block
+
+    def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes:
+        functions.setdefault(self._digest, b"")
+        return pack_following(self._seal, batch, first, len(items), self._digest, self._followed)
 
 
 class CallPacker(Packer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from nbqueue.client.problem import Problem
 from nbqueue.payload.pickling import StaysHere
 from nbqueue.payload.seal import Seal
 from nbqueue.store.connection import Source
+from nbqueue.store.keys import new_token
+from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
+from nbqueue.store.requests.steering import Retried
 from nbqueue.store.store import Store
 from nbqueue.store.subscription import Listener
 
@@ -168,6 +172,21 @@ class Session(StaysHere):
                 "expired. q.batches() lists those that are there"
             )
         return state
+
+    def retry(self, id: str, index: int | None = None) -> Retried:
+        """Queue some failed or canceled jobs of a batch again, or one; who waits for it hears first how it ended."""
+        retried = self.store.call(steering.retry(id, new_token(), index))
+        while retried.has_more and not retried.count:
+            retried = self.store.call(steering.retry(id, new_token(), index))
+        if retried.broken and not retried.has_more:
+            which = f"{retried.broken:,} jobs of batch {id}" if index is None else f"job {id}:{index}"
+            warnings.warn(
+                f"{which} failed because of other jobs, and will come back when those are run again: "
+                "the errors name them",
+                errors.DependencyWarning,
+                stacklevel=3,
+            )
+        return retried
 
     def per_block(self, id: str) -> int:
         """Calls per block of a batch, which never changes."""

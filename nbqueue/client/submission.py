@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.client.depending import deferred_in, unknown_dependency
 from nbqueue.client.options import NOTHING, Attached, JobOptions
 from nbqueue.client.packing import LIGHT, Packed, Packer, weight_of
 from nbqueue.client.session import Session
@@ -22,7 +23,7 @@ from nbqueue.store.keys import new_id, new_token
 from nbqueue.store.link import Posted
 from nbqueue.store.requests import submitting
 from nbqueue.store.requests.request import Request
-from nbqueue.store.requests.submitting import Opening, Submitted
+from nbqueue.store.requests.submitting import Deferred, Opening, Submitted
 
 _MOST_WEIGHT = 4_000_000
 """Bytes of arguments that are not packed as one block, however small the first ones were."""
@@ -35,6 +36,9 @@ _SEND_BYTES = 1_000_000
 
 _SEND_FIELDS = 500
 """Blocks and large calls that are sent together."""
+
+_SEND_WAITING = 500
+"""Jobs that wait for others, each for its own, that are sent together."""
 
 _SEND_SECONDS = 0.05
 """Seconds after which what is packed is sent, however little it is."""
@@ -68,6 +72,7 @@ class _Part:
     is_last: bool
     held: list[Code]
     """What has to be there until it is accepted."""
+    deferred: list[Deferred]
 
 
 class Submission:
@@ -83,11 +88,14 @@ class Submission:
     packer : Packer
     attached : Attached
         What the jobs find where they run.
+    follows : str
+        A batch: each job waits for that of the same index there.
     """
 
     def __init__(
-        self, session: Session, queue: str, options: JobOptions, name: str, packer: Packer, attached: Attached = NOTHING
-    ) -> None:
+        self, session: Session, queue: str, options: JobOptions, name: str, packer: Packer,
+        attached: Attached = NOTHING, *, follows: str = "",
+    ) -> None:  # fmt: skip
         self.batch = new_id()
         self.sent = 0
         """Jobs that Redis has accepted."""
@@ -102,7 +110,9 @@ class Submission:
         self._description = options.describe(name, queue, attached=attached, compiled=session.codes.compiled)
         self._attached = attached
         self._at_front, self._due = options.at_front, options.due
+        self._depends, self._follows = options.depends, follows
         self._packer = packer
+        packer.depends = options.depends
         self._ready = _Ready()
         self._ready.functions.update((digest, b"") for digest in attached.digests())
         self._sent_at = time.monotonic()
@@ -203,6 +213,7 @@ class Submission:
         if (
             ready.bytes >= _SEND_BYTES
             or len(ready.fields) >= _SEND_FIELDS
+            or len(self._packer.waiting) >= _SEND_WAITING
             or self.sent == 0
             or self.waits_for > _SEND_SECONDS
         ):
@@ -216,7 +227,9 @@ class Submission:
         ready, self._ready = self._ready, _Ready()
         functions = self._session.codes.to_send(ready.functions)
         held, self._packer.held = self._packer.held, []
-        part = _Part(self.sent, self.packed - self.sent, functions, ready.fields, is_last, held)
+        deferred = deferred_in(self.sent, self.packed, self._depends, self._packer.waiting)
+        self._packer.waiting = {}
+        part = _Part(self.sent, self.packed - self.sent, functions, ready.fields, is_last, held, deferred)
         request = self._request(part, part.functions)
         if is_last or self.sent == 0:
             self._accept(part, self._session.store.call(request))
@@ -233,6 +246,7 @@ class Submission:
         return submitting.submit(
             self._opening, part.first, part.count, functions, part.fields,
             is_last=part.is_last, at_front=self._at_front, due=self._due,
+            deferred=part.deferred, follows=self._follows,
         )  # fmt: skip
 
     def settle(self) -> None:
@@ -255,6 +269,8 @@ class Submission:
             raise errors.SubmitError(
                 f"batch {self.batch} was canceled while it was being submitted, after {self.sent} jobs: {answer.detail}"
             )
+        if answer.answer == "unknown":
+            raise unknown_dependency(answer.detail)
         if answer.answer != "ok":
             raise errors.SubmitError(
                 f"batch {self.batch} could not be submitted further than job {self.sent} ({answer.answer}): "

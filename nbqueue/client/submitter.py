@@ -13,11 +13,11 @@ from nbqueue.cells.run import run_cell
 from nbqueue.client import hooks
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob
-from nbqueue.client.handle import Progress
+from nbqueue.client.handle import Handle, Progress
 from nbqueue.client.job import Job
 from nbqueue.client.named import function_of
-from nbqueue.client.options import JobOptions
-from nbqueue.client.packing import Call, CallPacker, ItemPacker, Packer, TuplePacker, as_call
+from nbqueue.client.options import JobOptions, Options
+from nbqueue.client.packing import Call, CallPacker, FollowPacker, ItemPacker, Packer, TuplePacker, as_call
 from nbqueue.client.session import Session
 from nbqueue.client.submission import IdTaken, Submission
 from nbqueue.payload.functions import name_of
@@ -112,12 +112,30 @@ class Submitter:
         name = name_of(as_call(first).function) if first is not None else "calls"
         return self._submit(calls, name, imports)
 
+    def follow(self, followed: Handle, func: Callable[..., Any] | str) -> Batch:
+        """Submit a call for each job of a batch, with its result. See `Batch.then`.
+
+        Raises
+        ------
+        UsageError
+            The batch gets further jobs, or there is an option that makes no sense here.
+        """
+        session, options, state = self._session, self._options, followed.state
+        if options.depends.on or options.due or options.at_front:
+            raise errors.UsageError("then(): each job starts when the one before it has ended; no option changes that")
+        if state.is_submitting:
+            raise errors.UsageError(f"batch {followed.id} is being submitted: then() needs all of its jobs")
+        func = function_of(func)
+        code = session.codes.pack(func, share=options.share)
+        packer = FollowPacker(session.seal, session.codes, code, followed.id, state.per_block)
+        return self._run(range(state.total), packer, name_of(func), imports=code.imports, follows=followed.id)
+
     def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str]) -> Batch:
         return self._run(calls, CallPacker(self._session.seal, self._session.codes), name, imports=imports)
 
     def _run(
         self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
-        imports: Collection[str],
+        imports: Collection[str], follows: str = "",
     ) -> Batch:  # fmt: skip
         attached = self._session.codes.attached(imports, self._options.environment, settings=self._options.settings)
         if isinstance(items, Sized):
@@ -125,7 +143,7 @@ class Submitter:
         if type(items) not in _STILL:  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
-            submission = Submission(self._session, self._queue, self._options, name, packer, attached)
+            submission = Submission(self._session, self._queue, self._options, name, packer, attached, follows=follows)
             try:
                 return self._show(submission, items, name, expected)
             except IdTaken as taken:
@@ -150,6 +168,11 @@ class Submitter:
         if display is not None:
             display.accept(batch)
         return batch
+
+
+def then(followed: Handle, func: Callable[..., Any] | str, queue: str, options: Options, progress: Progress) -> Batch:
+    """Submit a call for each job of a batch, with its result: what `Batch.then` does, which documents it."""
+    return Submitter(followed.session, queue, JobOptions.of(options), progress).follow(followed, func)
 
 
 _IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([A-Za-z_]\w*)", re.MULTILINE)

@@ -15,6 +15,8 @@ from nbqueue.payload.memory import Buffers
 from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle, has_plain
 from nbqueue.payload.records import (
     ATOMS,
+    FOLLOWS,
+    INPUTS,
     SEPARATE,
     TUPLES,
     Blob,
@@ -23,6 +25,7 @@ from nbqueue.payload.records import (
     table_of,
 )
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.values import ResultOf, result_of
 
 MOST_TOGETHER = 256 * 1024
 """Bytes of pickled values at which neighbouring calls are packed each for itself."""
@@ -92,6 +95,11 @@ def pack_entries(
     return seal.close_in(buffers, b"calls", batch, first, SEPARATE, len(entries), digests, table_of(entries))
 
 
+def pack_following(seal: Seal, batch: str, first: int, count: int, digest: bytes, followed: str) -> bytes:
+    """Neighbouring calls of one function, each with the result of the job of the same index in another batch."""
+    return seal.close(b"calls", batch, first, FOLLOWS, count, [digest, INPUTS, ResultOf(followed).reference()], [])
+
+
 class Calls:
     """A verified record of neighbouring calls, unpickled one by one.
 
@@ -114,7 +122,9 @@ class Calls:
         self.is_plain = False
         """The arguments of the call that was asked for last are plain values, which no code of the user's has made."""
         self._list: list[Any] | None = pickle.loads(opened.body) if opened.layout in (ATOMS, TUPLES) else None
-        self._entries = Entries(opened)
+        self.follows = ResultOf.referred(self._digests[-1]).batch if opened.layout == FOLLOWS else None
+        """The batch with whose results the calls are made."""
+        self._entries = None if opened.layout == FOLLOWS else Entries(opened)
 
     def atoms(self) -> list[Any] | None:
         """The single arguments of all calls, where the record is of that layout: the fast way."""
@@ -125,13 +135,17 @@ class Calls:
 
     def is_elsewhere(self, index: int) -> bool:
         """Whether the call is large and stored by itself."""
-        return self._list is None and self._entries.is_empty(index - self.first)
+        return self._list is None and self._entries is not None and self._entries.is_empty(index - self.first)
 
     def __getitem__(self, index: int) -> Call:
         offset = index - self.first
         if self._list is not None:
             value = self._list[offset]
             return self._digests[0], value if self._layout == TUPLES else (value,), {}
+        if self._entries is None:
+            assert self.follows is not None
+            self.is_plain = False
+            return self._digests[0], (result_of(self.follows, index),), {}
         entry = self._entries[offset]
         self.is_plain = has_plain(entry[1:])
         function, loaded = entry[0], SERIALIZER.loads(entry[1:], once=self._once or self._entries.is_own)

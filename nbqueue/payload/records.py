@@ -13,6 +13,7 @@ Layouts of calls and of returned values:
 
     ATOMS      one pickle of a list: values that nobody can change (int, str, None, ...), so that sharing is not seen
     TUPLES     one pickle of a list of tuples of such values (calls with several arguments)
+    FOLLOWS    nothing: each is called with the result of the job of the same index in the batch that the header names
     SEPARATE   an entry of its own for each, behind a table of offsets: nothing is shared, one that cannot be read
                does not spoil its neighbours, and big buffers (arrays) stay outside of the pickle
     FAILURE    the pickled description of an error
@@ -43,7 +44,7 @@ from nbqueue.payload.memory import ALIGNED, MappedFile, Nameless
 VERSION = 4
 """Of the format. It also goes up when something moves that is pickled by its name: an error, what runs a cell."""
 
-ATOMS, TUPLES, SEPARATE, FAILURE = range(4)
+ATOMS, TUPLES, SEPARATE, FAILURE, FOLLOWS = range(5)
 
 IN_FILE = 0x80
 """The bit beside a layout that tells that the body is in a file."""
@@ -54,6 +55,9 @@ REFERENCE = struct.Struct("<16sQ")
 """What stands for a body that is in a file: a token that nobody has seen before, and its size."""
 
 DIGEST_SIZE, SIGNATURE_SIZE = 16, 32
+
+INPUTS = bytes(DIGEST_SIZE)
+"""Stands in a header between the digests of functions and the references to results that calls are made with."""
 
 PIECE = 256 * 1024 * 1024
 """Bytes of a record that Redis gets as one value, of which it takes 512 MB at most. What comes after them is another
@@ -139,6 +143,17 @@ def pack_header(layout: int, count: int, digests: Sequence[bytes]) -> bytes:
 
 def functions_of(record: Blob) -> list[bytes]:
     """The digests of the functions that a record of calls needs, without verifying or unpickling it."""
+    digests = _digests_of(record)
+    return digests[: digests.index(INPUTS)] if INPUTS in digests else digests
+
+
+def inputs_of(record: Blob) -> list[bytes]:
+    """The results of other jobs that a record of calls needs: references, see `values.ResultOf`."""
+    digests = _digests_of(record)
+    return digests[digests.index(INPUTS) + 1 :] if INPUTS in digests else []
+
+
+def _digests_of(record: Blob) -> list[bytes]:
     count = record[4]
     return [
         bytes(record[i : i + DIGEST_SIZE]) for i in range(HEADER.size, HEADER.size + count * DIGEST_SIZE, DIGEST_SIZE)

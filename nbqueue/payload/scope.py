@@ -22,7 +22,7 @@ class Scope:
         Functions with `functools.cache`, by their ids, that outlive the scope.
     """
 
-    __slots__ = ("caches", "classes", "is_touched", "main", "stream", "values")
+    __slots__ = ("caches", "classes", "is_touched", "main", "results", "stream", "values")
 
     def __init__(self, caches: dict[str, Any] | None = None) -> None:
         self.main = types.ModuleType("__main__")
@@ -32,6 +32,8 @@ class Scope:
         """Something was loaded that belongs to it."""
         self.values: Callable[[bytes], Any] | None = None
         """Loads an argument that is stored by itself."""
+        self.results: Callable[[Any], Any] | None = None
+        """Gives the result of another job: see `values.ResultOf`."""
         self.stream: tuple[int, ...] | None = None
         """Where the random streams of generators that are loaded now begin, beside their states; None if they shall
         stay what they are."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from nbqueue.payload.memory import Buffers, MappedFile
 from nbqueue.payload.records import Blob
-from nbqueue.store.requests.running import Again, FailureNote, Shown
+from nbqueue.store.requests.running import Again, FailureNote, Input, Shown
 
 OPTIONAL = "?"
 """In front of a module that a child shall preload: if it cannot be imported, who needs it will tell."""
@@ -74,25 +74,29 @@ class Do:
     """Forget all functions of before: there are too many."""
     metas: Mapping[int, str] = field(default_factory=dict)
     """What jobs that run again have saved (JSON), by their indices."""
+    inputs: Sequence[Input] = ()
 
     def split(self) -> Split:
         names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
         blobs: list[Blob] = [record for _, record in self.calls]
         blobs += [b"" if isinstance(record, MappedFile) else record for _, record in self.functions]
+        blobs += [record for one in self.inputs for _, record in one.records]
+        inputs = [(one.batch, one.per_block, one.total, [name for name, _ in one.records]) for one in self.inputs]
         places = {number: record.place for number, (_, record) in enumerate(self.functions)
                   if isinstance(record, MappedFile)}  # fmt: skip
         return [
             self.number, self.batch, self.start, self.stop, self.per_block, self.description, self.job_by_job,
             list(self.attempts.items()), names, digests, list(places.items()), self.forget,
-            list(self.metas.items()),
+            list(self.metas.items()), inputs,
         ], blobs  # fmt: skip
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Do:
         (number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget,
-         metas) = plain  # fmt: skip
+         metas, inputs) = plain  # fmt: skip
         calls = list(zip(names, blobs[: len(names)], strict=True))
-        records = blobs[len(names) :]
+        records = blobs[len(names) : len(names) + len(digests)]
+        more = iter(blobs[len(names) + len(digests) :])
         for position, place in places:
             records[position] = MappedFile(*place)
         functions = list(zip(map(bytes.fromhex, digests), records, strict=True))
@@ -109,6 +113,10 @@ class Do:
             functions,
             forget,
             dict(metas),
+            [
+                Input(batch, per_block, total, [(field, next(more)) for field in fields])
+                for batch, per_block, total, fields in inputs
+            ],
         )
 
 

@@ -20,10 +20,20 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`); above 256 MB |
 |                                  |        | in pieces: `<field>+1` and so on follow                                     |
 | `batch:<id>:scheduled`           | zset   | runs that wait for a time, by that: seconds since the epoch                 |
+| `batch:<id>:deferred`            | zset   | runs that wait for other jobs, by where they begin                          |
+| `batch:<id>:unmet`, `:groups`    | hash,  | those that were submitted with the same dependencies, by the first index:   |
+|                                  | zset   | `stop pending failed flags due names`; where such a group begins that has   |
+|                                  |        | several jobs                                                                |
+| `batch:<id>:dependents`,         | zset   | who waits for its jobs, or has failed because of them: `target batch start  |
+|   `:failed_dependents`           |        | may`, by the index of the job; -1 for all (target `*`); may is `a` if it    |
+|                                  |        | may fail                                                                    |
+| `batch:<id>:followers`           | set    | batches whose jobs each wait for that of the same index here                |
 | `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
-| `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
-| `batch:<id>:failed`              | hash   | index -> digest of its error                                                |
+| `batch:<id>:cancels`, `:passes`  | set    | leased jobs that shall be canceled when they come back; those of them whose |
+|                                  |        | dependents shall start all the same                                         |
+| `batch:<id>:failed`, `:broken`   | hash   | index -> digest of its error; of those that failed because of another job,  |
+|                                  |        | which come back with that                                                   |
 | `batch:<id>:errors`              | hash   | digest -> summary (JSON), `n:<digest>` -> how many                          |
 | `batch:<id>:tries`               | hash   | `<index>:<attempt>` -> the outcome of an attempt after which the job ran    |
 |                                  |        | again, as in `:outcomes`; the last 20 of a job                              |
@@ -52,6 +62,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
 | `queue:<name>:<env>:starting`    | string | token of who starts the first worker, until it is there; for ten seconds     |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
+| `settled`                        | list   | a work list: whose end is still to be told to those who wait for it:        |
+|                                  |        | `batch start stop what`, see `lua/include/resolving.lua`                    |
 | `suspended`                      | string | there while no worker takes anything                                        |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
 | `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
@@ -61,7 +73,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | <index> <lease>`, where leases up to that number are meant                  |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
 
-Each job is in exactly one place: in `scheduled`, in `queued` (or `suspects`), in a lease, or ended (an outcome, or
+Each job is in exactly one place: in `deferred`, in `scheduled`, in `queued` (or `suspects`), in a lease, or ended (an outcome, or
 `canceled`).
 Channels: `batch:<id>` tells what happened ('changed', 'outcome <index> <record>', 'ended', 'gone'), `worker:<id>`
 that there are orders. They are hints: who waits reads the state.
@@ -131,6 +143,10 @@ def ended(id: str) -> str:
 
 def failed(id: str) -> str:
     return f"{batch(id)}:failed"
+
+
+def broken(id: str) -> str:
+    return f"{batch(id)}:broken"
 
 
 def failures(id: str) -> str:

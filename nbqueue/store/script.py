@@ -31,9 +31,9 @@ class Script:
 
 
 def includes(text: str) -> list[str]:
-    """What the line `-- include: keys, runs` of a file names."""
-    line = re.search(r"(?m)^-- include: (.+)$", text)
-    return line[1].split(", ") if line else []
+    """What the line `-- include: keys, runs` of a file names; it may go on after a comma."""
+    line = re.search(r"(?m)^-- include: ((?:.+,\n-- +)*.+)$", text)
+    return re.split(r",\s+(?:--\s+)?", line[1]) if line else []
 
 
 def _included(folder: Traversable, text: str, known: set[str]) -> list[str]:

@@ -183,7 +183,7 @@ class Store(Link):
 
     def failed(self, batch: str) -> list[int]:
         """The indices of the jobs that failed, in any order."""
-        return [int(index) for index in self.run("HKEYS", self.key(keys.failed(batch)))]
+        return [int(index) for key in (keys.failed, keys.broken) for index in self.run("HKEYS", self.key(key(batch)))]
 
     def failures(self, batch: str) -> list[FailureSummary]:
         """What failed, by identical error, in any order."""

@@ -17,6 +17,7 @@ from nbqueue.store.description import Description
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests.running import Claimed
 from nbqueue.store.store import Store
+from nbqueue.worker.inputs import Inputs, needed
 
 log = logging.getLogger("nbqueue.worker")
 
@@ -55,6 +56,7 @@ class Supplies:
         self.versions: dict[str, str] = {}
         """Those packages here that had other versions where jobs were submitted."""
         self._descriptions: dict[bytes, Description] = {}
+        self._inputs = Inputs(requests, self._ask_fields)
 
     def description(self, claimed: Claimed) -> Description:
         description = self._descriptions.get(claimed.description)
@@ -81,6 +83,12 @@ class Supplies:
         if claimed.bulk:
             self._fetch_calls(claimed, then)
             return
+        if not claimed.inputs and (wanted := needed(claimed)):
+            self._inputs.fetch(wanted, lambda inputs: self._fetch_functions(replace(claimed, inputs=inputs), then))
+            return
+        self._fetch_functions(claimed, then)
+
+    def _fetch_functions(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, Function]], None]) -> None:
         needed = {digest for _, record in claimed.calls if len(record) > 4 for digest in functions_of(record)}
         description = self.description(claimed)
         needed |= {bytes.fromhex(digest) for digest in (description.modules, description.settings) if digest}
@@ -124,8 +132,10 @@ class Supplies:
             calls = claimed.calls + [(name, record) for name, record in found if record is not None]
             self.fetch(replace(claimed, calls=calls, bulk=[]), then)
 
-        key = self._store.key(keys.calls_bulk(claimed.batch))
-        self._ask_whole(["HMGET", key], [field for _, field in claimed.bulk], keys.piece, on_calls)
+        self._ask_fields(keys.calls_bulk(claimed.batch), [field for _, field in claimed.bulk], on_calls)
+
+    def _ask_fields(self, hash: str, fields: list[str], then: Callable[[Records], None]) -> None:
+        self._ask_whole(["HMGET", self._store.key(hash)], fields, keys.piece, then)
 
     def _ask_whole(
         self, command: list[Any], names: Sequence[N], piece: Callable[[N, int], Any], then: Callable[[Records], None]

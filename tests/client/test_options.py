@@ -21,9 +21,10 @@ def untold(monkeypatch):
 def test_each_option_is_defined_and_described_once():
     assert JobOptions.of({}) == JobOptions()
     for name in Options.__annotations__:
-        value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2, "repeat": 2}
+        value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2, "repeat": 2,
+                 "depends_on": "k3f9x2"}  # fmt: skip
         chosen = JobOptions.of({name: value.get(name, "7d")})
-        assert (chosen, chosen.due) != (JobOptions(at_front=name == "result_ttl"), ""), name
+        assert (chosen, chosen.due, chosen.depends.on) != (JobOptions(at_front=name == "result_ttl"), "", ()), name
 
 
 @pytest.mark.parametrize(

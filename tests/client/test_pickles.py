@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import pickletools
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,6 @@ def test_a_queue_of_a_client_is_refused_in_words(private):
 
 def test_what_goes_to_workers_is_refused_all_the_same(q):
     batch = q.map(abs, [1])
-    for value in (q, batch, batch[0]):
+    for value in (q, types.SimpleNamespace(batch=batch), types.SimpleNamespace(job=batch[0])):
         with pytest.raises(errors.CannotPickle, match="from nbqueue import q"):
             q.enqueue(id, value)

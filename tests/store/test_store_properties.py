@@ -42,6 +42,7 @@ from nbqueue.store.requests.running import (
     Stop,
     UnknownOrder,
 )
+from nbqueue.store.requests.steering import Retried
 from nbqueue.store.requests.submitting import Opening
 from nbqueue.store.store import Store
 from nbqueue.worker.stopping import Cancels
@@ -860,9 +861,9 @@ class StoreMachine(RuleBasedStateMachine):
         index = again[job % len(again)] if one else None
         if one:
             again = [index]
-        (n, more), repeated = self.twice(steering.retry(batch.id, new_token(), index))
-        assert repeated == (n, more)
-        assert n == len(again)
+        retried, repeated = self.twice(steering.retry(batch.id, new_token(), index))
+        assert repeated == retried
+        assert retried.count == len(again)
         if batch.is_canceled and one:
             batch.cancels.update(batch.of(LEASED))
         batch.is_canceled = False
@@ -878,8 +879,7 @@ class StoreMachine(RuleBasedStateMachine):
         found = [batch for batch in self.batches.values() if batch.of(FINISHED)]
         batch = found[place % len(found)]
         finished = batch.of(FINISHED)
-        n, _ = self.store.call(steering.retry(batch.id, new_token(), finished[job % len(finished)]))
-        assert n == 0
+        assert not self.store.call(steering.retry(batch.id, new_token(), finished[job % len(finished)])).count
 
     @precondition(lambda self: self.batches)
     @rule(place=PLACES)
@@ -897,8 +897,8 @@ class StoreMachine(RuleBasedStateMachine):
             (steering.cancel_job(id, 0), "gone"),
             (steering.pause(id), -1),
             (steering.resume(id), -1),
-            (steering.retry(id, new_token()), (-1, False)),
-            (steering.retry(id, new_token(), 0), (-1, False)),
+            (steering.retry(id, new_token()), Retried(-1, has_more=False, broken=0)),
+            (steering.retry(id, new_token(), 0), Retried(-1, has_more=False, broken=0)),
             (steering.delete_job(id, 0), -1),
             (submitting.abandon(id, None, "x"), -1),
             (submitting.touch(id), False),
@@ -1180,9 +1180,9 @@ def test_retry_comes_to_the_end_of_very_many_failures(store: Store) -> None:
         _fail(store, "ann", claimed)
     total, calls, more = 0, 0, True
     while more:
-        n, more = store.call(steering.retry("failing", new_token()))
-        assert n > 0, f"{total} are queued again, and no more come"
-        total, calls = total + n, calls + 1
+        retried = store.call(steering.retry("failing", new_token()))
+        assert retried.count > 0, f"{total} are queued again, and no more come"
+        total, calls, more = total + retried.count, calls + 1, retried.has_more
     assert total == 150_000
     assert calls < 1000
 
@@ -1361,7 +1361,7 @@ def test_what_was_canceled_while_it_ran_is_not_canceled_again_after_its_retry(st
     assert isinstance(claimed, Claimed)
     assert store.call(steering.cancel_job("again", claimed.start)) == "canceling"
     _fail(store, "ann", claimed)  # before the order came
-    assert store.call(steering.retry("again", new_token(), claimed.start)) == (1, False)
+    assert store.call(steering.retry("again", new_token(), claimed.start)) == Retried(1, has_more=False, broken=0)
     for number in range(2, 5):
         again = store.call(_claim(store, "ann", number))
         assert isinstance(again, Claimed)
@@ -1385,7 +1385,7 @@ def test_a_job_that_is_retried_may_be_started_as_often_as_a_new_one(store: Store
         assert claimed.start == 0
         store.call(running.release("ann", number, (0, 1), "killed"))
     assert store.call(steering.cancel_job("again", 0)) == "canceled"
-    assert store.call(steering.retry("again", new_token(), 0)) == (1, False)
+    assert store.call(steering.retry("again", new_token(), 0)) == Retried(1, has_more=False, broken=0)
     other = store.call(_claim(store, "bob", 1))
     claimed = store.call(_claim(store, "ann", 3))
     assert isinstance(other, Claimed) and isinstance(claimed, Claimed)
@@ -1440,7 +1440,7 @@ def test_to_retry_one_job_of_a_canceled_batch_lets_those_that_still_run_be_cance
     assert isinstance(claimed, Claimed)
     assert (claimed.start, claimed.stop) == (0, 1)
     store.call(steering.cancel("canceled", "enough"))
-    assert store.call(steering.retry("canceled", new_token(), 2)) == (1, False)
+    assert store.call(steering.retry("canceled", new_token(), 2)) == Retried(1, has_more=False, broken=0)
     store.call(running.release("ann", 1, (0, 1)))
     states = [store.call(looking.job("canceled", index)) for index in range(3)]
     assert [state.state for state in states if state] == ["canceled", "canceled", "queued"]

@@ -11,7 +11,7 @@ from nbqueue import errors
 from nbqueue.payload.records import Blob
 from nbqueue.store.description import Description
 from nbqueue.store.keys import read_run
-from nbqueue.store.requests.request import Request, Run, request_to
+from nbqueue.store.requests.request import Request, Run, as_text, request_to
 from nbqueue.store.requests.running import Entry, Progress
 
 
@@ -20,14 +20,16 @@ class JobState:
     """One job as Redis knows it."""
 
     state: str
-    """'ended', 'canceled', 'started', 'queued' or 'scheduled'; 'unknown' where the batch has fewer jobs, 'missing'
-    where it has no outcome and is in no other place."""
+    """'ended', 'canceled', 'started', 'queued', 'scheduled' or 'deferred'; 'unknown' where the batch has fewer jobs,
+    'missing' where it has no outcome and is in no other place."""
     own: Blob
     block: Blob
     attempts: int
     worker: str
     due_at: float | None = None
     """Of a scheduled one, by the server's clock, in seconds since the epoch."""
+    waits_for: tuple[str, ...] = ()
+    """Of a deferred one, ids of jobs and batches: some of them, if they are many."""
 
 
 def job(batch: str, index: int) -> Request[JobState | None]:
@@ -35,7 +37,7 @@ def job(batch: str, index: int) -> Request[JobState | None]:
         if not reply:
             return None
         return JobState(reply[0].decode(), reply[1], reply[2], int(reply[3]), reply[4].decode(),
-                        float(reply[5]) if reply[5] else None)  # fmt: skip
+                        float(reply[5]) if reply[5] else None, tuple(map(as_text, reply[6])))  # fmt: skip
 
     return request_to("looking/job", read, batch, index)
 
@@ -46,6 +48,8 @@ class OutcomeRecords:
 
     stop: int
     per_block: int
+    total: int
+    """Jobs of the batch."""
     records: dict[str, Blob]
 
 
@@ -53,8 +57,8 @@ def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None
     def read(reply: list[Any]) -> OutcomeRecords | None:
         if not reply:
             return None
-        names = (name.decode() for name in reply[2::2])
-        return OutcomeRecords(reply[0], reply[1], dict(zip(names, reply[3::2], strict=True)))
+        names = (name.decode() for name in reply[3::2])
+        return OutcomeRecords(reply[0], reply[1], reply[2], dict(zip(names, reply[4::2], strict=True)))
 
     return request_to("looking/outcomes", read, batch, start, stop)
 
@@ -175,6 +179,8 @@ class BatchState:
     """When the next of those jobs is due that wait for a time: seconds since the epoch, by the server's clock."""
     has_attempts: bool = False
     """Some jobs ran before."""
+    waits_for: str = ""
+    """The job or batch that a deferred one of its jobs waits for, of the last that was submitted or brought back."""
 
     @property
     def ended(self) -> int:
@@ -213,7 +219,7 @@ def batch_state(id: str, fields: Sequence[bytes]) -> BatchState | None:
         float(h[b"submitted_at"]), float(ended_at) if ended_at else None,
         b"is_submitting" in h, b"is_paused" in h, b"is_canceled" in h, b"is_retried" in h,
         h.get(b"reason", b"").decode(), int(h[b"result_ttl"]), float(h[b"due_at"]) if b"due_at" in h else None,
-        b"has_attempts" in h,
+        b"has_attempts" in h, h.get(b"waits_for", b"").decode().removesuffix(":*"),
     )  # fmt: skip
 
 

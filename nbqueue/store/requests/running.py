@@ -13,6 +13,18 @@ from nbqueue.store.requests.request import BULK, Bulk, Request, Run, as_text, re
 
 
 @dataclass(frozen=True, slots=True)
+class Input:
+    """Outcomes of other jobs, with which calls are made."""
+
+    batch: str
+    per_block: int
+    total: int
+    """Jobs of the batch."""
+    records: Sequence[tuple[str, Blob]]
+    """By field: blocks 'b0', jobs '17'."""
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """A leased run, with the records of the calls that it needs."""
 
@@ -35,6 +47,8 @@ class Claimed:
     """Further jobs of the batch wait."""
     metas: dict[int, str] = field(default_factory=dict)
     """What jobs that run again have saved (JSON), by their indices."""
+    inputs: tuple[Input, ...] = ()
+    """The outcomes of other jobs that it needs."""
 
 
 @dataclass(frozen=True, slots=True)

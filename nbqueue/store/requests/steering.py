@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests.request import Request, as_text, request_to
@@ -14,15 +16,26 @@ def cancel(batch: str, reason: str, *, only_waiting: bool = False) -> Request[in
     return request_to("steering/cancel", int, batch, int(only_waiting), reason)
 
 
-def cancel_job(batch: str, index: int) -> Request[str]:
-    return request_to("steering/cancel_job", as_text, batch, index)
+def cancel_job(batch: str, index: int, *, enqueue_dependents: bool = False) -> Request[str]:
+    return request_to("steering/cancel_job", as_text, batch, index, int(enqueue_dependents))
 
 
-def retry(batch: str, token: str, index: int | None = None) -> Request[tuple[int, bool]]:
-    """How many jobs were queued again (-1: no such batch), and whether there are more."""
-    return request_to(
-        "steering/retry", lambda reply: (int(reply[0]), bool(reply[1])), batch, token, "" if index is None else index
-    )
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """What was queued again."""
+
+    count: int
+    """-1: there is no such batch."""
+    has_more: bool
+    broken: int
+    """Jobs that failed because of others, and come back with those."""
+
+
+def retry(batch: str, token: str, index: int | None = None) -> Request[Retried]:
+    def read(reply: list[Any]) -> Retried:
+        return Retried(int(reply[0]), bool(reply[1]), int(reply[2]))
+
+    return request_to("steering/retry", read, batch, token, "" if index is None else index)
 
 
 def pause(batch: str) -> Request[int]:

@@ -35,8 +35,41 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class DependsOn:
+    """What a job waits for."""
+
+    batch: str
+    index: int | None = None
+    """A job of it; None: all of them."""
+    may_fail: bool = False
+    """The job starts also if that failed or was canceled."""
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.batch if self.index is None else f"{self.batch}:{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Neighbouring jobs that wait for the same."""
+
+    start: int
+    stop: int
+    on: tuple[DependsOn, ...]
+    at_front: bool = False
+    """They go before all others when they need not wait any more."""
+
+    def line(self) -> str:
+        """As `submit` takes it."""
+        on = (f"|{one.batch} {'*' if one.index is None else one.index} {'a' * one.may_fail}" for one in self.on)
+        return f"{self.start} {self.stop} {'f' * self.at_front}{''.join(on)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Submitted:
-    """How a submission went: 'ok', 'taken', 'gone', 'canceled', 'gap' or 'code' (send the record of `detail`)."""
+    """How a submission went: 'ok', 'taken', 'gone', 'canceled', 'gap', 'code' (send the record of `detail`) or
+    'unknown': what it would wait for is not there."""
 
     answer: str
     detail: str = ""
@@ -52,10 +85,13 @@ def submit(
     is_last: bool = False,
     at_front: bool = False,
     due: str = "",
+    deferred: Sequence[Deferred] = (),
+    follows: str = "",
     bulk_from: int = BULK,
 ) -> Request[Submitted]:
     """`functions` maps digests to signed records, or their pieces, empty where Redis is known to have them. `due`: ''
-    now, '+5' in so many seconds, else seconds since the epoch."""
+    now, '+5' in so many seconds, else seconds since the epoch. `deferred`: those that wait for others, in order;
+    `follows`: a batch, for whose jobs of the same index all wait."""
     small = [(name, record) for name, record in fields if len(record) < bulk_from]
     large = [
         (keys.piece(name, number), piece)
@@ -65,8 +101,8 @@ def submit(
     ]
     arguments: list[Blob | str | float] = [
         opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
-        opening.per_block, opening.weight, opening.lifetimes, opening.description, due, len(functions),
-        len(small), len(large),
+        opening.per_block, opening.weight, opening.lifetimes, opening.description, due,
+        "\n".join(one.line() for one in deferred), follows, len(functions), len(small), len(large),
     ]  # fmt: skip
     for digest, body in functions.items():
         arguments += (digest.hex(), body)

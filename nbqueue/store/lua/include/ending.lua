@@ -1,18 +1,19 @@
 -- The end of a batch.
--- include: keys, clock, parts, code, hints
+-- include: keys, clock, parts, code, hints, settled
 
 -- Ends a batch whose jobs have all ended: it expires, unless it is kept for ever (a time below 0), and large calls that
 -- cannot run again are freed.
 local function check_end(id)
   local key = batch_key(id)
   local total, finished, failed, canceled, is_submitting, ended_at, result_ttl, failure_ttl, functions, name,
-    environment = unpack(redis.call('HMGET', key, 'total', 'finished', 'failed', 'canceled', 'is_submitting',
-      'ended_at', 'result_ttl', 'failure_ttl', 'functions', 'queue', 'environment'))
+    environment, has_dependents = unpack(redis.call('HMGET', key, 'total', 'finished', 'failed', 'canceled',
+      'is_submitting', 'ended_at', 'result_ttl', 'failure_ttl', 'functions', 'queue', 'environment', 'has_dependents'))
   if not total or is_submitting or ended_at then return end
   if finished + failed + canceled < tonumber(total) then return end
   local at = now()
   redis.call('HSET', key, 'ended_at', string.format('%.6f', at))
-  redis.call('DEL', key .. ':cancels', key .. ':deaths')
+  redis.call('DEL', key .. ':cancels', key .. ':passes', key .. ':deaths')
+  if has_dependents then note_settled(id, -1, 0, 'ended') end
   if failed + canceled == 0 and tonumber(finished) > 1000 then
     redis.call('UNLINK', key .. ':calls', key .. ':calls:bulk')
   end

@@ -1,5 +1,5 @@
 -- Taking jobs back that were leased; those during which a process died are suspect.
--- include: keys, clock, runs, waking, fair_share, counters, canceling, ending, hints
+-- include: keys, runs, waking, fair_share, counters, canceling, ending, hints, failing
 
 local function push_front(id, start, stop, suspect)
   local queued = batch_key(id) .. ':queued'
@@ -46,22 +46,6 @@ local function give_back(id, start, stop, kind)
     put_back(id, start, stop, kind)
   end
   make_ready(id)
-  check_end(id)
-end
-
--- A job that cannot be run any more fails with a reason in plain text, which nobody unpickles.
-local function fail_in_words(id, index, kind, reason)
-  local key = batch_key(id)
-  if redis.call('EXISTS', key) == 0 then return end
-  local summary = cjson.encode({ type = kind, message = reason, example = index, traceback = reason })
-  local digest = string.sub(redis.sha1hex(kind .. reason), 1, 12)
-  redis.call('HSET', key .. ':outcomes', index, '!' .. cjson.encode({ type = kind, message = reason, at = now() }))
-  redis.call('HSET', key .. ':failed', index, digest)
-  redis.call('HSETNX', key .. ':errors', digest, summary)
-  redis.call('HINCRBY', key .. ':errors', 'n:' .. digest, 1)
-  move(id, 'started', 'failed', 1)
-  redis.call('RPUSH', key .. ':ended', tostring(index))
-  tell(id, 'changed')
   check_end(id)
 end
 

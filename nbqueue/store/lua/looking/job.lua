@@ -3,44 +3,37 @@
 -- ARGV[1]  batch
 -- ARGV[2]  index
 -- Returns  {} if there is no such batch, or
---          {state, own outcome or '', outcome of its block or '', attempts, name of the worker or '', when it is due},
---          where the state is 'ended', 'canceled', 'started', 'queued', 'scheduled', 'unknown': the batch has fewer
---          jobs, or 'missing': it has no outcome, and is in no other place
--- include: keys, runs, holders
+--          {state, own outcome or '', outcome of its block or '', attempts, name of the worker or '', when it is due,
+--          jobs and batches that it waits for, the first of them}, where the state is its place (see
+--          `job_places.lua`), 'ended', 'unknown': the batch has fewer jobs, or 'missing': it is in no place, and has no
+--          outcome
+-- include: keys, deferred, job_places
 local id, index = ARGV[1], tonumber(ARGV[2])
 local key = batch_key(id)
-local total, per_block, name, environment = unpack(redis.call('HMGET', key,
-  'total', 'per_block', 'queue', 'environment'))
+local total, per_block, follows = unpack(redis.call('HMGET', key, 'total', 'per_block', 'follows'))
 if not total then return {} end
-if index >= tonumber(total) then return { 'unknown', '', '', 0, '', '' } end
+if index >= tonumber(total) then return { 'unknown', '', '', 0, '', '', {} } end
 local attempts = tonumber(redis.call('HGET', key .. ':attempts', index) or '0')
 local own, block = unpack(redis.call('HMGET', key .. ':outcomes', index, 'b' .. math.floor(index / per_block)))
 
-local function within(runs)
-  for _, run in ipairs(redis.call('LRANGE', runs, 0, -1)) do
-    local start, stop = read_run(run)
-    if start <= index and index < stop then return true end
-  end
-  return false
-end
-
-local function state_of()
-  if own then return 'ended', '' end
-  if within(key .. ':queued') then return 'queued', '' end
-  if redis.call('LPOS', queue_key(name, environment) .. ':suspects', id .. ' ' .. index) then return 'queued', '' end
-  if within(key .. ':canceled') then return 'canceled', '' end
-  local scheduled = redis.call('ZRANGE', key .. ':scheduled', 0, -1, 'WITHSCORES')
-  for i = 1, #scheduled, 2 do
-    local start, stop = read_run(scheduled[i])
-    if start <= index and index < stop then return 'scheduled', '', scheduled[i + 1] end
-  end
-  for _, lease in ipairs(leases_of(id)) do
-    if lease.start <= index and index < lease.stop then
-      return 'started', redis.call('HGET', worker_key(lease.worker), 'name') or lease.worker
+-- What it waits for, of the first that it was submitted with.
+local function unmet()
+  if follows then return { follows .. ':' .. index } end
+  local found = {}
+  local group, start = group_of(key, index)
+  for id, target in string.gmatch(group and group.names or '', '([^:,]+):([^,]+)') do
+    local member = string.format('%s %s %d ', target, ARGV[1], start)
+    local list = batch_key(id) .. ':dependents'
+    if redis.call('ZSCORE', list, member) or redis.call('ZSCORE', list, member .. 'a') then
+      found[#found + 1] = target == '*' and id or id .. ':' .. target
     end
   end
-  return block and 'ended' or 'missing', ''
+  return found
 end
 
-local state, worker, due = state_of()
-return { state, own or '', block or '', attempts, worker, due or '' }
+if own then return { 'ended', own, block or '', attempts, '', '', {} } end
+local state, detail = place_of(id, index)
+if not state then return { block and 'ended' or 'missing', '', block or '', attempts, '', '', {} } end
+local worker = state == 'started' and (redis.call('HGET', worker_key(detail), 'name') or detail) or ''
+return { state, '', block or '', attempts, worker, state == 'scheduled' and detail or '',
+  state == 'deferred' and unmet() or {} }

@@ -4,13 +4,16 @@
 -- ARGV[1]  batch
 -- ARGV[2]  index of the first job
 -- ARGV[3]  index after the last job
--- Returns  {} if there is no such batch, or {index after the last job that was read, per_block, field, record, ...}
+-- Returns  {} if there is no such batch, or {index after the last job that was read, per_block, number of jobs, field,
+--          record, ...}
 -- include: keys
 local id, start, stop = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local key = batch_key(id)
-local per_block = tonumber(redis.call('HGET', key, 'per_block'))
+local per_block, total = unpack(redis.call('HMGET', key, 'per_block', 'total'))
 if not per_block then return {} end
-local found, bytes = { stop, per_block }, 0
+per_block, total = tonumber(per_block), tonumber(total)
+stop = math.min(stop, total)
+local found, bytes = { stop, per_block, total }, 0
 local outcomes = key .. ':outcomes'
 
 local function size_of(record)

@@ -28,7 +28,11 @@ end
 local function in_state(state)
   if state == 'queued' then return queued() end
   if state == 'started' then return started() end
-  if state == 'failed' then return redis.call('HKEYS', key .. ':failed') end
+  if state == 'failed' then
+    local found = redis.call('HKEYS', key .. ':failed')
+    for _, index in ipairs(redis.call('HKEYS', key .. ':broken')) do found[#found + 1] = index end
+    return found
+  end
   if state == 'canceled' then return redis.call('LRANGE', key .. ':canceled', 0, -1) end
   return redis.call('ZRANGE', key .. ':' .. state, 0, -1)
 end

@@ -14,7 +14,7 @@
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}}
--- include: keys, runs, leases, waking, fair_share, counters, schedule
+-- include: keys, runs, leases, waking, fair_share, counters, schedule, resolving
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -169,7 +169,11 @@ end
 local beat, claimed, alone = unpack(redis.call('HMGET', worker_key(worker), 'beat', 'claimed', 'alone'))
 if not beat then return { 'gone' } end
 if tonumber(claimed or '0') >= number then return {} end
-if redis.call('EXISTS', prefix .. 'suspended') == 1 then return {} end
+local is_behind = false
+if redis.call('EXISTS', prefix .. 'suspended', prefix .. 'settled') > 0 then
+  if redis.call('EXISTS', prefix .. 'suspended') == 1 then return {} end
+  is_behind = resolve() > 0
+end
 if alone then
   if redis.call('HEXISTS', leases, alone) == 1 then return {} end
   redis.call('HDEL', worker_key(worker), 'alone')
@@ -203,9 +207,11 @@ for i = 8, #ARGV do
       local run = take(queue, first[1], first[2])
       if run then
         wake_if_any(queue)
+        if is_behind then wake(queue) end
         return run
       end
     end
   end
 end
+if is_behind then return { 'later', 0 } end
 return later and { 'later', math.ceil(later * 1000000) } or {}

@@ -15,7 +15,8 @@
 --          name of a field of outcomes:bulk, which the same transaction has written
 -- Returns  'ok' | 'gone': no such batch | and where nothing was written 'lost': the lease is not this worker's, or
 --          'done': this worker has finished or given back these jobs before
--- include: keys, clock, runs, leases, counters, charges, ending, hints, bulk, schedule, tries
+-- include: keys, clock, runs, leases, counters, charges, ending, hints, bulk, schedule, tries, settled,
+--          resolving, waking
 local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
 local from, upto, busy = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local records, failures, again = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -48,8 +49,8 @@ if upto < lease.stop then
   lease.start = upto
   redis.call('HSET', leases, number, write_lease(lease))
 end
-local name, environment, weight, cost, is_canceled = unpack(redis.call('HMGET', key, 'queue', 'environment', 'weight',
-  'cost', 'is_canceled'))
+local name, environment, weight, cost, is_canceled, has_dependents = unpack(redis.call('HMGET', key, 'queue',
+  'environment', 'weight', 'cost', 'is_canceled', 'has_dependents'))
 if not name then return refuse('gone') end
 local queue = queue_key(name, environment)
 
@@ -71,11 +72,15 @@ for i = position, position + 4 * again - 1, 4 do
   local index = tonumber(ARGV[i])
   local run = write_run(index, index + 1)
   keep_try(key, index, tonumber(ARGV[i + 1]), ARGV[i + 3])
-  if begins < index then redis.call('RPUSH', key .. ':ended', write_run(begins, index)) end
+  if begins < index then
+    redis.call('RPUSH', key .. ':ended', write_run(begins, index))
+    if has_dependents then note_settled(id, begins, index, 'ended') end
+  end
   begins = index + 1
   if is_canceled or redis.call('SREM', key .. ':cancels', index) == 1 then
     redis.call('RPUSH', key .. ':canceled', run)
     redis.call('RPUSH', key .. ':ended', 'c' .. run)
+    if has_dependents then note_settled(id, index, index + 1, 'canceled') end
     canceled = canceled + 1
   else
     schedule(key, id, queue, index, index + 1, now() + tonumber(ARGV[i + 2]))
@@ -92,6 +97,7 @@ redis.call('HSET', key, 'cost', string.format('%.3f', cost and 0.7 * cost + 0.3 
 charge(id, key, queue, weight, busy - n * lease.cost)
 if begins < upto then
   redis.call('RPUSH', key .. ':ended', upto - begins == 1 and tostring(begins) or write_run(begins, upto))
+  if has_dependents then note_settled(id, begins, upto, 'ended') end
 end
 if records == 1 and n == 1 and #ARGV[11] < 1024 and string.sub(ARGV[11], 1, 1) ~= '@' then
   tell(id, 'outcome ' .. from .. ' ' .. ARGV[11])
@@ -99,4 +105,5 @@ else
   tell(id, 'changed')
 end
 if running == 0 then check_end(id) end
+if has_dependents and resolve() > 0 then wake(queue) end
 return 'ok'

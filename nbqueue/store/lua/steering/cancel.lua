@@ -2,10 +2,10 @@
 -- workers.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
--- ARGV[2]  '1' to cancel only what is queued, and let what runs end, and what waits for a time wait
+-- ARGV[2]  '1' to cancel only what is queued, and let what runs end, and what waits for a time or for others wait
 -- ARGV[3]  the reason, in words
 -- Returns  number of jobs that are canceled or being canceled, or -1 if there is no such batch
--- include: keys, orders, canceling, ending, hints
+-- include: keys, orders, canceling, ending, hints, resolving
 local id, only_waiting, reason = ARGV[1], ARGV[2] == '1', ARGV[3]
 local key = batch_key(id)
 local total, started, ended_at = unpack(redis.call('HMGET', key, 'total', 'started', 'ended_at'))
@@ -23,4 +23,5 @@ if not only_waiting then
 end
 tell(id, 'changed')
 check_end(id)
+resolve()
 return n

@@ -2,17 +2,19 @@
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  index
+-- ARGV[3]  '1' if those that wait for it go on all the same, otherwise they fail
 -- Returns  'canceled' | 'canceling' | 'ended' before | 'gone': no such job
--- include: keys, runs, holders, orders, fair_share, canceling, ending, hints, schedule
-local id, index = ARGV[1], tonumber(ARGV[2])
+-- include: keys, runs, holders, orders, fair_share, canceling, ending, hints, schedule, deferred, resolving
+local id, index, what = ARGV[1], tonumber(ARGV[2]), ARGV[3] == '1' and 'passed' or 'canceled'
 local key = batch_key(id)
 local total, name, environment = unpack(redis.call('HMGET', key, 'total', 'queue', 'environment'))
 if not total or index >= tonumber(total) then return 'gone' end
 
 local function cancel_now(state)
-  add_canceled(id, index, index + 1, state)
+  add_canceled(id, index, index + 1, state, what)
   tell(id, 'changed')
   check_end(id)
+  resolve()
   return 'canceled'
 end
 
@@ -42,9 +44,11 @@ for _, run in ipairs(redis.call('ZRANGE', key .. ':scheduled', 0, -1)) do
     return cancel_now('scheduled')
   end
 end
+if #take_deferred(key, index, index + 1, 1) > 0 then return cancel_now('deferred') end
 for _, lease in ipairs(leases_of(id)) do
   if lease.start <= index and index < lease.stop then
     redis.call('SADD', key .. ':cancels', index)
+    if what == 'passed' then redis.call('SADD', key .. ':passes', index) end
     order_cancel(lease.worker, 'cancel_job ' .. id .. ' ' .. index)
     return 'canceling'
   end

@@ -5,9 +5,10 @@
 -- ARGV[3]  a record that says that it was deleted
 -- ARGV[4]  displays of a job at most
 -- Returns  1, or -1 if there is no such batch
--- include: keys, runs, hints, bulk, rich, tries
+-- include: keys, runs, hints, bulk, rich, tries, resolving
 local key = batch_key(ARGV[1])
 if redis.call('EXISTS', key) == 0 then return -1 end
+resolve()  -- those who wait for it learn how it ended
 local pointer = string.match(redis.call('HGET', key .. ':outcomes', ARGV[2]) or '', '^@(.+)')
 if pointer then drop_bulk(key .. ':outcomes:bulk', pointer) end
 redis.call('HSET', key .. ':outcomes', ARGV[2], ARGV[3])
@@ -19,6 +20,7 @@ if ttl > 0 then
 end
 -- What is in neither does not run again.
 redis.call('HDEL', key .. ':failed', ARGV[2])
+redis.call('HDEL', key .. ':broken', ARGV[2])
 redis.call('HDEL', key .. ':meta', ARGV[2])
 drop_tries(key, ARGV[2])
 local index = tonumber(ARGV[2])

@@ -1,17 +1,24 @@
 -- Queues again what failed or was canceled, at most 1,000 failed jobs a call; what finished never runs again. What was
--- asked of a job before, and how often its process died, does not count for it any more.
+-- asked of a job before, and how often its process died, does not count for it any more. What failed because of
+-- another job comes back with that one.
 -- Sent twice it acts once: it carries a token.
 -- KEYS[1]  prefix of all keys
 -- ARGV[1]  batch
 -- ARGV[2]  token of this call
 -- ARGV[3]  an index, or '' for all
--- Returns  {number of jobs queued again, 1 if there are more}, or {-1, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, reviving, hints, tries
+-- Returns  {number of jobs queued again, 1 if there are more, number of those that failed because of others}, or
+--          {-1, 0, 0} if there is no such batch
+-- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, settled, deferred, following, resolving
 local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local key = batch_key(id)
-local total, last, retried = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried'))
-if not total then return { -1, 0 } end
-if last == token then return { tonumber(retried), index and 0 or redis.call('EXISTS', key .. ':failed') } end
+local total, last, retried, follows = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried', 'follows'))
+if not total then return { -1, 0, 0 } end
+local function broken()
+  return index and redis.call('HEXISTS', key .. ':broken', index) or redis.call('HLEN', key .. ':broken')
+end
+if last == token then return { tonumber(retried), index and 0 or redis.call('EXISTS', key .. ':failed'), broken() } end
+-- Those who wait for its jobs learn how these ended before they run again.
+if resolve() > 0 then return { 0, 1, 0 } end
 
 local cancels, deaths = redis.call('SMEMBERS', key .. ':cancels'), redis.call('HKEYS', key .. ':deaths')
 
@@ -26,16 +33,57 @@ local function queue_again(start, stop, state)
   redis.call('RPUSH', key .. ':queued', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
   move(id, state, 'queued', stop - start)
+  note_settled(id, start, stop, 'again')
 end
 
-local n = 0
+local function defer_again(start, stop)
+  defer(key, start, stop)
+  redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
+  move(id, 'canceled', 'deferred', stop - start)
+  note_settled(id, start, stop, 'again')
+end
+
+-- What was canceled is queued again, or waits again for the others that it waited for, of which so many groups are
+-- looked at; returns how many jobs, and where the rest begins.
+local function undo_cancel(start, stop, most)
+  if follows then
+    defer_again(start, stop)
+    catch_up(id, follows, start, stop)
+    return stop - start, stop
+  end
+  if redis.call('EXISTS', key .. ':unmet') == 0 then
+    queue_again(start, stop, 'canceled')
+    return stop - start, stop
+  end
+  local done, position = 0, start
+  while position < stop and most > 0 do
+    local group = group_of(key, position)
+    local last = group and math.min(stop, group.stop) or position + 1
+    if not group then
+      queue_again(position, last, 'canceled')
+    elseif group.failed == 0 then
+      defer_again(position, last)
+    else
+      redis.call('RPUSH', key .. ':canceled', write_run(position, last))
+      done = done - (last - position)
+    end
+    done, position, most = done + last - position, last, most - 1
+  end
+  return done, position
+end
+
+local n, more = 0, 0
 local canceled = redis.call('LRANGE', key .. ':canceled', 0, -1)
 if not index then
   redis.call('DEL', key .. ':canceled')
   for _, run in ipairs(canceled) do
     local start, stop = read_run(run)
-    queue_again(start, stop, 'canceled')
-    n = n + stop - start
+    local done, position = undo_cancel(start, stop, 1000 - n)
+    if position < stop then
+      redis.call('RPUSH', key .. ':canceled', write_run(position, stop))
+      more = 1
+    end
+    n = n + done
   end
 else
   for _, run in ipairs(canceled) do
@@ -44,8 +92,7 @@ else
       redis.call('LREM', key .. ':canceled', 1, run)
       if start < index then redis.call('RPUSH', key .. ':canceled', write_run(start, index)) end
       if index + 1 < stop then redis.call('RPUSH', key .. ':canceled', write_run(index + 1, stop)) end
-      queue_again(index, index + 1, 'canceled')
-      n = n + 1
+      n = n + undo_cancel(index, index + 1, 1)
       break
     end
   end
@@ -101,8 +148,9 @@ if n > 0 then
   redis.call('HSET', key, 'is_retried', 1)
   revive(id)
   make_ready(id)
+  note_settled(id, -1, 0, 'again')
+  resolve()
   tell(id, 'changed')
 end
-local more = 0
-if not index then more = redis.call('EXISTS', key .. ':failed') end
-return { n, more }
+if not index then more = math.max(more, redis.call('EXISTS', key .. ':failed')) end
+return { n, more, broken() }

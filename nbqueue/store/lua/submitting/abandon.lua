@@ -4,7 +4,7 @@
 -- ARGV[2]  the number of touches at which its submitter was seen standing still; '' from the submitter itself
 -- ARGV[3]  the reason, in words; %d stands for the number of jobs that were submitted
 -- Returns  number of jobs that were submitted, or -1 if the submitter goes on or is done
--- include: keys, orders, canceling, ending, hints
+-- include: keys, orders, canceling, ending, hints, resolving
 local id, touches, reason = ARGV[1], ARGV[2], ARGV[3]
 local key = batch_key(id)
 local score = redis.call('ZSCORE', prefix .. 'submitting', id)
@@ -18,4 +18,5 @@ cancel_waiting(id)
 cancel_running(id)
 tell(id, 'changed')
 check_end(id)
+resolve()
 return tonumber(total)

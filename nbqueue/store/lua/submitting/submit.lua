@@ -15,16 +15,19 @@
 --          below 0 for ever
 -- ARGV[12] description, JSON
 -- ARGV[13] when the jobs are due: '' now, '+5' in so many seconds, else seconds since the epoch
--- ARGV[14] number of functions
--- ARGV[15] number of fields of calls
--- ARGV[16] number of fields that the same transaction has written in bulk
--- ARGV[17...] digest and record of each function (the record empty where it is known to be stored),
+-- ARGV[14] what jobs wait for, a line for neighbours that wait for the same: see `depending.lua`
+-- ARGV[15] '' or the batch for whose jobs of the same index they wait
+-- ARGV[16] number of functions
+-- ARGV[17] number of fields of calls
+-- ARGV[18] number of fields that the same transaction has written in bulk
+-- ARGV[19...] digest and record of each function (the record empty where it is known to be stored),
 --          then field and record of each block or large call, then the names of those in bulk
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
---          {'code', digest}: send its record
--- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving, schedule
+--          {'code', digest}: send its record | {'unknown', what it would wait for}: is not there any more
+-- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving, schedule, deferred,
+--          depending, following, resolving
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
-  due, functions, fields, bulk = unpack(ARGV, 1, 16)
+  due, dependencies, follows, functions, fields, bulk = unpack(ARGV, 1, 18)
 first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
 functions, fields, bulk = tonumber(functions), tonumber(fields), tonumber(bulk)
 local key = batch_key(id)
@@ -34,7 +37,7 @@ local total, token_before, is_canceled, ended_at, known, reason, is_submitting =
 total = tonumber(total)
 
 local function refuse(answer, detail)
-  for i = 17 + 2 * (functions + fields), #ARGV do
+  for i = 19 + 2 * (functions + fields), #ARGV do
     redis.call('HDEL', key .. ':calls:bulk', token .. ':' .. ARGV[i])
   end
   return { answer, detail }
@@ -52,9 +55,13 @@ end
 if total and total < first then return refuse('gap', total) end
 
 for i = 0, functions - 1 do
-  local digest, record = ARGV[17 + 2 * i], ARGV[18 + 2 * i]
+  local digest, record = ARGV[19 + 2 * i], ARGV[20 + 2 * i]
   if record == '' and redis.call('EXISTS', prefix .. 'code:' .. digest) == 0 then return refuse('code', digest) end
 end
+
+local groups, missing = read_dependencies(dependencies)
+if missing then return refuse('unknown', missing) end
+if follows ~= '' and redis.call('EXISTS', batch_key(follows)) == 0 then return refuse('unknown', follows) end
 
 if not total then
   local at = string.format('%.6f', now())
@@ -73,7 +80,7 @@ end
 known = known or ''
 local added = {}
 for i = 0, functions - 1 do
-  local digest, record = ARGV[17 + 2 * i], ARGV[18 + 2 * i]
+  local digest, record = ARGV[19 + 2 * i], ARGV[20 + 2 * i]
   if record ~= '' then redis.call('SETNX', prefix .. 'code:' .. digest, record) end
   if not string.find(known, digest, 1, true) then
     known = known .. digest .. ' '
@@ -85,7 +92,7 @@ if #added > 0 then
   link_code(id, table.concat(added, ' '))
 end
 
-local position = 17 + 2 * functions
+local position = 19 + 2 * functions
 for i = position, position + 2 * fields - 1, 2 do
   if string.sub(ARGV[i], 1, 1) ~= 'b' then redis.call('HSET', key, 'has_large', 1) end
   redis.call('HSET', key .. ':calls', ARGV[i], ARGV[i + 1])
@@ -97,24 +104,39 @@ end
 
 local at = now()
 due = due ~= '' and (string.sub(due, 1, 1) == '+' and at or 0) + tonumber(due) or at
-if number > 0 and due > at then
-  redis.call('HINCRBY', key, 'total', number)
-  count(key, queue_key(name, environment), 'scheduled', number)
-  schedule(key, id, queue_key(name, environment), first, first + number, due)
-elseif number > 0 then
-  redis.call('HINCRBY', key, 'total', number)
-  count(key, queue_key(name, environment), 'queued', number)
-  local queued = key .. ':queued'
-  local tail = not at_front and redis.call('LINDEX', queued, -1)
-  local tail_start, tail_stop, tail_suspect
-  if tail then tail_start, tail_stop, tail_suspect = read_run(tail) end
-  if at_front then
-    redis.call('LPUSH', queued, write_run(first, first + number))
-  elseif tail and tail_stop == first and tail_suspect == '' then
-    redis.call('LSET', queued, -1, write_run(tail_start, first + number))
+if due <= at then due = nil end
+local queue = queue_key(name, environment)
+
+local function schedule_or_queue(start, stop)
+  if start >= stop then return end
+  count(key, queue, due and 'scheduled' or 'queued', stop - start)
+  if due then
+    schedule(key, id, queue, start, stop, due)
+  elseif at_front then
+    redis.call('LPUSH', key .. ':queued', write_run(start, stop))
   else
-    redis.call('RPUSH', queued, write_run(first, first + number))
+    push_back(key, { { start, stop } })
   end
+end
+
+if number > 0 then redis.call('HINCRBY', key, 'total', number) end
+if number > 0 and follows ~= '' then
+  redis.call('HSET', key, 'follows', follows, 'waits_for', follows .. ':*')
+  redis.call('HSET', batch_key(follows), 'has_dependents', 1)
+  redis.call('SADD', batch_key(follows) .. ':followers', id)
+  count(key, queue, 'deferred', number)
+  defer(key, first, first + number)
+  catch_up(id, follows, first, first + number)
+else
+  local position = first
+  for _, group in ipairs(groups) do
+    if defer_group(id, group, due and string.format('%.3f', due) or '') then
+      schedule_or_queue(position, group.start)
+      count(key, queue, 'deferred', group.stop - group.start)
+      position = group.stop
+    end
+  end
+  schedule_or_queue(position, first + number)
 end
 
 if is_last then
@@ -125,4 +147,5 @@ else
 end
 make_ready(id, at_front)
 check_end(id)
+if dependencies ~= '' or follows ~= '' then resolve() end
 return { 'ok', first + number }
