@@ -48,7 +48,7 @@ if #take_deferred(key, index, index + 1, 1) > 0 then return cancel_now('deferred
 for _, lease in ipairs(leases_of(id)) do
   if lease.start <= index and index < lease.stop then
     redis.call('SADD', key .. ':cancels', index)
-    if what == 'passed' then redis.call('SADD', key .. ':passes', index) end
+    redis.call(what == 'passed' and 'SADD' or 'SREM', key .. ':passes', index)
     order_cancel(lease.worker, 'cancel_job ' .. id .. ' ' .. index)
     return 'canceling'
   end

@@ -25,7 +25,10 @@ local cancels, deaths = redis.call('SMEMBERS', key .. ':cancels'), redis.call('H
 local function queue_again(start, stop, state)
   for _, job in ipairs(cancels) do
     -- It ended all the same; that it was to be canceled then does not hold for its next attempt.
-    if start <= tonumber(job) and tonumber(job) < stop then redis.call('SREM', key .. ':cancels', job) end
+    if start <= tonumber(job) and tonumber(job) < stop then
+      redis.call('SREM', key .. ':cancels', job)
+      redis.call('SREM', key .. ':passes', job)
+    end
   end
   for _, job in ipairs(deaths) do
     if start <= tonumber(job) and tonumber(job) < stop then redis.call('HDEL', key .. ':deaths', job) end
