@@ -13,12 +13,10 @@ from nbqueue.client import hooks
 from nbqueue.client.cell_job import CellJob
 from nbqueue.client.job import Job
 from nbqueue.notebook.arriving import Promise, Promises
+from nbqueue.view.shown import STATES
 
 _LOOK = 1.0
 """Seconds between two tries to reach a server that is away."""
-
-_STATES = {"scheduled": "waiting", "queued": "waiting", "started": "running"}
-
 
 class Between:
     """Knows when no cell runs, and binds then what has come.
@@ -103,4 +101,4 @@ def job_in_words(job: Job) -> str:
 def state_of(job: Job) -> str:
     """'waiting', 'running', 'finished', 'failed' or 'canceled'."""
     status = job.get_status()
-    return _STATES.get(status, status)
+    return STATES.get(status, status)

@@ -18,7 +18,7 @@ from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, QueueState, WorkerState
 from nbqueue.store.requests.running import Progress
 from nbqueue.store.store import Store
-from nbqueue.view.words import until
+from nbqueue.view.words import until, waits_for
 
 RECENT = 10
 """Batches that are listed."""
@@ -123,9 +123,14 @@ class BatchSeen:
 
     @property
     def waits(self) -> str:
-        """What it waits for where nothing of it runs or is queued: 'starts in 0:42'; '' if it does not."""
+        """What it waits for where nothing of it runs or is queued: 'starts in 0:42', 'waits for batch k3f9x2'; '' if it
+        does not."""
         known = self.known
-        if known.started or known.queued or not known.scheduled or known.due_at is None or known.is_submitting:
+        if known.started or known.queued or known.is_submitting:
+            return ""
+        if known.deferred and not known.scheduled and known.waits_for:
+            return waits_for(known.waits_for)
+        if not known.scheduled or known.due_at is None:
             return ""
         return until(known.due_at - self.at, is_again=known.has_attempts, repeats=known.description.repeat is not None)
 

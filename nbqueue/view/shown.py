@@ -118,6 +118,10 @@ class BatchShown:
         return self.state
 
 
+STATES = {"deferred": "waiting", "scheduled": "waiting", "queued": "waiting", "started": "running"}
+"""What people read of jobs that have not ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobShown:
     """A job as a panel shows it."""
@@ -125,7 +129,8 @@ class JobShown:
     id: str
     label: str
     status: str
-    """'scheduled', 'queued', 'started', 'finished', 'failed', 'canceled', or 'gone' if it is not there any more."""
+    """'deferred', 'scheduled', 'queued', 'started', 'finished', 'failed', 'canceled', or 'gone': it is not there any
+    more."""
     running: RunningShown | None = None
     """It runs."""
     does: str = ""
@@ -142,12 +147,12 @@ class JobShown:
     @property
     def is_live(self) -> bool:
         """True until it has ended."""
-        return self.status in ("scheduled", "queued", "started")
+        return self.status in STATES
 
     @property
     def state(self) -> str:
         """'waiting', 'running', 'finished', 'failed', 'canceled' or 'gone'."""
-        return {"scheduled": "waiting", "queued": "waiting", "started": "running"}.get(self.status, self.status)
+        return STATES.get(self.status, self.status)
 
     @property
     def words(self) -> str:

@@ -19,7 +19,7 @@ from nbqueue.store.requests.looking import BatchState, RunningNow, WorkerState
 from nbqueue.store.store import Store
 from nbqueue.view.seen import BatchSeen
 from nbqueue.view.shown import BatchShown, FailureShown, JobShown, RunningShown, strip_of
-from nbqueue.view.words import until
+from nbqueue.view.words import until, waits_for
 
 if TYPE_CHECKING:
     from nbqueue.client.batch import Batch
@@ -251,6 +251,8 @@ def see_job(job: Job, label: str) -> JobShown:
         status = job.get_status()
         if status == "scheduled":
             return JobShown(job.id, label, status, does=_until_due(job))
+        if status == "deferred":
+            return JobShown(job.id, label, status, does=waits_for(*job.waits_for))
         if status in ("queued", "started"):
             return JobShown(job.id, label, status)
         ended_at = job.ended_at

@@ -56,6 +56,12 @@ def until(seconds: float, *, is_again: bool, repeats: bool) -> str:
     return f"{does} in {clock(math.ceil(seconds))}"
 
 
+def waits_for(*ids: str) -> str:
+    """What somebody does who waits for others: 'waits for job k3f9x2:17', 'waits for batch k3f9x2'."""
+    named = [f"{'job' if ':' in id else 'batch'} {id}" for id in ids[:3]]
+    return f"waits for {listed(named + ['others'] * (len(ids) > 3))}" if ids else "waits for other jobs"
+
+
 def took(seconds: float) -> str:
     """Seconds that have ended: 'under 1 ms', '38 ms', '0.46 s', '6.1 s', '12:03'."""
     if seconds < 0.001:

@@ -207,6 +207,26 @@ def test_what_waits_for_its_retry_says_until_when(opened):
     says(page, 1, "canceled")
 
 
+def test_what_waits_for_others_says_for_which(opened, tmp_path):
+    """In the panel of a batch, of one job, and of a pipeline; and when these have ended, that it runs."""
+    go = tmp_path / "go"
+    page = opened(
+        HOLD.format(go=str(go)), "batch = q.map(hold, range(6))",
+        "q.map(abs, [-1, -2], depends_on=batch[5])", "q.enqueue(sum, batch).show()",
+        "last = batch.then(str).then(len)", "print(batch.id, last.id)",
+    )  # fmt: skip
+    for cell in range(6):
+        page.run_to_end(cell)
+    first, last = page.text(5).split()[-2:]
+    says(page, 2, f"waits for job {first}:5", "0 of 2 finished", "2 deferred")
+    says(page, 3, f"waits for batch {first}")
+    says(page, 4, "waits for batch ", "0 of 6 finished", "6 deferred")
+    go.touch()
+    says(page, 2, "2 of 2 finished")
+    says(page, 3, "finished in")
+    says(page, 4, f"batch {last}", "6 of 6 finished")
+
+
 def test_a_retry_makes_the_panel_live_again(opened, tmp_path):
     go = tmp_path / "go"
     source = HOLD.format(go=str(go)) + "\ndef fail(x):\n    if not Path('fixed').exists(): 1 / 0\n    return hold(x)"

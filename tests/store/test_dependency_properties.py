@@ -182,9 +182,8 @@ class DependencyMachine(RuleBasedStateMachine):
         for group in groups:
             for index in range(group.start, group.stop):
                 batch.waits[index] = list(group.on)
-        self.send(batch, submitting.submit(
-            batch.opening, 0, total, {}, [(f"b{index}", b"call") for index in range(total)], is_last=True, deferred=groups
-        ))  # fmt: skip
+        fields = [(f"b{index}", b"call") for index in range(total)]
+        self.send(batch, submitting.submit(batch.opening, 0, total, {}, fields, is_last=True, deferred=groups))
 
     def send(self, batch: BatchModel, request: Request[submitting.Submitted]) -> None:
         self.batches[batch.id] = batch

@@ -14,6 +14,7 @@ from nbqueue.view.shown import ORDER, BatchShown, JobShown, columns, strip_of
 NOBODY = {"started": 0, "finished": 0, "failed": 0, "canceled": 0}
 REPEATED = Description(repeat=RetryDescription(3))
 LATER = {"queued": 0, "scheduled": 55, "due_at": 1051.2}
+DEFERRED = {"queued": 0, "deferred": 55, "waits_for": "k3f9x2"}
 ENDED = {"total": 43, "started": 0, "ended_at": 1005.0}
 
 
@@ -39,6 +40,12 @@ def shown(state=None, **changes):
         ({"started": 0, **LATER, "has_attempts": True}, {}, "waits for its retry in 0:42"),
         ({**NOBODY, **LATER, "has_attempts": True, "description": REPEATED}, {}, "runs again in 0:42"),
         ({**LATER}, {}, "running"),
+        ({**NOBODY, **DEFERRED}, {}, "waits for batch k3f9x2"),
+        ({**NOBODY, **DEFERRED, "waits_for": "k3f9x2:17"}, {}, "waits for job k3f9x2:17"),
+        ({"started": 0, **DEFERRED}, {}, "waits for batch k3f9x2"),
+        ({**DEFERRED}, {}, "running"),
+        ({**NOBODY, **LATER, **DEFERRED}, {}, "starts in 0:42"),
+        ({**NOBODY, **DEFERRED}, {"problem": unserved("default", "gpu", [])}, "waiting, nobody serves it"),
         ({**NOBODY, **LATER}, {"problem": unserved("default", "gpu", [])}, "waiting, nobody serves it"),
         ({"is_paused": True}, {}, "paused, 2 still run"),
         ({"is_paused": True, "started": 0}, {}, "paused, nothing runs"),

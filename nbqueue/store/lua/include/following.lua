@@ -26,6 +26,10 @@ end
 
 -- What of some jobs has ended in the batch that is followed, as entries of the work list.
 local function catch_up(id, followed, from, upto)
+  if redis.call('EXISTS', batch_key(followed)) == 0 then
+    redis.call('RPUSH', prefix .. 'settled', string.format('%s %d %d fails %s *', id, from, upto, followed))
+    return
+  end
   for _, run in ipairs(unended(followed)) do
     if from < math.min(run[1], upto) then
       redis.call('RPUSH', prefix .. 'settled', string.format('%s %d %d follows %s', id, from, math.min(run[1], upto),
