@@ -99,6 +99,32 @@ def test_what_fails_is_found_mended_and_queued_again(q, worker, site, tmp_path):
     assert missing.id not in registry
 
 
+def test_one_depends_on_another_and_takes_its_result(q, worker, site, tmp_path):
+    words = tmp_path / "words.txt"
+
+    def count(path: Path) -> int:
+        return len(path.read_text().split())
+
+    def tell(counted: int, of: str) -> str:
+        return f"{counted} words in {of}"
+
+    counted = q.enqueue(count, words)
+    told = q.enqueue(tell, counted, "a file", depends_on=q.enqueue(count_words_at_url, f"{site}/one"))
+    after = q.enqueue(str.upper, told)
+    after.wait(20)
+    assert {job.id for job in (counted, told, after)} == set(q.failed_job_registry.get_job_ids())
+    assert f"because job {counted.id} failed (FileNotFoundError" in told.exc_info
+    assert f"because job {told.id} did not run" in str(after.exception())
+    words.write_text("now there are words")
+    q.failed_job_registry.requeue(counted.id)
+    assert after.result(timeout=20) == "4 WORDS IN A FILE"
+    assert q.failed_job_registry.count == 0
+    pages = q.map(count_words_at_url, [site + path for path in PAGES])
+    total = q.enqueue(sum, pages)
+    assert total.result(timeout=20) == 13
+    assert pages.then(lambda n: n * 10).results(timeout=20) == [60, 60, 10]
+
+
 def test_later_again_and_once_more(q, worker, site):
     late = q.enqueue_in("0.1", count_words_at_url, f"{site}/one")
     assert late.id in q.scheduled_job_registry
