@@ -58,9 +58,10 @@ local function mend(id, from, upto, most)
   local total, is_canceled = unpack(redis.call('HMGET', key, 'total', 'is_canceled'))
   if not total or is_canceled then return 1, upto end
   local n, position = 0, from
-  local begins
+  local begins, is_any
   local function wait_again(stop)
     if not begins then return end
+    is_any = true
     defer(key, begins, stop)
     redis.call('RPUSH', key .. ':ended', 'r' .. write_run(begins, stop))
     move(id, 'failed', 'deferred', stop - begins)
@@ -82,10 +83,12 @@ local function mend(id, from, upto, most)
     n, position = n + 1, position + 1
   end
   wait_again(position)
-  redis.call('HSET', key, 'is_retried', 1)
-  revive(id)
-  note_settled(id, -1, 0, 'again')
-  tell(id, 'changed')
+  if is_any then
+    redis.call('HSET', key, 'is_retried', 1)
+    revive(id)
+    note_settled(id, -1, 0, 'again')
+    tell(id, 'changed')
+  end
   return n, position
 end
 
