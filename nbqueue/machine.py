@@ -102,7 +102,7 @@ def time_zone(localtime: Path = Path("/etc/localtime"), timezone: Path = Path("/
                 for moment in (now, now + 183 * 86400)
             }
             if offsets == {True}:  # else the process has read another one
-                return name
+                return "UTC" if name == "Etc/UTC" else name
     return None
 
 
