@@ -95,7 +95,7 @@ def show_schedules(schedules: list[ScheduleSeen], console: Console | None = None
         return
     has_others = any(schedule.known.queue != "default" for schedule in schedules)
     table = _table(("schedule", False), *([("queue", False)] if has_others else []), ("when", False),
-                   ("next run", False), ("last run", False), ("runs", True), ("passed over", True))  # fmt: skip
+                   ("next run", False), ("last run", False), ("runs", True), ("skipped", True))  # fmt: skip
     for schedule in schedules:
         known = schedule.known
         table.add_row(

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from nbqueue import errors
 from nbqueue.store.schedule_state import ScheduleState
+from nbqueue.store.timetable import zone_of
 from nbqueue.view.words import time_of_day
 
 _SOON = timedelta(hours=20)
@@ -31,11 +33,25 @@ class ScheduleSeen:
 
     @property
     def next_run(self) -> str:
-        """When it is due, by this host's clock and zone: '12:05:00', 'Mon 7 Dec 06:00:00', 'now', 'paused'."""
+        """When it is due, by this host's clock: '12:05:00', 'Mon 7 Dec 06:00:00', 'now', 'paused'.
+
+        Where the time zone of the schedule has another time, that of this host is named: '02:00:00 UTC'.
+        """
         due = self.known.due_at
         if due is None:
             return "paused"
-        return "now" if due <= self.known.at else day_and_time(due, self.known.at)
+        if due <= self.known.at:
+            return "now"
+        return day_and_time(due, self.known.at) + self._zone_of(due)
+
+    def _zone_of(self, time: float) -> str:
+        zone = self.known.timetable.zone
+        here = datetime.fromtimestamp(time).astimezone()
+        try:
+            is_same = not zone or datetime.fromtimestamp(time, zone_of(zone)).utcoffset() == here.utcoffset()
+        except errors.UsageError:  # which is not known on this host
+            is_same = False
+        return "" if is_same else f" {here.tzname()}"
 
     @property
     def last_run(self) -> str:

@@ -307,7 +307,7 @@ def test_schedules_are_listed_and_steered(q, run, worker):
     schedule = q.every("1h", abs, -1)
     q.cron("0 3 * * *", abs, -2, name="nightly", timezone="Europe/Berlin")
     shown = run("schedules").stdout
-    assert re.search(r"schedule +when +next run +last run +runs +passed over", shown), shown
+    assert re.search(r"schedule +when +next run +last run +runs +skipped", shown), shown
     assert re.search(r"abs +every hour +(\w+ \d+ \w+ )?\d\d:\d\d:\d\d +0 +0", shown), shown
     assert "0 3 * * * (Europe/Berlin)" in shown
     id = run("schedules", "--run", "abs").stdout.strip()

@@ -315,18 +315,18 @@ def test_a_submission_that_raises_leaves_a_panel_that_says_so(opened):
 
 def test_a_schedule_is_seen_in_the_view_of_the_queue_with_its_next_run(opened):
     page = opened(
-        "from nbqueue import Queue\nq = Queue('recurring')\ndef report(): return 1",
+        "from nbqueue import q\ndef report(): return 1",
         "q.every('1h', report).run_now().wait()\nq.cron('0 3 * * *', report, name='nightly', timezone='Europe/Berlin')",
         "q", "q.schedule('nightly').pause()\nq.schedules()", "for one in q.schedules(): one.remove()", "q",
     )  # fmt: skip
     for cell in range(6):
         page.run_to_end(cell)
     says(page, 1, "nightly", "0 3 * * * (Europe/Berlin)", "next run")
-    says(page, 2, "recurring · ", "schedules", "report", "every hour", "✓ finished", "nightly")
+    says(page, 2, "default · ", "schedules", "report", "every hour", "✓ finished", "nightly")
     assert re.search(r"every hour (\w+ \d+ \w+ )?\d\d:\d\d:\d\d ✓ finished \d\d:\d\d:\d\d 1", page.text(2)), page.text(
         2
     )
-    assert re.search(r"\(Europe/Berlin\) (\w+ \d+ \w+ )?\d\d:00:00 0", page.text(2)), page.text(2)
+    assert re.search(r"\(Europe/Berlin\) (\w+ \d+ \w+ )?\d\d:00:00( \S+)? 0", page.text(2)), page.text(2)
     says(page, 3, "2 schedules", "‖ paused")
     assert "schedules" not in page.text(5)
     html = page.save()["cells"][2]["outputs"][0]["data"]["text/html"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from datetime import datetime
 
 import pytest
@@ -43,6 +44,21 @@ def test_a_time_that_is_far_has_its_day():
     assert day_and_time(now + 3600, now) == "13:00:00"
     assert day_and_time(datetime(2026, 12, 7, 12).timestamp(), now) == "Mon 7 Dec 12:00:00"
     assert re.fullmatch(r"Sat 2 Jan 2027 12:00:00", day_and_time(datetime(2027, 1, 2, 12).timestamp(), now))
+
+
+def test_where_its_zone_has_another_time_the_one_of_this_host_is_named(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+
+        def next_run(zone):
+            return ScheduleSeen(schedule_state(times=f"cron {zone} 0 6 * * *")).next_run
+
+        assert next_run("Asia/Seoul") == "09:06:40"
+        assert next_run("Europe/Berlin") == next_run("UTC") == next_run("No/Where") == "09:06:40 JST"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_programs_get_all_of_it():

@@ -41,14 +41,16 @@ def workers_table(workers: Sequence[WorkerSeen], caption: str, here: str = "") -
 
 def schedules_table(schedules: Sequence[ScheduleSeen], caption: str) -> str:
     """Schedules, a row each; `caption` is HTML."""
+    has_skipped = any(schedule.known.skipped for schedule in schedules)
     rows = [
         [esc(schedule.known.name), esc(schedule.when),
-         f"{glyph('paused')} paused" if schedule.known.is_paused else schedule.next_run,
+         f"{glyph('paused')} paused" if schedule.known.is_paused else esc(schedule.next_run),
          " ".join(filter(None, (_glyph_and_word(schedule.last_state), schedule.last_run))),
-         number(schedule.known.runs), number(schedule.known.skipped) if schedule.known.skipped else ""]
+         number(schedule.known.runs), *([number(schedule.known.skipped)] if has_skipped else [])]
         for schedule in schedules
     ]  # fmt: skip
-    return _table(("schedule", "when", "next run", "last run", ">runs", ">passed over"), rows, caption)
+    head = ("schedule", "when", "next run", "last run", ">runs", *([">skipped"] if has_skipped else []))
+    return _table(head, rows, caption)
 
 
 def _glyph_and_word(state: str) -> str:
