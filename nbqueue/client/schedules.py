@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -319,7 +320,15 @@ def save(
         "description": replace(description, label=options.label or title, schedule=title).to_json(),
     }  # fmt: skip
     fields |= {field: 1 for field, is_so in (("at_front", options.at_front), ("overlaps", overlap)) if is_so}
-    _save(session, queue, title, timetable, [code.digest, *attached.digests()], fields, held=(code, attached))
+    digests = [code.digest, *attached.digests()]
+    before = _save(session, queue, title, timetable, digests, fields, held=(code, attached))
+    if name is None and before not in ("", timetable.to_text()):
+        warnings.warn(
+            f"schedule {title!r}, {Timetable.read(before)}, is replaced: it is {timetable} now. With a name= of its "
+            "own, both would be kept",
+            errors.OptionWarning,
+            stacklevel=4,
+        )
     session.fleet.attend(queue, session.environment)
     return schedule(session, queue, title)
 
@@ -327,8 +336,8 @@ def save(
 def _save(
     session: Session, queue: str, title: str, timetable: Timetable, digests: list[bytes], fields: dict[str, Any],
     *, held: tuple[Code, Any],
-) -> None:  # fmt: skip
-    """`held` is what has to be there until it is accepted."""
+) -> str:  # fmt: skip
+    """Returns the times of the one that is replaced, or ''; `held` is what has to be there until it is accepted."""
     functions = session.codes.to_send(digests)
     token, due = new_token(), timetable.next_after(session.store.now())
     for _ in range(len(functions) + 1):
@@ -339,7 +348,7 @@ def _save(
         )
         if answer.answer == "ok":
             session.codes.accepted(functions)
-            return
+            return answer.detail
         functions = session.codes.records(functions)
     raise errors.SubmitError(f"schedule {title!r} was not accepted: its function is evicted as soon as it is stored")
 

@@ -202,6 +202,15 @@ def test_the_same_name_again_replaces_it(q, worker):
     assert len(q.store.run("ZRANGE", q.store.key(f"queue:default:{q.environment}:scheduled"), 0, -1)) == 1
 
 
+def test_one_that_is_replaced_without_being_named_is_told(q):
+    q.every("1h", abs, -1)
+    q.every("1h", abs, -2)
+    with pytest.warns(errors.OptionWarning, match="schedule 'abs', every hour, is replaced: it is every 2 hours now"):
+        q.every("2h", abs, -1)
+    q.every("3h", abs, -1, name="abs")
+    assert len(q.schedules()) == 1
+
+
 def test_what_replaces_it_waits_for_its_last_run(q, worker, tmp_path):
     schedule = q.every("1h", hold, str(tmp_path / "go"), name="work")
     job = schedule.run_now()

@@ -105,9 +105,11 @@ def fire(
     def read(reply: list[bytes]) -> Fired:
         return Fired(reply[0].decode(), [id.decode() for id in reply[1:]])
 
+    due = state.due if in_turn else ""
+    next_text = "" if next_due is None else f"{next_due:.3f}"
     return request_to(
-        "running/fire", read, state.queue, state.name, state.token, state.runs, state.due if in_turn else "",
-        "" if next_due is None else f"{next_due:.3f}", skipped, batch, index, record, MOST_BATCHES, problem,
+        "running/fire", read, state.queue, state.name, state.token, state.runs, due, next_text, skipped, batch, index,
+        record, MOST_BATCHES, problem, keys.new_token(),
     )  # fmt: skip
 
 

@@ -13,16 +13,18 @@
 -- ARGV[10] record of the call
 -- ARGV[11] batches of its runs that are kept
 -- ARGV[12] why it cannot be fired by this worker, in words; '' as a rule
+-- ARGV[13] token of this request
 -- Returns  {'ok', batch, ...}: those are to be deleted | {'done'}: somebody has fired it, or it was changed |
 --          {'gone'}: there is no such schedule | {'again'}: the batch is not as it was read
 -- include: keys, clock, runs, counters, opening, code, fair_share, reviving, firing
-local name, title, token, runs, due, next_due, skipped, id, index, record, most, problem = unpack(ARGV, 1, 12)
+local name, title, token, runs, due, next_due, skipped, id, index, record, most, problem, request =
+  unpack(ARGV, 1, 13)
 local key = schedule_key(name, title)
-local known, runs_now, due_now, last, is_paused, environment, batches, at_front, functions, weight, lifetimes,
-  description = unpack(redis.call('HMGET', key, 'token', 'runs', 'due', 'last', 'is_paused', 'environment', 'batches',
-  'at_front', 'functions', 'weight', 'lifetimes', 'description'))
+local known, runs_now, due_now, fired_by, is_paused, environment, batches, at_front, functions, weight, lifetimes,
+  description = unpack(redis.call('HMGET', key, 'token', 'runs', 'due', 'fired_by', 'is_paused', 'environment',
+    'batches', 'at_front', 'functions', 'weight', 'lifetimes', 'description'))
 if not known then return { 'gone' } end
-if known == token and last == id .. ':' .. index and runs_now ~= runs then return { 'ok' } end
+if fired_by == request then return { 'ok' } end
 if known ~= token or runs_now ~= runs or (due ~= '' and (due_now ~= due or is_paused)) then return { 'done' } end
 local queue = queue_key(name, environment)
 if problem ~= '' then
@@ -42,7 +44,6 @@ if id ~= '' then
 end
 
 local at = string.format('%.6f', now())
-redis.call('HDEL', key, 'problem')
 if next_due ~= '' then
   redis.call('HSET', key, 'due', next_due)
   redis.call('ZADD', queue .. ':scheduled', next_due, '*' .. title)
@@ -51,6 +52,8 @@ if tonumber(skipped) > 0 then
   redis.call('HINCRBY', key, 'skipped', skipped)
   redis.call('HSET', key, 'skipped_at', at)
 end
+redis.call('HSET', key, 'fired_by', request)
+redis.call('HDEL', key, 'problem')
 if id == '' then return { 'ok' } end
 
 local answer = { 'ok' }
