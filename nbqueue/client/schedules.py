@@ -283,7 +283,7 @@ def check_options(options: Options) -> None:
     UsageError
     """
     for name in sorted(options.keys() - _OPTIONS):
-        raise errors.UsageError(f"{name}: not an option of a schedule, whose runs start when they are due")
+        raise errors.UsageError(f"{name}: not an option of a schedule; it may have {', '.join(sorted(_OPTIONS))}")
 
 
 def save(

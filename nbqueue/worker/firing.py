@@ -52,7 +52,7 @@ class Firing:
             busy_until=None if state.overlaps else state.ended_at,
         )  # fmt: skip
         if turn.skipped:
-            log.info("schedule %s: %d passed over, its last run had not ended", state.name, turn.skipped)
+            log.debug("schedule %s: %d passed over, its last run had not ended", state.name, turn.skipped)
         if not turn.runs:
             return running.fire(state, next_due=turn.next_due, skipped=turn.skipped)
         batch, index = state.place()

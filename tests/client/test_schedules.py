@@ -125,6 +125,24 @@ def test_many_workers_start_each_run_once(q, workers):
     assert len({job.wait(20).worker_name for job in jobs}) > 1
 
 
+def test_a_worker_that_is_killed_takes_no_run_with_it(q, workers):
+    schedule = q.every(0.1, time.time, overlap=True)
+    for _ in range(3):
+        killed, runs = workers.start(children=1), schedule.count
+        wait_until(lambda runs=runs: schedule.count >= runs + 3)
+        killed.kill()
+        killed.wait()
+        q.workers()  # who looks takes back what it held
+    workers.start()
+    runs = schedule.count
+    wait_until(lambda: schedule.count > runs + 3)
+    schedule.pause()
+    jobs = schedule.jobs(10_000)
+    assert len(jobs) == schedule.count
+    assert len({job.id for job in jobs}) == len(jobs)
+    assert all(job.wait(30).is_finished for job in jobs)
+
+
 def test_after_a_time_without_workers_it_runs_once(q, workers):
     schedule = q.every("1m", abs, -1)
     other = q.cron("* * * * *", abs, -2, name="other", timezone="UTC")
