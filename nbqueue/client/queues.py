@@ -379,7 +379,7 @@ class Queue:
         options = take_options(kwargs)
         schedules.check_options(options)
         claimed: Any = {**options, **{name: value for name, value in own.items() if value}}
-        tell_of_claimed(func, claimed)
+        tell_of_claimed(func, claimed, taker="a schedule", instead="kwargs={{{argument!r}: ...}}")
         call = Call(func, args, kwargs)
         if "args" in kwargs or "kwargs" in kwargs:
             call = self._apart(func, args, kwargs)

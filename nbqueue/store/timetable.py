@@ -58,12 +58,7 @@ class Timetable:
             raise errors.WrongType(f"cron({expression!r:.80}): a text is accepted: {_ACCEPTED}")
         text = " ".join(expression.split())
         found = cls(cron=_NAMED.get(text.lower(), text), zone=zone)
-        import cronsim  # here, because most clients have no schedules
-
-        try:
-            found.next_after(0.0)
-        except cronsim.CronSimError as error:
-            raise errors.UsageError(f"cron({expression!r}): {str(error).lower()}: {_ACCEPTED}") from None
+        found.next_after(0.0)
         return found
 
     @classmethod
@@ -94,7 +89,7 @@ class Timetable:
         Raises
         ------
         UsageError
-            The time zone is not known here.
+            The time zone or the form of the expression is not known here, or it never comes.
         """
         if self.interval:
             since = time if since is None else since
@@ -108,9 +103,13 @@ class Timetable:
         A time that the clocks leave out comes right after the gap. One that comes twice is meant once, unless the
         expression has a star for minutes or hours: then it goes by the time that passes.
         """
-        import cronsim  # here, because most workers have no schedules
+        import cronsim  # here, because most clients and workers have no schedules
 
-        for moment in cronsim.CronSim(self.cron, datetime.fromtimestamp(time, zone_of(self.zone))):
+        try:
+            moments = cronsim.CronSim(self.cron, datetime.fromtimestamp(time, zone_of(self.zone)))
+        except cronsim.CronSimError as error:
+            raise errors.UsageError(f"cron({self.cron!r}): {str(error).lower()}: {_ACCEPTED}") from None
+        for moment in moments:
             found = moment.timestamp()
             if found > time:  # in an hour that comes twice, cronsim's first one may be that of the hour before
                 yield found

@@ -498,7 +498,7 @@ def test_arguments_whose_names_are_those_of_options_are_given_apart(q, worker):
 
     schedule = q.every("1h", greet, kwargs={"name": "ann", "timezone": "x"})
     assert schedule.run_now().result(timeout=20) == ("ann", "x")
-    with pytest.warns(errors.OptionWarning, match="has a parameter 'name'"):
+    with pytest.warns(errors.OptionWarning, match=r"and so has a schedule: .* kwargs=\{'name': ...\} passes"):
         q.every("1h", greet, "ann", name="bob")
 
 
