@@ -238,6 +238,18 @@ def test_a_run_out_of_turn_leaves_alone_when_it_is_due(store, seal):
     assert (only(store).due, only(store).runs) == ("5000000000.000", 1)
 
 
+def test_after_a_run_out_of_turn_it_is_still_due(store, seal):
+    store.call(save(store, seal))
+    state = claim(store, 1)
+    batch, index = state.place()
+    request = running.fire(state, in_turn=False, batch=batch, index=index, record=state.sign(seal, batch, index))
+    assert store.call(request).answer == "ok"
+    assert store.call(fire(state, seal)).answer == "again", "it has one run more, which may go on"
+    state = claim(store, 2)
+    assert isinstance(state, ScheduleState), "at once"
+    assert (state.runs, state.is_busy) == (1, True)
+
+
 def test_replacing_it_keeps_what_it_has_done_and_its_time_if_that_is_the_same(store, seal):
     store.call(save(store, seal, overlaps=1, at_front=1))
     store.call(fire(claim(store, 1), seal, next_due=5e9))

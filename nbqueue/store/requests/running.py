@@ -90,7 +90,7 @@ class Fired:
     """What became of firing a schedule."""
 
     answer: str
-    """'ok', 'done' (somebody else has, or it was changed), 'gone', or 'again': its batch is not as it was read."""
+    """'ok', 'done' (somebody else has, or it was changed), 'gone', or 'again': its runs are not as they were read."""
     outdated: list[str]
     """Batches of its runs that are to be deleted."""
 

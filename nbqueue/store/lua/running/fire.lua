@@ -15,7 +15,7 @@
 -- ARGV[12] why it cannot be fired by this worker, in words; '' as a rule
 -- ARGV[13] token of this request
 -- Returns  {'ok', batch, ...}: those are to be deleted | {'done'}: somebody has fired it, or it was changed |
---          {'gone'}: there is no such schedule | {'again'}: the batch is not as it was read
+--          {'gone'}: there is no such schedule | {'again'}: its runs are not as they were read
 -- include: keys, clock, runs, counters, opening, code, fair_share, reviving, firing
 local name, title, token, runs, due, next_due, skipped, id, index, record, most, problem, request =
   unpack(ARGV, 1, 13)
@@ -25,22 +25,23 @@ local known, runs_now, due_now, fired_by, is_paused, environment, batches, at_fr
     'batches', 'at_front', 'functions', 'weight', 'lifetimes', 'description'))
 if not known then return { 'gone' } end
 if fired_by == request then return { 'ok' } end
-if known ~= token or runs_now ~= runs or (due ~= '' and (due_now ~= due or is_paused)) then return { 'done' } end
+if known ~= token or (due ~= '' and (due_now ~= due or is_paused)) then return { 'done' } end
 local queue = queue_key(name, environment)
 if problem ~= '' then
   redis.call('HSET', key, 'problem', problem)
   return { 'ok' }
 end
 
-local batch = batch_key(id)
+local batch, is_as_read = batch_key(id), runs_now == runs
 if id ~= '' then
   local total, batch_token, is_canceled = unpack(redis.call('HMGET', batch, 'total', 'token', 'is_canceled'))
-  local is_as_read = (tonumber(total) or 0) == tonumber(index) and not is_canceled
+  if (tonumber(total) or 0) ~= tonumber(index) or is_canceled then is_as_read = false end
   if total and (batch_token ~= token or index == '0') then is_as_read = false end
-  if not is_as_read or (index == '0' and redis.call('EXISTS', batch .. ':deleted') == 1) then
-    if due ~= '' then redis.call('ZADD', queue .. ':scheduled', due, '*' .. title) end
-    return { 'again' }
-  end
+  if index == '0' and redis.call('EXISTS', batch .. ':deleted') == 1 then is_as_read = false end
+end
+if not is_as_read then
+  if due ~= '' then redis.call('ZADD', queue .. ':scheduled', due, '*' .. title) end
+  return { 'again' }
 end
 
 local at = string.format('%.6f', now())
