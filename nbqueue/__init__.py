@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nbqueue.client.queues import Queue, call
     from nbqueue.client.retries import Repeat, Retry
     from nbqueue.client.rich import RichOutput
+    from nbqueue.client.schedules import Schedule
     from nbqueue.client.submitter import Submitter
     from nbqueue.errors import RetryLater
     from nbqueue.store.requests.running import Progress
@@ -49,6 +50,7 @@ __all__ = [
     "Explanation",
     "Repeat",
     "Retry",
+    "Schedule",
     "job",
     "q",
     # In a job
@@ -90,6 +92,7 @@ _HOMES = {
     "RetryLater": "nbqueue.errors",
     "RichOutput": "nbqueue.client.rich",
     "Result": "nbqueue.client.latest_result",
+    "Schedule": "nbqueue.client.schedules",
     "Submitter": "nbqueue.client.submitter",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",

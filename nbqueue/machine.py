@@ -1,5 +1,5 @@
 """This machine and its processes: how many CPUs and how much memory may be used, what kind of disk holds a directory,
-who is alive, and how a process died, in words.
+which time zone it is in, who is alive, and how a process died, in words.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -85,6 +86,36 @@ def file_system(path: Path, mounts: Path = Path("/proc/mounts")) -> str:
         if path.is_relative_to(where) and len(where.parts) >= deepest:
             deepest, kind = len(where.parts), found
     return kind
+
+
+def time_zone(localtime: Path = Path("/etc/localtime"), timezone: Path = Path("/etc/timezone")) -> str | None:
+    """The name of this process's time zone in the IANA's database; None if that cannot be told."""
+    import zoneinfo  # here, because most processes do not need it
+    from datetime import datetime, timedelta
+
+    now = time.time()
+    for name in _zone_names(localtime, timezone):
+        with contextlib.suppress(LookupError, ValueError, OSError):  # there is no such zone
+            zone = zoneinfo.ZoneInfo(name)
+            offsets = {
+                datetime.fromtimestamp(moment, zone).utcoffset() == timedelta(seconds=time.localtime(moment).tm_gmtoff)
+                for moment in (now, now + 183 * 86400)
+            }
+            if offsets == {True}:  # else the process has read another one
+                return "UTC" if name == "Etc/UTC" else name
+    return None
+
+
+def _zone_names(localtime: Path, timezone: Path) -> Iterator[str]:
+    """What may be the name of the time zone."""
+    chosen = os.environ.get("TZ")
+    if chosen is not None:
+        yield chosen.removeprefix(":").rpartition("zoneinfo/")[2] or "UTC"
+        return
+    yield str(localtime.resolve()).rpartition("zoneinfo/")[2]
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        yield timezone.read_text().strip()
+    yield "UTC"
 
 
 def added_path() -> list[str]:

@@ -111,6 +111,8 @@ def namespace(request: pytest.FixtureRequest) -> Iterator[str]:
     name = f"t{os.getpid()}-{time.monotonic_ns()}"
     yield name
     store = Store(embedded.ensure().url, name)
+    for schedule in store.call(looking.schedules()):
+        store.call(steering.remove_schedule(schedule.queue, schedule.name))
     for state in store.batches(10**6):
         store.call(steering.delete(state.id))
     for worker in store.call(looking.workers()):

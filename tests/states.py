@@ -1,4 +1,4 @@
-"""Batches and workers as Redis knows them, made up."""
+"""Batches, workers and schedules as Redis knows them, made up."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from nbqueue.store.description import Description
 from nbqueue.store.requests.looking import BatchState, WorkerState
+from nbqueue.store.schedule_state import ScheduleState
 
 
 def batch_state(label: str | None = "score", **changes: Any) -> BatchState:
@@ -33,3 +34,15 @@ def worker_state(id: str = "w1", running: list[tuple[str, float]] | None = None,
         "running": json.dumps(running or []),
     }  # fmt: skip
     return WorkerState(id, 1, 0, {**values, **fields})
+
+
+def schedule_state(name: str = "report", **changes: Any) -> ScheduleState:
+    """One that has run 12 times, and is due in 5 minutes, 100 s after the epoch."""
+    values: dict[str, Any] = {
+        "queue": "default", "name": name, "token": "t", "environment": "python-3.11", "due": "400.000",
+        "times": "every 600.0", "function": "report", "lifetimes": "604800", "made_at": 10.0, "runs": 12, "skipped": 0,
+        "skipped_at": None, "is_paused": False, "overlaps": False, "last": "k3f9x2:11", "last_at": 90.0, "problem": "",
+        "batches": ["k3f9x2"], "record": b"", "batch": "k3f9x2", "jobs": 12, "is_closed": False, "is_busy": False,
+        "ended_at": 91.0, "submitted_at": 10.0, "at": 100.0, "last_state": "finished",
+    }  # fmt: skip
+    return ScheduleState(**values | changes)

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -201,3 +202,38 @@ def test_a_fork_is_known_to_be_a_start(start: Callable[[], None], monkeypatch: p
     assert found
     assert all(found)
     assert not machine.is_starting_process(sys._getframe())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [("Asia/Tokyo", "Asia/Tokyo"), (":Asia/Tokyo", "Asia/Tokyo"), ("UTC", "UTC"), ("", "UTC"),
+     ("/usr/share/zoneinfo/Asia/Tokyo", "Asia/Tokyo"), ("<+03>-3", None)],
+)  # fmt: skip
+def test_the_time_zone_has_a_name_where_that_can_be_told(monkeypatch, chosen, name):
+    monkeypatch.setenv("TZ", chosen)
+    time.tzset()
+    try:
+        assert machine.time_zone() == name
+        monkeypatch.setenv("TZ", "America/New_York")
+        assert machine.time_zone() is None, "this process goes by another one"
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_the_time_zone_of_the_machine_is_that_of_its_links_and_files(monkeypatch, tmp_path):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        monkeypatch.delenv("TZ")
+        (tmp_path / "zoneinfo" / "Asia").mkdir(parents=True)
+        (tmp_path / "zoneinfo" / "Asia" / "Tokyo").touch()
+        (tmp_path / "localtime").symlink_to(tmp_path / "zoneinfo" / "Asia" / "Tokyo")
+        (tmp_path / "timezone").write_text("Asia/Tokyo\n")
+        nothing = tmp_path / "nothing"
+        assert machine.time_zone(tmp_path / "localtime", nothing) == "Asia/Tokyo"
+        assert machine.time_zone(nothing, tmp_path / "timezone") == "Asia/Tokyo"
+        assert machine.time_zone(nothing, nothing) is None
+    finally:
+        monkeypatch.undo()
+        time.tzset()

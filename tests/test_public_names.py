@@ -59,7 +59,9 @@ def test_the_import_loads_the_errors_and_nothing_else() -> None:
 
 def test_the_queue_is_made_without_a_notebook_and_without_a_look_at_processes() -> None:
     code = "import sys; from nbqueue import q; print(*sys.modules)"
-    assert not {"IPython", "ipywidgets", "psutil", "rich"} & set(in_a_fresh_interpreter(code).split())
+    assert not {"IPython", "ipywidgets", "psutil", "rich", "cronsim", "zoneinfo"} & set(
+        in_a_fresh_interpreter(code).split()
+    )
 
 
 def test_a_client_is_imported_where_there_are_no_terminals_and_no_limits() -> None:

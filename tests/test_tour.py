@@ -219,6 +219,16 @@ def test_queues_are_counted_paused_and_emptied(q, workers):
     assert batch.results(timeout=20) == list(range(5))
 
 
+def test_a_call_recurs_until_its_schedule_is_removed(q, worker):
+    schedule = q.every(0.2, pow, 2, 10, name="powers")
+    wait_until(lambda: schedule.count >= 2)
+    assert schedule.jobs()[-1].result(timeout=20) == 1024
+    assert [one.name for one in q.schedules()] == ["powers"]
+    assert schedule.remove()
+    nightly = q.cron("0 3 * * *", pow, 2, 10, name="nightly", timezone="Europe/Berlin")
+    assert (nightly.next_run.hour, nightly.next_run.minute) == (3, 0)
+
+
 def test_an_empty_iterable_is_a_finished_batch(q):
     batch = q.map(abs, [])
     assert (len(batch), batch.done, batch.results(), batch.progress) == (0, True, [], 1.0)

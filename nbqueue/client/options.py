@@ -232,7 +232,10 @@ _told: set[tuple[str, str]] = set()
 """Functions and arguments of which it was said that they are taken for options."""
 
 
-def tell_of_claimed(function: Callable[..., Any], options: Options) -> None:
+def tell_of_claimed(
+    function: Callable[..., Any], options: Options, *, taker: str = "enqueue",
+    instead: str = "q.options(...).enqueue({name}, {argument}=...)",
+) -> None:  # fmt: skip
     """Say once that an argument is taken for an option, where the function has a parameter of that name, too."""
     if not options:
         return
@@ -245,8 +248,8 @@ def tell_of_claimed(function: Callable[..., Any], options: Options) -> None:
         if (name, argument) not in _told:
             _told.add((name, argument))
             warnings.warn(
-                f"{name}() has a parameter {argument!r}, and so has enqueue: it is taken for the option. "
-                f"q.options(...).enqueue({name}, {argument}=...) passes everything on to the function",
+                f"{name}() has a parameter {argument!r}, and so has {taker}: it is taken for the option. "
+                f"{instead.format(name=name, argument=argument)} passes everything on to the function",
                 errors.OptionWarning,
                 stacklevel=3,
             )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 from nbqueue import errors, settings
-from nbqueue.client import launch, listing
+from nbqueue.client import launch, listing, schedules
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob, job_of
 from nbqueue.client.fleet import Workers
@@ -29,6 +29,7 @@ from nbqueue.client.registries import (
     ScheduledJobRegistry,
     StartedJobRegistry,
 )
+from nbqueue.client.schedules import Schedule, Schedules
 from nbqueue.client.session import Session
 from nbqueue.client.submitter import Submitter, enqueue_cell
 from nbqueue.payload.seal import Seal
@@ -38,6 +39,7 @@ from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
 from nbqueue.store.requests.request import Run
 from nbqueue.store.store import Store
+from nbqueue.store.timetable import Timetable
 
 
 class Queue:
@@ -288,11 +290,103 @@ class Queue:
             tell_of_claimed(func, options)
             submitter = self._submitter(options, None, due)
         if "args" in kwargs or "kwargs" in kwargs:
-            if args:
-                raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
-            one = _prepared(func, kwargs.pop("args", None), kwargs.pop("kwargs", None))
-            args, kwargs = one.args, {**(one.kwargs or {}), **kwargs}
+            one = self._apart(func, args, kwargs)
+            args, kwargs = one.args, one.kwargs or {}
         return submitter.enqueue(func, *args, **kwargs)
+
+    @staticmethod
+    def _apart(func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
+        """A call whose arguments are given as `args=` and `kwargs=`, which are taken out."""
+        if args:
+            raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
+        one = _prepared(func, kwargs.pop("args", None), kwargs.pop("kwargs", None))
+        return replace(one, kwargs={**(one.kwargs or {}), **kwargs})
+
+    def cron(
+        self, expression: str, func: Callable[..., Any] | str, /, *args: Any, name: str | None = None,
+        timezone: str | datetime.tzinfo | None = None, overlap: bool = False, **kwargs: Any,
+    ) -> Schedule:  # fmt: skip
+        """Submit a call that recurs, at the times of a cron expression.
+
+        It is kept by the server, and workers start its runs: this process may end. After a time without any worker it
+        runs once, however many times were missed.
+
+        Parameters
+        ----------
+        expression : str
+            Minute, hour, day of the month, month, day of the week, as in '*/5 * * * *' or '0 9 * * mon-fri'; or six
+            fields, with seconds in front; or '@daily' and the like.
+        func, *args, **kwargs
+            See `enqueue`; its options are accepted but for `delay` and `repeat`. Runs find what was submitted.
+        name : str, optional
+            By default that of the function. A schedule of this name in the queue is replaced; where its times are the
+            same, it stays due when it was.
+        timezone : str or tzinfo, optional
+            The name of a time zone, such as 'Europe/Berlin'; by default that of this process. Where the clocks are
+            put forward, a time that is left out comes right after the gap; where they are put back, one that comes
+            twice is meant once, unless the expression has a star for minutes or hours.
+        overlap : bool
+            Start a run though the one before has not ended; else it is passed over, and counted in `skipped`.
+
+        Returns
+        -------
+        Schedule
+
+        Raises
+        ------
+        UsageError
+            The expression, the time zone or the name makes no sense.
+        CannotPickle, ServerFull, ServerUnreachable
+
+        Examples
+        --------
+        >>> q.cron("0 6 * * mon-fri", report, name="morning", timezone="Europe/Berlin")
+        <Schedule morning: 0 6 * * mon-fri (Europe/Berlin)>
+        """
+        timetable = schedules.timetable_of_cron(expression, timezone)
+        return self._recur(timetable, func, args, kwargs, {"name": name, "timezone": timezone, "overlap": overlap})
+
+    def every(
+        self, interval: float | str | datetime.timedelta, func: Callable[..., Any] | str, /, *args: Any,
+        name: str | None = None, overlap: bool = False, **kwargs: Any,
+    ) -> Schedule:  # fmt: skip
+        """Submit a call that recurs again and again, for the first time after that while.
+
+        Parameters
+        ----------
+        interval : float, str or timedelta
+            Seconds, "90s", "10m", "2h", "1d", or a timedelta: the time between the beginnings of two runs, counted
+            from now on.
+        func, *args, name, overlap, **kwargs
+            See `cron`.
+
+        Examples
+        --------
+        >>> q.every("10m", check, url)
+        <Schedule check: every 10 minutes>
+        """
+        timetable = schedules.timetable_of_interval(interval)
+        return self._recur(timetable, func, args, kwargs, {"name": name, "overlap": overlap})
+
+    def _recur(
+        self, timetable: Timetable, func: Callable[..., Any] | str, args: tuple[Any, ...], kwargs: dict[str, Any],
+        own: dict[str, Any],
+    ) -> Schedule:  # fmt: skip
+        """`own` are the arguments of schedules alone."""
+        if not self._is_async:
+            raise errors.UsageError("a queue with is_async=False makes calls here, at once: a schedule needs a server")
+        func = function_of(func)
+        options = take_options(kwargs)
+        schedules.check_options(options)
+        claimed: Any = {**options, **{name: value for name, value in own.items() if value}}
+        tell_of_claimed(func, claimed, taker="a schedule", instead="kwargs={{{argument!r}: ...}}")
+        call = Call(func, args, kwargs)
+        if "args" in kwargs or "kwargs" in kwargs:
+            call = self._apart(func, args, kwargs)
+        given: Options = {"job_timeout": self._default_timeout, **options}
+        return schedules.save(
+            self.session, self.name, timetable, call, JobOptions.of(given), own["name"], overlap=bool(own["overlap"])
+        )
 
     def enqueue_call(
         self,
@@ -512,16 +606,41 @@ class Queue:
 
     def batches(self, limit: int = 100) -> list[Batch]:
         """The newest batches of this queue, those of this notebook first."""
+        return [self._batch(state.id) for state in self._newest(limit)]
+
+    def _newest(self, limit: int) -> list[BatchState]:
         states = self.store.batches(limit, self.name)
         notebook = settings.notebook()
         if notebook:
             states.sort(key=lambda state: state.description.notebook != notebook)
-        return [self._batch(state.id) for state in states]
+        return states
 
     def last(self) -> Batch | None:
-        """The newest batch, of this notebook if it has one; None if there is none."""
-        batches = self.batches(100)
-        return batches[0] if batches else None
+        """The newest batch, of this notebook if it has one; None if there is none. Not one of a schedule's runs."""
+        for limit in (100, 10_000):
+            for state in self._newest(limit):
+                if not state.description.schedule:
+                    return self._batch(state.id)
+        return None
+
+    def schedules(self) -> Schedules:
+        """The schedules of this queue, by name: what `cron` and `every` have submitted.
+
+        On the embedded server a worker is started if there is none and one of them waits for its time.
+        """
+        found = schedules.schedules(self.session, self.name)
+        if any(not schedule.state.is_paused for schedule in found):
+            self.session.fleet.attend_now_and_then(self.name)
+        return found
+
+    def schedule(self, name: str) -> Schedule:
+        """The schedule of a name.
+
+        Raises
+        ------
+        NotFound
+        """
+        return schedules.schedule(self.session, self.name, name)
 
     def _waiting(self) -> list[BatchState]:
         return [state for state in self.store.unfinished(self.name) if state.queued > 0]

@@ -1,4 +1,4 @@
-"""The command line: `nbqueue worker | enqueue | info | batch | cancel | retry | ...`."""
+"""The command line: `nbqueue worker | enqueue | info | batch | cancel | retry | schedules | ...`."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nbqueue.backend import Backend
     from nbqueue.client.batch import Batch
     from nbqueue.client.queues import Queue
+    from nbqueue.client.schedules import Schedule
     from nbqueue.server.embedded import ServerStatus
     from nbqueue.store.requests.looking import WorkerState
     from nbqueue.store.store import Store
@@ -493,3 +494,74 @@ def empty(queue: str, url: str | None, namespace: str) -> None:
         there = f"there are: {', '.join(names)}" if names else "there is none at all"
         raise errors.NotFound(f"there is no queue {queue} with a batch or a worker; {there}")
     click.echo(f"{many(_queue(url, namespace, queue).empty(), 'job')} of queue {queue} canceled")
+
+
+@main.command()
+@click.option("--remove", metavar="NAME", help="Forget this one; its runs stay.")
+@click.option("--pause", metavar="NAME", help="Let this one start nothing.")
+@click.option("--resume", metavar="NAME", help="Let it go on, at its next time.")
+@click.option("--run", metavar="NAME", help="Start a run of this one now, and write the job's id.")
+@click.option("--queue", type=_word, metavar="NAME", help="The queue that is meant.  [default: all]")
+@_server_options
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def schedules(
+    remove: str | None,
+    pause: str | None,
+    resume: str | None,
+    run: str | None,
+    queue: str | None,
+    url: str | None,
+    namespace: str,
+    as_json: bool,
+) -> None:
+    """What recurs: when it is due, what became of its last run. Or steer one of them."""
+    from nbqueue.client.schedules import schedules as find
+    from nbqueue.command.terminal import show_schedules
+    from nbqueue.view.recurring import ScheduleSeen
+
+    found = find(_queue(url, namespace, queue or "default").session, queue or "")
+    for name, steer in ((pause, _pause), (resume, _resume), (run, _run), (remove, _remove)):
+        if name is not None:
+            steer(_schedule(found, name))
+    if any(name is not None for name in (pause, resume, run, remove)):
+        return
+    seen = [ScheduleSeen(schedule.state) for schedule in found]
+    if as_json:
+        click.echo(json.dumps([one.as_json() for one in seen]))
+        return
+    show_schedules(seen)
+    for problem in dict.fromkeys(str(one.problem or "") for one in found if not one.state.is_paused):
+        if problem:
+            click.echo(f"nbqueue: {problem}", err=True)
+
+
+def _schedule(found: list[Schedule], name: str) -> Schedule:
+    meant = [schedule for schedule in found if schedule.name == name]
+    if len(meant) > 1:
+        queues = " and ".join(schedule.queue for schedule in meant)
+        raise errors.UsageError(f"there are schedules {name!r} in queues {queues}: say which with --queue")
+    if not meant:
+        names = ", ".join(repr(schedule.name) for schedule in found)
+        raise errors.NotFound(
+            f"there is no schedule {name!r}; " + (f"there are: {names}" if names else "there is none at all")
+        )
+    return meant[0]
+
+
+def _pause(schedule: Schedule) -> None:
+    schedule.pause()
+    click.echo(f"schedule {schedule.name} is paused")
+
+
+def _resume(schedule: Schedule) -> None:
+    schedule.resume()
+    click.echo(f"schedule {schedule.name} goes on at {schedule.next_run:%Y-%m-%d %H:%M:%S %Z}")
+
+
+def _run(schedule: Schedule) -> None:
+    click.echo(schedule.run_now().id)
+
+
+def _remove(schedule: Schedule) -> None:
+    schedule.remove()
+    click.echo(f"schedule {schedule.name} is removed")

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nbqueue.client.batch import Batch
+from nbqueue.view.recurring import ScheduleSeen
 from nbqueue.view.seen import BatchSeen, Overview, QueueSeen, WorkerSeen
 from nbqueue.view.words import duration, number, percent, progress_in_words, short, size
 
@@ -84,6 +85,28 @@ def show_batch(batch: Batch, console: Console | None = None) -> None:
         console.print()
         what = " or ".join(word for word, n in (("failed", state.failed), ("was canceled", state.canceled)) if n)
         _say(console, f"Run again what {what}: nbqueue retry {state.id}")
+
+
+def show_schedules(schedules: list[ScheduleSeen], console: Console | None = None) -> None:
+    """Write a list of schedules."""
+    console = console or _console()
+    if not schedules:
+        _say(console, "No schedules: q.cron(...) and q.every(...) make one.")
+        return
+    has_others = any(schedule.known.queue != "default" for schedule in schedules)
+    table = _table(("schedule", False), *([("queue", False)] if has_others else []), ("when", False),
+                   ("next run", False), ("last run", False), ("runs", True), ("skipped", True))  # fmt: skip
+    for schedule in schedules:
+        known = schedule.known
+        table.add_row(
+            _text(known.name), *([_text(known.queue)] if has_others else []), _text(schedule.when),
+            _text(schedule.next_run), _text(" ".join(filter(None, (schedule.last_state, schedule.last_run)))),
+            short(known.runs), short(known.skipped),
+        )  # fmt: skip
+    console.print(table)
+    for schedule in schedules:
+        if schedule.known.problem:
+            _say(console, f"! {schedule.known.name} cannot start: {schedule.known.problem}", "yellow")
 
 
 def _console() -> Console:

@@ -1,4 +1,4 @@
-"""Display formatters of queues and workers: what they look like as the last expression of a cell."""
+"""Display formatters of queues, workers and schedules: what they look like as the last expression of a cell."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 from nbqueue import machine
 from nbqueue.client.fleet import Workers
 from nbqueue.client.queues import Queue
-from nbqueue.notebook.markup.parts import esc, wrong
-from nbqueue.notebook.markup.tables import batches_table, workers_table
+from nbqueue.client.schedules import Schedule, Schedules
+from nbqueue.notebook.markup.parts import esc, notice, problem, wrong
+from nbqueue.notebook.markup.tables import batches_table, schedules_table, workers_table
+from nbqueue.view.recurring import ScheduleSeen
 from nbqueue.view.seen import RECENT, BatchSeen, WorkerSeen, look, see_worker
 from nbqueue.view.words import many, number
 
@@ -19,12 +21,14 @@ def install(shell: Any) -> None:
     html = shell.display_formatter.formatters["text/html"]
     html.for_type(Queue, queue_html)
     html.for_type(Workers, workers_html)
+    html.for_type(Schedule, schedule_html)
+    html.for_type(Schedules, schedules_html)
     plain = shell.display_formatter.formatters["text/plain"]
     plain.for_type(Workers, lambda workers, printer, _: printer.text(serving([see_worker(w) for w in workers])))
 
 
 def queue_html(queue: Queue) -> str:
-    """A queue: its workers and counts in a line, its recent batches as a table."""
+    """A queue: its workers and counts in a line, its recent batches as a table, its schedules as another."""
     if not queue.is_async:
         return f"<b>{esc(queue.name)}</b>: calls are made here, at once (is_async=False)"
     seen = look(queue.store)
@@ -38,8 +42,28 @@ def queue_html(queue: Queue) -> str:
     batches = [BatchSeen(batch.state, seen.at) for batch in queue.batches(RECENT)]
     if len(batches) > 1:
         words.append("this notebook's batches first")
-    problem = wrong(mine.problem) if mine is not None and mine.problem else ""
-    return batches_table(batches, " · ".join(words)) + problem
+    waits = wrong(mine.problem) if mine is not None and mine.problem else ""
+    schedules = queue.schedules()
+    recurring = schedules_html(schedules, "<b>schedules</b>") if schedules else ""
+    return batches_table(batches, " · ".join(words)) + waits + recurring
+
+
+def schedule_html(schedule: Schedule) -> str:
+    """A schedule as it is now, as a table of one row."""
+    schedule.refresh()
+    return schedules_html(Schedules([schedule]), "")
+
+
+def schedules_html(schedules: Schedules, caption: str | None = None) -> str:
+    """Schedules as a table, and what keeps them from running; `caption` is HTML."""
+    seen = [ScheduleSeen(schedule.state) for schedule in schedules]
+    active = [schedule for schedule in schedules if not schedule.state.is_paused]
+    of_each = {schedule.state.environment: schedule for schedule in active}
+    said = "".join(problem(found) for schedule in of_each.values() if (found := schedule.problem) is not None)
+    for state in (schedule.state for schedule in active):
+        if state.problem:
+            said += notice(f"<b>{esc(state.name)}</b> cannot start: {esc(state.problem)}", "failed")
+    return schedules_table(seen, many(len(seen), "schedule") if caption is None else caption) + said
 
 
 def workers_html(workers: Workers) -> str:

@@ -37,6 +37,7 @@ class NbqueueMagics(Magics):
         %nbqueue batches                    recent batches, those of this notebook first
         %nbqueue batch ID                   what became of a batch: its counts, and what failed, grouped
         %nbqueue cancel ID | retry ID       a batch, or a job ('k3f9x2:17')
+        %nbqueue schedules                  what recurs, and when it is due; --help tells how to steer it
         %nbqueue empty QUEUE                cancel all jobs that wait in a queue
         %nbqueue log                        the last lines of what this machine's workers say
         %nbqueue server status|stop|log     the embedded server

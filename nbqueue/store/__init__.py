@@ -9,4 +9,6 @@ Read the table on top of `keys.py` first, then a pair such as `lua/running/finis
 `subscription.py` hears of changes, for all who wait. `pipeline.py` sends for a worker's event loop, and once more what
 a broken connection left without an answer. `reaper.py` decides from beats who has died. `lua/include/` has what several
 scripts share: what becomes due at a time belongs to those that `lua/running/claim.lua` names, for workers promote it.
+What recurs is a `schedule_state.py`, at the times of a `timetable.py`: `claim` tells a worker that one is due, and
+`fire` makes a job of it.
 """

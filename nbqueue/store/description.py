@@ -105,6 +105,8 @@ class Description:
     """Its jobs run again when they have failed."""
     repeat: RetryDescription | None = None
     """Its jobs run again when they have returned."""
+    schedule: str = ""
+    """The name of the schedule whose runs its jobs are."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None

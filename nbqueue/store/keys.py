@@ -56,7 +56,11 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queues`, `queue:<name>:environments` | set | names of queues that have batches, and for which environments              |
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
 | `queue:<name>:<env>:scheduled`   | zset   | batches that have runs which wait for a time, by when the first of these is |
-|                                  |        | due                                                                         |
+|                                  |        | due; and schedules that are not paused, as `*<schedule>`, by when they are  |
+| `schedules`                      | set    | `<queue>:<schedule>`                                                        |
+| `schedules:<queue>:<schedule>`   | hash   | when it recurs and is due, its signed call, and what its batches are made   |
+|                                  |        | of; its batches (the newest first), last job, how many runs. It needs its   |
+|                                  |        | functions as `*<queue>:<schedule>`                                          |
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |

@@ -10,10 +10,12 @@ from nbqueue import errors
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import GONE, Claimed, Later
+from nbqueue.store.schedule_state import ScheduleState
 from nbqueue.store.store import Store
 from nbqueue.worker.bell import BLOCKING, Bell
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.costs import LONG_JOB, Costs
+from nbqueue.worker.firing import Firing
 from nbqueue.worker.identity import Identity
 from nbqueue.worker.output import Output
 from nbqueue.worker.pool import Pool
@@ -62,17 +64,20 @@ class Intake:
     requests : Pipeline
     cancels : Cancels
         What was canceled is not handed over.
+    firing : Firing
+        Starts runs of the schedules that a claim finds to be due.
     presence, pool, settlement, output, costs
         The other parts of the worker.
     """
 
     def __init__(
         self, who: Identity, store: Store, selector: selectors.BaseSelector, requests: Pipeline, cancels: Cancels,
-        presence: Presence, pool: Pool, settlement: Settlement, output: Output, costs: Costs,
+        firing: Firing, presence: Presence, pool: Pool, settlement: Settlement, output: Output, costs: Costs,
     ) -> None:  # fmt: skip
         self._who = who
         self._requests = requests
         self._cancels = cancels
+        self._firing = firing
         self._presence, self._pool, self._settlement = presence, pool, settlement
         self._output, self._costs = output, costs
         self._bell = Bell(who, store, selector, self._on_token)
@@ -171,7 +176,7 @@ class Intake:
         )  # fmt: skip
         self._requests.send(request, self._on_claimed)
 
-    def _on_claimed(self, claimed: Claimed | Later | str | errors.NbqueueError | None) -> None:
+    def _on_claimed(self, claimed: Claimed | ScheduleState | Later | str | errors.NbqueueError | None) -> None:
         child, self._claiming = self._claiming, None
         now = time.monotonic()
         if isinstance(claimed, Claimed):
@@ -180,6 +185,10 @@ class Intake:
             self._take(child, claimed)
             return
         self._pace.answered(now)
+        if isinstance(claimed, ScheduleState):
+            if not self.is_stopped:  # else it is another worker's, in a moment
+                self._firing.fire(claimed)
+            return
         self._due_at = now + claimed.seconds if isinstance(claimed, Later) else float("inf")
         if claimed == GONE:
             self._presence.taken_for_dead()

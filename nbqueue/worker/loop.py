@@ -21,6 +21,7 @@ from nbqueue.worker import stopping
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.costs import Costs
 from nbqueue.worker.disk import looked_after
+from nbqueue.worker.firing import Firing
 from nbqueue.worker.identity import Identity, Options
 from nbqueue.worker.intake import Intake
 from nbqueue.worker.neighbours import Neighbours
@@ -69,7 +70,10 @@ class Worker:
         )  # fmt: skip
         self._presence = presence = Presence(who, store, selector, requests, pool, settlement, cancels)
         self._neighbours = Neighbours(who, requests)
-        self._intake = Intake(who, store, selector, requests, cancels, presence, pool, settlement, output, costs)
+        self._intake = Intake(
+            who, store, selector, requests, cancels, Firing(backend.seal, requests),
+            presence, pool, settlement, output, costs,
+        )  # fmt: skip
 
     # Life
 

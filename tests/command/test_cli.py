@@ -299,3 +299,42 @@ def test_help_loads_neither_redis_nor_what_draws():
     assert done.returncode == 0 and "QUEUES" in done.stdout
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not loaded & {"redis", "hiredis", "rich", "tqdm", "cloudpickle", "IPython", "ipywidgets"}
+
+
+def test_schedules_are_listed_and_steered(q, run, worker):
+    assert run("schedules").stdout == "No schedules: q.cron(...) and q.every(...) make one.\n"
+    assert json.loads(run("schedules", "--json").stdout) == []
+    schedule = q.every("1h", abs, -1)
+    q.cron("0 3 * * *", abs, -2, name="nightly", timezone="Europe/Berlin")
+    shown = run("schedules").stdout
+    assert re.search(r"schedule +when +next run +last run +runs +skipped", shown), shown
+    assert re.search(r"abs +every hour +(\w+ \d+ \w+ )?\d\d:\d\d:\d\d +0 +0", shown), shown
+    assert "0 3 * * * (Europe/Berlin)" in shown
+    id = run("schedules", "--run", "abs").stdout.strip()
+    assert q.fetch_job(id).result(timeout=20) == 1
+    told = {one["name"]: one for one in json.loads(run("schedules", "--json").stdout)}
+    assert (told["abs"]["last_state"], told["abs"]["runs"], told["abs"]["interval"]) == ("finished", 1, 3600)
+    assert told["nightly"]["cron"] == "0 3 * * *" and told["nightly"]["next_run"] > time.time()
+    assert run("schedules", "--pause", "abs").stdout == "schedule abs is paused\n"
+    assert schedule.is_paused
+    assert re.search(r"abs +every hour +paused +finished", run("schedules").stdout)
+    assert re.fullmatch(r"schedule abs goes on at [\d-]+ [\d:]+ \S+\n", run("schedules", "--resume", "abs").stdout)
+    assert not schedule.is_paused
+    assert run("schedules", "--remove", "abs").stdout == "schedule abs is removed\n"
+    assert [one.name for one in q.schedules()] == ["nightly"]
+
+
+def test_a_schedule_that_is_not_meant_is_not_steered(q, run):
+    is_mistake(run("schedules", "--remove", "work"), "no schedule 'work'", "none at all")
+    other = nbqueue.Queue("other", namespace=q.namespace)
+    for queue in (q, other):
+        queue.every("1h", abs, -1, name="work")
+    done = run("schedules")
+    assert re.search(r"work +other +every hour", done.stdout), done.stdout
+    assert "no worker for queue default" in done.stderr
+    is_mistake(run("schedules", "--remove", "work"), "in queues default and other", "--queue")
+    is_mistake(run("schedules", "--pause", "nothing"), "there are: 'work', 'work'")
+    assert run("schedules", "--queue", "other").stdout.count("work") == 1
+    assert run("schedules", "--remove", "work", "--queue", "other").returncode == 0
+    assert [len(queue.schedules()) for queue in (q, other)] == [1, 0]
+    other.close()

@@ -9,11 +9,12 @@ import zlib
 from dataclasses import replace
 
 import pytest
-from states import batch_state, worker_state
+from states import batch_state, schedule_state, worker_state
 
 from nbqueue.client.problem import paused, unserved
 from nbqueue.notebook.markup import batch, job, parts, tables
 from nbqueue.store.requests.running import Progress
+from nbqueue.view.recurring import ScheduleSeen
 from nbqueue.view.seen import BatchSeen, see_worker
 from nbqueue.view.shown import ORDER, BatchShown, FailureShown, JobShown, RunningShown
 
@@ -177,9 +178,10 @@ def saved():
     yield tables.batches_table([BatchSeen(batch_state(**rude), 1010.0)], "caption")
     worker = worker_state(name=RUDE, host=RUDE, queues=RUDE.replace(" ", ""), environment=RUDE)
     yield tables.workers_table([see_worker(worker)], "caption")
+    yield tables.schedules_table([ScheduleSeen(schedule_state(RUDE, times=f"cron UTC {RUDE}"))], "caption")
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 def test_what_is_saved_is_escaped_and_has_nothing_that_an_untrusted_notebook_drops(number):
     html = list(saved())[number]
     assert "<script" not in html and "alert" in html
@@ -202,3 +204,20 @@ def test_batches_and_workers_are_tables():
     assert re.search(r"worker-w1 this machine default environment python-3.11 1 of 2 345 5 MB [\d:]+ worker-w2", said)
     assert "there a, b" in said
     assert "<thead>" not in tables.batches_table([], "none")
+
+
+def test_schedules_are_a_table():
+    seen = [
+        ScheduleSeen(schedule_state()),
+        ScheduleSeen(schedule_state("nightly", times="cron Europe/Berlin 0 3 * * *", is_paused=True, runs=0,
+                                    skipped=1200, last="", last_at=None, last_state="")),
+        ScheduleSeen(schedule_state("slow", last_state="started", is_busy=True)),
+    ]  # fmt: skip
+    said = words(tables.schedules_table(seen, "<b>schedules</b>"))
+    assert re.fullmatch(
+        r"schedules schedule when next run last run runs skipped "
+        r"report every 10 minutes [\d:]+ ✓ finished [\d:]+ 12 0 "
+        r"nightly 0 3 \* \* \* \(Europe/Berlin\) ‖ paused 0 1,200 "
+        r"slow every 10 minutes [\d:]+ ▸ running [\d:]+ 12 0", said
+    )  # fmt: skip
+    assert "skipped" not in tables.schedules_table(seen[:1], "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -330,3 +331,23 @@ def test_a_submission_that_raises_leaves_a_panel_that_says_so(opened):
     says(page, 1, "canceled", "its submitter raised SubmitError", "OSError: the disk is gone")
     page.run_to_end(2)
     says(page, 2, "nothing was submitted", "CannotPickle", "generator")
+
+
+def test_a_schedule_is_seen_in_the_view_of_the_queue_with_its_next_run(opened):
+    page = opened(
+        "from nbqueue import q\ndef report(): return 1",
+        "q.every('1h', report).run_now().wait()\nq.cron('0 3 * * *', report, name='nightly', timezone='Europe/Berlin')",
+        "q", "q.schedule('nightly').pause()\nq.schedules()", "for one in q.schedules(): one.remove()", "q",
+    )  # fmt: skip
+    for cell in range(6):
+        page.run_to_end(cell)
+    says(page, 1, "nightly", "0 3 * * * (Europe/Berlin)", "next run")
+    says(page, 2, "default · ", "schedules", "report", "every hour", "✓ finished", "nightly")
+    assert re.search(r"every hour (\w+ \d+ \w+ )?\d\d:\d\d:\d\d ✓ finished \d\d:\d\d:\d\d 1", page.text(2)), page.text(
+        2
+    )
+    assert re.search(r"\(Europe/Berlin\) (\w+ \d+ \w+ )?\d\d:00:00( \S+)? 0", page.text(2)), page.text(2)
+    says(page, 3, "2 schedules", "‖ paused")
+    assert "schedules" not in page.text(5)
+    html = page.save()["cells"][2]["outputs"][0]["data"]["text/html"]
+    assert "nightly" in "".join(html), "it is in the file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nbqueue.notebook.markup.parts import NORMAL, bar, esc, glyph
+from nbqueue.view.recurring import ScheduleSeen
 from nbqueue.view.seen import BatchSeen, WorkerSeen
 from nbqueue.view.shown import BatchShown
 from nbqueue.view.words import clock, number, size, time_of_day, took
@@ -36,6 +37,24 @@ def workers_table(workers: Sequence[WorkerSeen], caption: str, here: str = "") -
         for worker in workers
     ]  # fmt: skip
     return _table(("worker", "host", "queues", "environment", ">busy", ">jobs done", ">memory", "since"), rows, caption)
+
+
+def schedules_table(schedules: Sequence[ScheduleSeen], caption: str) -> str:
+    """Schedules, a row each; `caption` is HTML."""
+    has_skipped = any(schedule.known.skipped for schedule in schedules)
+    rows = [
+        [esc(schedule.known.name), esc(schedule.when),
+         f"{glyph('paused')} paused" if schedule.known.is_paused else esc(schedule.next_run),
+         " ".join(filter(None, (_glyph_and_word(schedule.last_state), schedule.last_run))),
+         number(schedule.known.runs), *([number(schedule.known.skipped)] if has_skipped else [])]
+        for schedule in schedules
+    ]  # fmt: skip
+    head = ("schedule", "when", "next run", "last run", ">runs", *([">skipped"] if has_skipped else []))
+    return _table(head, rows, caption)
+
+
+def _glyph_and_word(state: str) -> str:
+    return f"{glyph(state)} {state}" if state else ""
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:

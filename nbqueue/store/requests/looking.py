@@ -13,6 +13,7 @@ from nbqueue.store.description import Description
 from nbqueue.store.keys import read_run
 from nbqueue.store.requests.request import Request, Run, as_text, request_to
 from nbqueue.store.requests.running import Entry, Progress
+from nbqueue.store.schedule_state import ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +305,15 @@ def queues(name: str = "") -> Request[list[QueueState]]:
         ]
 
     return request_to("looking/queues", read, name)
+
+
+def schedules(queue: str = "", name: str = "") -> Request[list[ScheduleState]]:
+    """The schedules of a queue, or of all, by name."""
+
+    def read(reply: list[Any]) -> list[ScheduleState]:
+        return sorted(map(ScheduleState.read, reply), key=lambda state: (state.queue, state.name))
+
+    return request_to("looking/schedules", read, queue, name)
 
 
 def submissions() -> Request[dict[str, float]]:

@@ -10,6 +10,7 @@ from nbqueue.payload.records import Blob, pieces_of
 from nbqueue.store import keys
 from nbqueue.store.keys import POINTER
 from nbqueue.store.requests.request import BULK, Bulk, Request, Run, as_text, request_to
+from nbqueue.store.schedule_state import MOST_BATCHES, ScheduleState
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +72,17 @@ def claim(
     target: float,
     most_jobs: int = 4096,
     most_bytes: int = 4_000_000,
-) -> Request[Claimed | Later | str | None]:
-    """A run; `Later` or None if there is nothing to do, or GONE if the worker was taken for dead. `target`: seconds of
-    work."""
+) -> Request[Claimed | ScheduleState | Later | str | None]:
+    """A run; a schedule that is to be fired; `Later` or None if there is nothing to do, or GONE if the worker was taken
+    for dead. `target`: seconds of work."""
 
-    def read(reply: list[Any]) -> Claimed | Later | str | None:
+    def read(reply: list[Any]) -> Claimed | ScheduleState | Later | str | None:
         if not reply:
             return None
         if reply[0] == b"later":
             return Later(reply[1] / 1e6)
+        if reply[0] == b"due":
+            return ScheduleState.read(reply[1:])
         if reply[0] == b"gone":
             return GONE
         attempts, calls, bulk, is_more, metas = reply[8:]
@@ -94,6 +97,34 @@ def claim(
     return request_to(
         "running/claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes, *queues
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """What became of firing a schedule."""
+
+    answer: str
+    """'ok', 'done' (somebody else has, or it was changed), 'gone', or 'again': its runs are not as they were read."""
+    outdated: list[str]
+    """Batches of its runs that are to be deleted."""
+
+
+def fire(
+    state: ScheduleState, *, in_turn: bool = True, next_due: float | None = None, skipped: int = 0, batch: str = "",
+    index: int = 0, record: Blob = b"", problem: str = "",
+) -> Request[Fired]:  # fmt: skip
+    """Start a run of a schedule as a job of a batch, or pass it over without one. `problem`: why that cannot be done
+    here."""
+
+    def read(reply: list[bytes]) -> Fired:
+        return Fired(reply[0].decode(), [id.decode() for id in reply[1:]])
+
+    due = state.due if in_turn else ""
+    next_text = "" if next_due is None else f"{next_due:.3f}"
+    return request_to(
+        "running/fire", read, state.queue, state.name, state.token, state.runs, due, next_text, skipped, batch, index,
+        record, MOST_BATCHES, problem, keys.new_token(),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,3 +73,16 @@ DELETED = IN_WORDS + json.dumps({"type": "ResultExpired", "message": "it was del
 
 def delete_job(batch: str, index: int) -> Request[int]:
     return request_to("steering/delete_job", int, batch, index, DELETED, MOST_RICH)
+
+
+def remove_schedule(queue: str, name: str) -> Request[bool]:
+    return request_to("steering/remove_schedule", bool, queue, name)
+
+
+def pause_schedule(queue: str, name: str) -> Request[bool]:
+    return request_to("steering/pause_schedule", bool, queue, name)
+
+
+def resume_schedule(queue: str, name: str, due: float) -> Request[int]:
+    """1, or 0 if it is not paused, -1 if there is none."""
+    return request_to("steering/resume_schedule", int, queue, name, f"{due:.3f}")

@@ -31,7 +31,12 @@ class Opening:
     @property
     def lifetimes(self) -> str:
         """As `submit` takes them."""
-        return f"{self.result_ttl}" if self.failure_ttl is None else f"{self.result_ttl} {self.failure_ttl}"
+        return lifetimes(self.result_ttl, self.failure_ttl)
+
+
+def lifetimes(result_ttl: int, failure_ttl: int | None) -> str:
+    """How long a batch is kept after its end, and where jobs failed, as scripts take it."""
+    return f"{result_ttl}" if failure_ttl is None else f"{result_ttl} {failure_ttl}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,25 @@ def submit(
 def append(batch: str, token: str, index: int, digest: bytes, record: Blob) -> Request[bool]:
     """Whether the call was accepted; if not, `submit` does it or tells why not."""
     return request_to("submitting/append", bool, batch, token, index, digest.hex(), record)
+
+
+def save_schedule(
+    queue: str, name: str, token: str, environment: str, due: float, times: str, functions: Mapping[bytes, Blob],
+    fields: Mapping[str, Blob | str | float],
+) -> Request[Submitted]:  # fmt: skip
+    """Keep a schedule: 'ok', with the times of the one that it has replaced, or 'code': send the record of `detail`."""
+    arguments: list[Blob | str | float] = [
+        queue, name, token, environment, f"{due:.3f}", times, len(functions),
+    ]  # fmt: skip
+    for digest, body in functions.items():
+        arguments += (digest.hex(), body)
+    for item in fields.items():
+        arguments += item
+
+    def read(reply: list[Any]) -> Submitted:
+        return Submitted(reply[0].decode(), as_text(reply[1]))
+
+    return request_to("submitting/save_schedule", read, *arguments)
 
 
 def touch(batch: str) -> Request[bool]:

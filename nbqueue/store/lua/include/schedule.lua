@@ -1,4 +1,5 @@
 -- Jobs that wait for a time: the runs of a batch by when they are due, and the batches of a queue by their next ones.
+-- Among these are schedules: '*' and a name.
 -- include: keys, clock, runs, counters, fair_share, waking
 
 -- Keeps the time at which the next run of a batch is due where workers look for it.
@@ -62,13 +63,18 @@ local function queue_due_of(id, queue, at, most)
   return #due
 end
 
--- Queues what is due, of 1,000 runs and 100 batches at most; returns the seconds until more is, or nil if none waits.
+-- Queues what is due, of 1,000 runs and 100 batches at most; returns the seconds until more is, or nil if none waits,
+-- and the name of a schedule that is due: it is the caller's for five seconds, then another one's.
 local function queue_due(queue)
   local left, at = 1000, now()
   for _ = 1, 100 do
     local first = redis.call('ZRANGE', queue .. ':scheduled', 0, 0, 'WITHSCORES')
     if not first[1] then return nil end
     if left <= 0 or tonumber(first[2]) > at then return math.max(0, tonumber(first[2]) - at) end
+    if string.sub(first[1], 1, 1) == '*' then
+      redis.call('ZADD', queue .. ':scheduled', string.format('%.3f', at + 5), first[1])
+      return 0, string.sub(first[1], 2)
+    end
     left = left - queue_due_of(first[1], queue, at, left)
   end
   return 0

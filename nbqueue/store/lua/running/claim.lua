@@ -10,11 +10,12 @@
 -- ARGV[7]  bytes of calls at most (one job may be larger)
 -- ARGV[8...] queues
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do, {'later', microseconds} if there
---          will be then; or
+--          will be then; {'due', {field, value, ...}, last batch, jobs in it, 1 if it takes no more, 1 if some have not
+--          ended, when it ended or '', when it was made, the time}: a schedule, to be fired; or
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}}
--- include: keys, runs, leases, waking, fair_share, counters, schedule, resolving
+-- include: keys, runs, leases, waking, fair_share, counters, schedule, firing, resolving
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -183,7 +184,12 @@ local later
 for i = 8, #ARGV do
   local queue = queue_key(ARGV[i], environment)
   if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
-    local seconds = queue_due(queue)
+    local seconds, due = queue_due(queue)
+    if due then
+      local read = read_schedule(ARGV[i], due)
+      if read then return { 'due', unpack(read) } end
+      redis.call('ZREM', queue .. ':scheduled', '*' .. due)
+    end
     if seconds then later = math.min(later or seconds, seconds) end
     local entry, id, index = next_suspect(queue)
     if entry then

@@ -24,7 +24,7 @@
 --          then field and record of each block or large call, then the names of those in bulk
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
 --          {'code', digest}: send its record | {'unknown', what it would wait for}: is not there any more
--- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving, schedule, deferred,
+-- include: keys, clock, runs, counters, opening, code, fair_share, ending, reviving, schedule, deferred,
 --          depending, following, resolving
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
   due, dependencies, follows, functions, fields, bulk = unpack(ARGV, 1, 18)
@@ -64,15 +64,8 @@ if missing then return refuse('unknown', missing) end
 if follows ~= '' and redis.call('EXISTS', batch_key(follows)) == 0 then return refuse('unknown', follows) end
 
 if not total then
-  local at = string.format('%.6f', now())
-  local finished_ttl, failure_ttl = string.match(result_ttl, '^(%S+) ?(%S*)$')
-  redis.call('HSET', key, 'token', token, 'queue', name, 'environment', environment, 'per_block', per_block,
-    'weight', weight, 'result_ttl', finished_ttl, 'description', description, 'submitted_at', at, 'total', 0, 'busy', 0,
-    'queued', 0, 'started', 0, 'deferred', 0, 'scheduled', 0, 'finished', 0, 'failed', 0, 'canceled', 0)
-  if failure_ttl ~= '' then redis.call('HSET', key, 'failure_ttl', failure_ttl) end
+  open_batch(id, token, name, environment, per_block, weight, result_ttl, description, string.format('%.6f', now()))
   if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
-  register_batch(id, name, environment, at)
-  forget_expired(2)
 elseif ended_at then
   revive(id)
 end
