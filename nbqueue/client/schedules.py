@@ -14,6 +14,7 @@ from typing import Any
 from nbqueue import errors, machine
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import job_of
+from nbqueue.client.depending import NO_DEPENDENCIES, with_results
 from nbqueue.client.job import Job
 from nbqueue.client.options import JobOptions, Options, seconds
 from nbqueue.client.packing import Call
@@ -301,6 +302,10 @@ def save(
     function = call.function
     title = _title(name, function)
     args, kwargs = call.args, call.kwargs or {}
+    if with_results(args, kwargs, NO_DEPENDENCIES).results:
+        raise errors.UsageError(
+            f"schedule {title!r}: its runs take no results of other jobs; its function may submit what waits for some"
+        )
     entry = pack_arguments(0, args, kwargs)
     if size_of(entry) > MOST_BYTES:  # the function takes them along
         code = session.codes.pack(functools.partial(function, *args, **kwargs), share=options.share)

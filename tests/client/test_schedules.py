@@ -481,6 +481,7 @@ def test_a_schedule_of_another_environment_is_not_taken(q, workers):
         (lambda q: q.every("1h", abs, name=5), errors.WrongType, "a text is accepted"),
         (lambda q: q.every("1h", abs, delay=5), errors.UsageError, "delay: not an option of a schedule"),
         (lambda q: q.every("1h", abs, repeat=5), errors.UsageError, "repeat: not an option of a schedule"),
+        (lambda q: q.every("1h", abs, q.enqueue(abs, -1)), errors.UsageError, "take no results of other jobs"),
         (lambda q: q.every("1h", abs, -1, args=(1,)), errors.UsageError, "either directly or as args="),
         (lambda q: Queue(is_async=False).every("1h", abs, -1), errors.UsageError, "a schedule needs a server"),
         (lambda q: q.schedule("work"), errors.NotFound, "it has none"),
