@@ -46,6 +46,9 @@ class Measure(StrEnum):
     NAPS = "jobs of 10 ms: times the ideal"
     DUE = "jobs that are due at the same moment: all have run (s)"
     DUE_OTHER = "one job, submitted at that moment, to its result (s)"
+    THEN = "map and then: jobs/s, times those of two maps one after the other"
+    CHAIN = "chain of single jobs, each with the result of the one before (ms a link)"
+    FAN = "100 dependents on each of 1,000 jobs: all have run (s)"
     RETRIED = "jobs that fail once: all have run again, at once (s)"
     START_WARM = "start to first result, server and worker running (ms)"
     START_COLD = "start to first result, nothing running (ms)"
@@ -88,11 +91,13 @@ class Sizes:
     ended: int = 50_000
     due: int = 100_000
     retried: int = 10_000
+    links: int = 1_000
+    fans: int = 1_000
     rq_jobs: int = 300
 
 
 FULL = Sizes()
-QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 10_000, 1_000, 60)
+QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 10_000, 1_000, 100, 50, 60)
 
 
 @dataclass(frozen=True)

@@ -234,6 +234,13 @@ def measure_rq(sizes: Sizes) -> Iterator[Figure]:
         yield from figures.trip_figures(
             System.RQ, lambda i: result(queue.enqueue(importable.plus_one, i)), min(100, sizes.trips)
         )
+        links = min(50, sizes.links)  # its dependents take no results: only the order is the same
+        start = time.perf_counter()
+        job = queue.enqueue(importable.plus_one, 0)
+        for _ in range(links - 1):
+            job = queue.enqueue(importable.plus_one, 0, depends_on=job)
+        check([result(job)], [1])
+        yield Figure(System.RQ, Measure.CHAIN, (time.perf_counter() - start) * 1000 / links, links)
     client.close()
 
 

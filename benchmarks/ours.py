@@ -294,6 +294,42 @@ def measure_later(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     yield Figure.median(OURS, Measure.RETRIED, again, sizes.retried)
 
 
+def measure_chains(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """Jobs that take the results of others: whole batches, one after the other, and many of one."""
+    ratios = []
+    for _ in range(sizes.rounds):
+        start = time.perf_counter()
+        first = queue.map(plus_one, range(sizes.due))
+        second = first.then(plus_one)
+        check(second.results(timeout=LIMIT), range(2, sizes.due + 2))
+        piped = time.perf_counter() - start
+        start = time.perf_counter()
+        one = queue.map(plus_one, range(sizes.due))
+        other = queue.map(plus_one, one.results(timeout=LIMIT))
+        check(other.results(timeout=LIMIT), range(2, sizes.due + 2))
+        ratios.append((time.perf_counter() - start) / piped)
+        for batch in (first, second, one, other):
+            batch.delete()
+    yield Figure.median(OURS, Measure.THEN, ratios, 2 * sizes.due)
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        job = queue.enqueue(plus_one, 0)
+        for _ in range(sizes.links - 1):
+            job = queue.enqueue(plus_one, job)
+        check([job.result(timeout=LIMIT)], [sizes.links])
+        took.append((time.perf_counter() - start) * 1000 / sizes.links)
+    yield Figure.median(OURS, Measure.CHAIN, took, sizes.links)
+    start = time.perf_counter()
+    jobs = [queue.enqueue(plus_one, i) for i in range(sizes.fans)]
+    batches = [queue.map(plus_one, [job] * 100) for job in jobs]
+    for i, batch in enumerate(batches):
+        check(batch.results(timeout=LIMIT), [i + 2] * 100)
+    yield Figure(OURS, Measure.FAN, time.perf_counter() - start, 100 * sizes.fans)
+    for batch in batches:
+        batch.delete()
+
+
 def measure_count(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     """Count what waits, among batches of one job that were canceled."""
     queue.pause()
@@ -328,6 +364,7 @@ PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "remote": measure_remote,
     "naps": measure_naps,
     "later": measure_later,
+    "chains": measure_chains,
     "count": measure_count,
     "panels": measure_panels,
 }

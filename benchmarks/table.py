@@ -55,6 +55,8 @@ AIMS = (
     Aim(Measure.NAPS, 1.04),
     Aim(Measure.DUE, 3),
     Aim(Measure.DUE_OTHER, 0.3),
+    Aim(Measure.THEN, 0.5, True),
+    Aim(Measure.CHAIN, 2),
     Aim(Measure.ARRAYS, 1, True, System.POOL_1),
     Aim(Measure.TABLE, 1, than=System.JOBLIB_AUTO),
     Aim(Measure.CLOSURE, 0.1),

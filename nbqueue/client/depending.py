@@ -167,16 +167,20 @@ def deferred_in(
 
     Examples
     --------
-    >>> on = DependsOn("k3f9x2")
-    >>> [(one.start, one.stop) for one in deferred_in(0, 9, Dependencies((on,)), {4: (ResultOf("xyzabc", 1),)})]
-    [(0, 4), (4, 5), (5, 9)]
+    >>> on, one = DependsOn("k3f9x2"), (ResultOf("xyzabc", 1),)
+    >>> [(found.start, found.stop) for found in deferred_in(0, 9, Dependencies((on,)), {4: one, 5: one})]
+    [(0, 4), (4, 6), (6, 9)]
     """
-    found = []
+    found: list[Deferred] = []
     for index in [*sorted(waiting), stop]:
         if depends.on and start < index:
             found.append(Deferred(start, index, depends.on, depends.at_front))
         if index < stop:
-            found.append(Deferred(index, index + 1, depends.with_results(waiting[index]), depends.at_front))
+            on = depends.with_results(waiting[index])
+            if found and found[-1].stop == index and found[-1].on == on:
+                found[-1] = Deferred(found[-1].start, index + 1, on, depends.at_front)
+            else:
+                found.append(Deferred(index, index + 1, on, depends.at_front))
         start = index + 1
     return found
 
