@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, Unpack
 
@@ -12,6 +13,10 @@ from nbqueue.client.options import JobOptions, Options
 from nbqueue.client.queues import Queue
 from nbqueue.payload.pickling import is_importable, travels_by_value
 from nbqueue.store.connection import Source
+
+
+_OF_A_CALL = {"depends_on", "at_front"}
+"""Options that each call has for itself."""
 
 
 class JobFunction(Decorated):
@@ -48,7 +53,8 @@ class JobFunction(Decorated):
         return self._queue
 
     def enqueue(self, *args: Any, **kwargs: Any) -> Job:
-        """Submit a call with these arguments, which are all the function's own.
+        """Submit a call with these arguments, which are all the function's own; but for `depends_on` and `at_front`,
+        where it has no arguments of these names.
 
         Examples
         --------
@@ -58,7 +64,12 @@ class JobFunction(Decorated):
         >>> add.enqueue(1, y=2).result()
         3
         """
-        return self.queue.options(**self._options).enqueue(self, *args, **kwargs)
+        options = self._options
+        if named := _OF_A_CALL & kwargs.keys():
+            own = inspect.signature(self.__wrapped__).parameters.keys()
+            more: Any = {name: kwargs.pop(name) for name in named - own}
+            options = {**options, **more}
+        return self.queue.options(**options).enqueue(self, *args, **kwargs)
 
     def delay(self, *args: Any, **kwargs: Any) -> Job:
         """RQ's older name for `enqueue`."""

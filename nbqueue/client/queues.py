@@ -191,7 +191,8 @@ class Queue:
         *args, **kwargs
             Its arguments, except the options below. Where the function has arguments of these names, use
             `q.options(...).enqueue(...)`, which passes everything on; or give all of its own as `args=(...)` and
-            `kwargs={...}`.
+            `kwargs={...}`. A job or a batch, also inside of lists, tuples and dicts, stands for its result or the list
+            of its results, which is waited for.
         job_timeout : float or str, optional
             Seconds, or "90s", "5m", "2h"; by default the `default_timeout` of the queue, or no limit. With None there
             is no limit.
@@ -212,6 +213,9 @@ class Queue:
             How often it runs again after it returned, and when: `Repeat(times=9, interval=60)`.
         delay : float, str or timedelta, optional
             Time until it may start.
+        depends_on : Job, Batch, str, Dependency or a list of them, optional
+            What has to finish before: jobs and batches, or their ids. Where one fails or is canceled, it fails, too:
+            `DependencyFailed`. See `Dependency`.
         share : bool
             Calls that run in the same process share the function, its globals and its closure, such as a cache in one
             of them. By default each call finds what was submitted.
@@ -228,6 +232,8 @@ class Queue:
         CannotPickle, ServerFull
             Names what cannot be sent.
         ServerUnreachable, ServerFull
+        NotFound
+            A job or batch that it would wait for is not there (any more).
 
         Examples
         --------
@@ -438,8 +444,8 @@ class Queue:
         kwargs : dict, optional
             Keyword arguments that are the same for each call. They are sent once, as a part of the function.
         job_timeout, result_ttl, failure_ttl, label, description, meta, at_front, priority, retry, repeat, delay,
-        share, seed
-            See `enqueue`.
+        depends_on, share, seed
+            See `enqueue`. An item that is a job or a batch stands for its result.
         progress : {"auto", "bar", False}, optional
             How waits for this batch show progress.
 

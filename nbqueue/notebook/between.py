@@ -18,6 +18,7 @@ from nbqueue.view.shown import STATES
 _LOOK = 1.0
 """Seconds between two tries to reach a server that is away."""
 
+
 class Between:
     """Knows when no cell runs, and binds then what has come.
 

@@ -30,6 +30,18 @@ def test_a_function_stays_what_it_is_and_can_be_submitted(q, worker):
     assert q.enqueue(added, 1).result(timeout=20) == 2
 
 
+def test_a_call_may_depend_on_others(q, worker):
+    added = nbqueue.job(q)(add)
+    first = added.delay(1, y=2)
+    assert added.delay(first, y=3, depends_on=q.enqueue(abs, -1), at_front=True).result(timeout=20) == 6
+
+    @nbqueue.job(q)
+    def show(depends_on):
+        return depends_on
+
+    assert show.delay(depends_on=5).result(timeout=20) == 5
+
+
 def test_all_arguments_are_the_functions_own(q, worker):
     @nbqueue.job(q, job_timeout=60)
     def echo(*args, **kwargs):
