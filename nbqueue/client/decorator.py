@@ -14,7 +14,6 @@ from nbqueue.client.queues import Queue
 from nbqueue.payload.pickling import is_importable, travels_by_value
 from nbqueue.store.connection import Source
 
-
 _OF_A_CALL = {"depends_on", "at_front"}
 """Options that each call has for itself."""
 
