@@ -11,7 +11,9 @@ from importlib.resources.abc import Traversable
 class Script:
     """A Lua file, with the files in front that it includes.
 
-    Each call makes the functions of these anew: those that are not used cost time.
+    Each call makes the functions of these anew: those that are not used cost time. Where that is much, a file says
+    `-- on demand: resolve of resolving`: then the functions of that file, and of those that it includes, are made when
+    this one of them is called.
     """
 
     _known: dict[str, Script] = {}  # noqa: RUF012 - scripts do not change while a process runs
@@ -19,7 +21,12 @@ class Script:
     def __init__(self, name: str) -> None:
         folder = resources.files(__package__) / "lua"
         body = (folder / f"{name}.lua").read_text("utf-8")
-        self.text = "".join([*_included(folder / "include", body, set()), _without_comments(body)]).encode()
+        known: set[str] = set()
+        included = _included(folder / "include", body, known)
+        for function, file in on_demand(body):
+            text = "".join([*_included(folder / "include", f"-- include: {file}", known)])
+            included.append(f"local function {function}()\n{text}return {function}()\nend\n")
+        self.text = "".join([*included, _without_comments(body)]).encode()
         self.sha = hashlib.sha1(self.text).hexdigest().encode()
 
     @classmethod
@@ -34,6 +41,11 @@ def includes(text: str) -> list[str]:
     """What the line `-- include: keys, runs` of a file names; it may go on after a comma."""
     line = re.search(r"(?m)^-- include: ((?:.+,\n-- +)*.+)$", text)
     return re.split(r",\s+(?:--\s+)?", line[1]) if line else []
+
+
+def on_demand(text: str) -> list[tuple[str, str]]:
+    """What lines such as `-- on demand: resolve of resolving` name: a function, and the file that it is of."""
+    return re.findall(r"(?m)^-- on demand: (\w+) of (\w+)$", text)
 
 
 def _included(folder: Traversable, text: str, known: set[str]) -> list[str]:

@@ -10,7 +10,7 @@ from importlib import resources
 import pytest
 
 from nbqueue.store.requests import looking, running, steering, submitting
-from nbqueue.store.script import includes
+from nbqueue.store.script import includes, on_demand
 
 FOLDER = resources.files("nbqueue.store") / "lua"
 REQUESTS = submitting, running, steering, looking
@@ -156,7 +156,8 @@ def test_a_file_includes_what_it_uses_by_name_and_nothing_else(name: str) -> Non
         word for word in re.findall(r"local (?:function )?([\w, ]+?)(?: =|\(|\n)", text) for word in word.split(", ")
     }
     used = {include for include in INCLUDES if include != name and words & (defined(text_of(include)) - own)}
-    assert used == {f"include/{other}" for other in includes(text)}
+    assert used == {f"include/{other}" for other in [*includes(text), *(file for _, file in on_demand(text))]}
+    assert {file: function for function, file in on_demand(text)}.items() <= {"resolving": "resolve"}.items()
     assert name not in all_included(name), "in a circle"
 
 

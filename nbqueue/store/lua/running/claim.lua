@@ -15,7 +15,8 @@
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}}
--- include: keys, runs, leases, waking, fair_share, counters, schedule, firing, resolving
+-- include: keys, runs, leases, waking, fair_share, counters, schedule, firing
+-- on demand: resolve of resolving
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])

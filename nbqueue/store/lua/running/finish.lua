@@ -16,7 +16,8 @@
 -- Returns  'ok' | 'gone': no such batch | and where nothing was written 'lost': the lease is not this worker's, or
 --          'done': this worker has finished or given back these jobs before
 -- include: keys, clock, runs, leases, counters, charges, ending, hints, bulk, schedule, tries, settled,
---          resolving, waking
+--          waking
+-- on demand: resolve of resolving
 local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
 local from, upto, busy = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local records, failures, again = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
