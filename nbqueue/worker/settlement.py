@@ -13,7 +13,7 @@ from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
-from nbqueue.protocol.messages import Displayed, Done, Meta
+from nbqueue.protocol.messages import Displayed, Done, GoesOn, Meta, Waits
 from nbqueue.protocol.page import TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
@@ -67,6 +67,10 @@ class Settlement:
                 self._output.on_displayed(child, said)
             elif isinstance(said, Meta):
                 self._output.on_meta(child, said)
+            elif isinstance(said, Waits):
+                child.waits(said)
+            elif isinstance(said, GoesOn):
+                child.wants_on(said)
             else:
                 self._output.on_show(child, said)
 
