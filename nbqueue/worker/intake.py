@@ -112,7 +112,7 @@ class Intake:
         return self._due_at < float("inf")
 
     def _news(self) -> tuple[int, ...]:
-        return self._bell.rings, self._settlement.given_back, self._presence.registrations
+        return self._bell.rings, self._settlement.given_back, self._settlement.waits, self._presence.registrations
 
     # When
 

@@ -46,6 +46,8 @@ class Places:
         self._most = max(_MOST_AT_LEAST, _MOST_EACH * n)
         self._waiting: list[ChildProcess] = []
         self._spare_since: float | None = None
+        self._spare = 0
+        """How many children have had nothing to do since then, beside those that there shall be."""
         self._stands_since: float | None = None
         """Since when nothing runs in a worker that shall leave, but jobs wait."""
         self._memory_at = 0.0
@@ -118,15 +120,21 @@ class Places:
         idle = [child for child in present if not child.leases]
         if not idle:
             self._pool.fill()
-        if len(present) <= self._n:
+        self._retire(len(present) - self._n, [child for child in idle if child is not claiming], now)
+
+    def _retire(self, surplus: int, idle: list[ChildProcess], now: float) -> None:
+        """Have children end that were not needed for a while."""
+        spare = min(surplus, len(idle))
+        if surplus <= 0:
             self._spare_since = None
         elif self._spare_since is None:
-            self._spare_since = now
-        elif now - self._spare_since >= _SPARE:
-            spare = [child for child in idle if child is not claiming][: len(present) - self._n]
-            for child in spare:
+            self._spare_since, self._spare = now, spare
+        elif now - self._spare_since < _SPARE:
+            self._spare = min(self._spare, spare)
+        else:
+            for child in idle[: min(self._spare, spare)]:
                 self._pool.dismiss(child)
-            self._spare_since = now if len(spare) < len(present) - self._n else None
+            self._spare_since, self._spare = now, surplus
 
     def _end_standstill(self, now: float) -> None:
         """Jobs that wait in a worker that shall leave are given back, if what they wait for does not come from

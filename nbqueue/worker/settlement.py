@@ -55,6 +55,8 @@ class Settlement:
         """How many of them failed."""
         self.given_back = 0
         """How often something was given back: it waits again."""
+        self.waits = 0
+        """How often a job has begun to wait for others, which it may just have submitted."""
 
     # What children say
 
@@ -69,6 +71,7 @@ class Settlement:
                 self._output.on_meta(child, said)
             elif isinstance(said, Waits):
                 child.waits(said)
+                self.waits += 1
             elif isinstance(said, GoesOn):
                 child.wants_on(said)
             else:

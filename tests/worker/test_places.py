@@ -36,10 +36,10 @@ def most_at_once(path: Path) -> int:
 @pytest.fixture
 def tree(namespace, tmp_path):
     """Jobs that submit jobs and wait for them, in a way of one's choice, and write down when they run."""
-    path = str(tmp_path / "steps")
+    path = tmp_path / "steps"
 
     def note(step):
-        with open(path, "a") as file:
+        with path.open("a") as file:
             file.write(f"{time.monotonic_ns()} {step}\n")
 
     def collect(batch, how):
@@ -117,13 +117,13 @@ def test_more_jobs_wait_than_may_give_their_places_away_and_none_stands_still(q,
 
 
 def test_fibonacci_by_jobs(q, worker, namespace, tmp_path):
-    path = str(tmp_path / "steps")
+    path = tmp_path / "steps"
 
     def fibonacci(n):
         from nbqueue import Queue
 
         def note(step):
-            with open(path, "a") as file:
+            with path.open("a") as file:
                 file.write(f"{time.monotonic_ns()} {step}\n")
 
         note(1)
@@ -177,10 +177,10 @@ class Parent:
     def __init__(self, q, workers, directory):
         workers.start("elsewhere", children=1)
         self.gate, self.cleaned, self.pids = directory / "gate", directory / "cleaned", directory / "pids"
-        namespace, gate, cleaned, pids = q.namespace, str(self.gate), str(self.cleaned), str(self.pids)
+        namespace, gate, cleaned, pids = q.namespace, self.gate, self.cleaned, self.pids
 
         def hold(x):
-            while not os.path.exists(gate):
+            while not gate.exists():
                 time.sleep(0.01)
             return x
 
@@ -188,13 +188,13 @@ class Parent:
             import nbqueue
             from nbqueue import Queue
 
-            with open(pids, "a") as file:
+            with pids.open("a") as file:
                 file.write(f"{os.getpid()}\n")
             own = Queue("elsewhere", namespace=namespace, progress=False)
             try:
                 return nbqueue.get_current_job().attempt, own.enqueue(hold, x).result()
             finally:
-                open(cleaned, "w").close()
+                cleaned.touch()
                 own.close()
 
         self.function = wait
