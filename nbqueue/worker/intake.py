@@ -175,7 +175,7 @@ class Intake:
         request = running.claim(
             self._who.id, self._number, self._who.environment, self._who.options.queues,
             children=self._who.options.children, target=_TARGET,
-            waiting=self._places.waiting(), awaited=self._places.awaited(),
+            waiting=self._places.waiting(), awaited=self._places.awaited(time.monotonic()),
         )  # fmt: skip
         self._requests.send(request, self._on_claimed)
 

@@ -17,8 +17,17 @@ log = logging.getLogger("nbqueue.worker")
 _MOST_EACH, _MOST_AT_LEAST = 8, 64
 """Jobs that may wait without a place: so many for each place, and so many in any case."""
 
+_MOST_SHORT = 8
+"""The same where memory is short."""
+
 _MOST_TOLD = 16
 """Batches from which a claim takes first."""
+
+_FAIR = 0.25
+"""Seconds between two claims that do not ask for what jobs wait for, but take what is due, while some wait."""
+
+_MANY = 4
+"""If more than one of so many wait that may, all claims ask for what they wait for."""
 
 _SPARE = 10.0
 """Seconds for which a child that stood in for another is kept."""
@@ -53,7 +62,7 @@ class Places:
         self._memory_at = 0.0
         self._is_short = False
         self._is_full = False
-        self._claims = 0
+        self._fair_at = 0.0
 
     @property
     def is_used(self) -> bool:
@@ -89,7 +98,7 @@ class Places:
         for child in self._waiting:
             if child.wait is None or child.wait.is_away:
                 continue
-            if away < self._most and not self._is_short_of_memory(now):
+            if away < self._most and (away < _MOST_SHORT or not self._is_short_of_memory(now)):
                 child.wait.is_away = True
                 away += 1
                 continue
@@ -98,7 +107,7 @@ class Places:
                 was_full = True
                 log.warning(
                     "%d jobs wait for other jobs here without a place, and no more can (%s): further ones keep theirs",
-                    away, "memory is short" if self._is_short else f"up to {self._most} of a worker of {self._n}",
+                    away, f"up to {self._most} of a worker of {self._n}" if away >= self._most else "memory is short",
                 )  # fmt: skip
 
     def _is_short_of_memory(self, now: float) -> bool:
@@ -156,17 +165,17 @@ class Places:
         """Numbers of the leases whose jobs wait for others."""
         return [child.wait.number for child in self._waiting if child.wait is not None and not child.wait.ticket]
 
-    def awaited(self) -> list[str]:
+    def awaited(self, now: float) -> list[str]:
         """Batches from which the next claim takes first, those that were waited for last before others.
 
-        The more jobs wait the more often: what they wait for comes to its end before more begin to wait. While few do,
-        batches share the worker as ever.
+        So what jobs wait for comes to its end before more begin to wait. Now and then batches share the worker as ever,
+        as long as few jobs wait.
         """
         waits = [child.wait for child in self._waiting if child.wait is not None and not child.wait.ticket]
         if len(waits) < self._n:
             return []
-        self._claims += 1
-        if len(waits) < self._most // 4 and self._claims % 2:
+        if len(waits) <= self._most // _MANY and now - self._fair_at >= _FAIR:
+            self._fair_at = now
             return []
         newest = sorted(waits, key=lambda wait: wait.since, reverse=True)
         return list(dict.fromkeys(wait.batch for wait in newest))[:_MOST_TOLD]
