@@ -124,6 +124,7 @@ class Batch(Handle):
         WaitTimeout
             They had not ended in time. They go on.
         """
+        refuse_own(self._id)
         self._wait(timeout, None)
         return self
 
@@ -143,7 +144,6 @@ class Batch(Handle):
         return ended.outcome.exception(job_id)
 
     def _wait(self, timeout: float | None, stop: threading.Event | None, *, keeps_place: bool = False) -> None:
-        refuse_own(self._id)
         with self._waiting(timeout, stop, keeps_place=keeps_place) as waiting:
             waiting.until(lambda: True if waiting.refresh().done else None)
 

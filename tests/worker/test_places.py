@@ -80,7 +80,7 @@ def tree(namespace, tmp_path):
 @pytest.mark.parametrize("how", ["result", "wait", "results", "wait for all", "iterate", "as_completed"])
 def test_three_levels_of_jobs_end_on_one_child(q, workers, tree, tmp_path, how):
     workers.start(children=1)
-    assert q.enqueue(tree, 3, 2, how).result(timeout=60) == 8
+    assert q.enqueue(tree, 2, 2, how).result(timeout=60) == 4
     assert most_at_once(tmp_path / "steps") == 1
     assert q.workers()[0].children == 1
 
@@ -241,6 +241,25 @@ def test_who_reads_what_is_there_gives_nothing_away(q, worker, namespace):
     before = q.workers()[0].beat
     wait_until(lambda: q.workers()[0].beat > before + 1)
     assert "waiting" not in q.workers()[0].fields
+
+
+def test_a_job_that_asks_to_be_told_of_others_keeps_its_place(q, workers, namespace):
+    workers.start(children=1)
+
+    def ask():
+        import nbqueue
+        from nbqueue import Queue
+
+        own = Queue(namespace=namespace, progress=False)
+        batch = own.map(abs, [-1])
+        batch.on_done(str)
+        own.batch(nbqueue.get_current_job().batch_id).on_done(str)
+        time.sleep(1)
+        return batch.id, batch.counts["queued"]
+
+    id, queued = q.enqueue(ask).result(timeout=30)
+    assert queued == 1
+    assert q.batch(id).results(timeout=20) == [1]
 
 
 def test_who_goes_on_takes_the_next_place_before_jobs_that_wait_to_begin(q, workers, parent):
@@ -417,6 +436,6 @@ def test_at_the_bound_a_job_keeps_its_place_and_that_is_told(q, workers, parent)
 def test_children_that_have_stood_in_for_others_leave(q, workers, tree):
     process = workers.start(children=1, first="import nbqueue.worker.places as places; places._SPARE = 0.2")
     children = psutil.Process(process.pid).children
-    assert q.enqueue(tree, 3, 2).result(timeout=60) == 8
+    assert q.enqueue(tree, 2, 2).result(timeout=60) == 4
     wait_until(lambda: len(children()) == 2)  # one, and the guard
     assert q.enqueue(abs, -1).result(timeout=20) == 1
