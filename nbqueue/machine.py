@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -256,6 +256,14 @@ def memory_of(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def is_short_of_memory(pids: Iterable[int]) -> bool:
+    """Whether less than a tenth of the memory is free, or some processes hold more than half of what may be used."""
+    import psutil
+
+    limit = memory()
+    return psutil.virtual_memory().available < limit / 10 or sum(map(memory_of, pids)) > limit / 2
 
 
 def own_memory() -> int:

@@ -34,13 +34,19 @@ class Kernel:
         return str(self._client.execute(code, allow_stdin=True))
 
     def execute_to_end(self, code: str) -> str:
-        """Run a cell to its end, however it ends; its id."""
+        """Run a cell to its end, however it ends, and take its reply; its id.
+
+        ipykernel 7.0 to 7.3 may lose a request that comes while they send the reply to the one before, also without
+        nbqueue: ipython/ipykernel#1529.
+        """
         id = self.execute(code)
         self.hear(
             lambda found: (
                 found["parent_header"].get("msg_id") == id and found["content"].get("execution_state") == "idle"
             )
         )
+        while self._client.get_shell_msg(timeout=30)["parent_header"].get("msg_id") != id:
+            pass  # those of cells whose end nobody has waited for
         return id
 
     def run(self, code: str) -> str:

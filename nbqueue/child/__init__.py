@@ -10,5 +10,6 @@ errors `hints.py` adds what comes from where they ran; `streams.py` takes what i
 displayed (`bundles.py` makes data of it), `progress.py` how far a job says that it is, `current.py` the job for
 itself; for displays and bars `imports.py` waits until a job imports what they hook into. Between two jobs `state.py`
 puts back what belongs to the process (environment, filters, random numbers, limits), `place.py` the directory and the
-path. `forks.py` ends what `os.fork` in a job has made.
+path. `turn.py` gives the job's place away while it waits for other jobs. `forks.py` ends what `os.fork` in a job has
+made.
 """

@@ -12,6 +12,7 @@ from nbqueue.protocol.page import Page
 from nbqueue.store.requests.running import Progress, Shown
 
 if TYPE_CHECKING:
+    from nbqueue.child.turn import Turn
     from nbqueue.protocol.descriptors import Descriptors  # a client on Windows has none
 
 
@@ -85,6 +86,8 @@ class Running:
     """Tells the worker how far the job is."""
     last_words: LastWords
     """Where a cell keeps what it is about to show."""
+    turn: Turn
+    """Its place among the jobs that its worker runs at once."""
     job: Callable[[], Any]
     """The job that runs, see `current.CurrentJob`; None between jobs."""
 

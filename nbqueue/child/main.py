@@ -38,6 +38,7 @@ from nbqueue.child.report import Report
 from nbqueue.child.state import State, seed_job
 from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
+from nbqueue.child.turn import Turn
 from nbqueue.payload.files import Files
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.modules import Source
@@ -46,7 +47,7 @@ from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, Meta, Show
+from nbqueue.protocol.messages import Displayed, Do, Done, GoesOn, Meta, Show, Waits
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.description import Description, RetryDescription
@@ -93,7 +94,8 @@ def main() -> None:
         signal.signal(signal.SIGUSR1, child.on_signal)
         child.begin()
         last_words = LastWords(printing.keep, child.handed_on)
-        context.use(Running(child.show, _Stopped, descriptors, Telling(page), last_words, child.current_job))
+        telling = Telling(page)
+        context.use(Running(child.show, _Stopped, descriptors, telling, last_words, child.turn, child.current_job))
         follow_tqdm()
         for message in incoming:
             if isinstance(message, Do):
@@ -158,6 +160,7 @@ class Child:
         self._is_reporting = False
         self._sending = threading.Lock()
         self._buffers = Buffers()
+        self.turn = Turn(page, self._send_from_job)
 
     def begin(self) -> None:
         """The process is as its jobs shall find it."""
@@ -247,7 +250,7 @@ class Child:
         self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
         return problem
 
-    def _send(self, message: Done | Show | Displayed | Meta) -> None:
+    def _send(self, message: Done | Show | Displayed | Meta | Waits | GoesOn) -> None:
         with self._sending:  # what a cell puts out comes from a thread of its own
             messages.send(self._link, message)
 
@@ -269,7 +272,7 @@ class Child:
             self._current = index, job
         return self._current[1]
 
-    def _send_from_job(self, said: Displayed | Meta) -> None:
+    def _send_from_job(self, said: Displayed | Meta | Waits | GoesOn) -> None:
         if threading.current_thread() is not threading.main_thread():
             self._send(said)
             return

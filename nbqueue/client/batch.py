@@ -17,6 +17,7 @@ from nbqueue.client.job import Job
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
 from nbqueue.client.rich import RichOutput, read_rich_output
+from nbqueue.client.turns import own_index, refuse_own
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.store.requests import steering
 from nbqueue.store.requests.looking import BatchState
@@ -122,11 +123,16 @@ class Batch(Handle):
         WaitTimeout
             They had not ended in time. They go on.
         """
+        refuse_own(self._id)
         self._wait(timeout, None)
         return self
 
-    def _waiting(self, timeout: float | None, stop: threading.Event | None) -> Waiting:
-        return Waiting(self._session, self._id, timeout, stop, self._progress)
+    def _waiting(
+        self, timeout: float | None, stop: threading.Event | None, *, is_whole: bool = False, keeps_place: bool = False
+    ) -> Waiting:
+        return Waiting(
+            self._session, self._id, timeout, stop, self._progress, is_whole=is_whole, keeps_place=keeps_place
+        )
 
     def _error_of(self, ended: Ended) -> BaseException:
         if ended.error is not None:
@@ -136,8 +142,8 @@ class Batch(Handle):
             return outcome.canceled(job_id, self.state.reason)
         return ended.outcome.exception(job_id)
 
-    def _wait(self, timeout: float | None, stop: threading.Event | None) -> None:
-        with self._waiting(timeout, stop) as waiting:
+    def _wait(self, timeout: float | None, stop: threading.Event | None, *, keeps_place: bool = False) -> None:
+        with self._waiting(timeout, stop, keeps_place=keeps_place) as waiting:
             waiting.until(lambda: True if waiting.refresh().done else None)
 
     def results(self, timeout: float | None = None, errors: Errors = "raise") -> list[Any]:
@@ -164,20 +170,35 @@ class Batch(Handle):
         [1, 2]
         """
         __tracebackhide__ = True
-        return list(self._iterate(timeout, errors, None))
+        return self._results(timeout, errors, None)
+
+    def _results(self, timeout: float | None, errors: Errors, stop: threading.Event | None) -> list[Any]:
+        __tracebackhide__ = True
+        refuse_own(self._id)
+        return list(self._iterate(timeout, errors, stop, is_whole=True))
 
     def __iter__(self) -> Iterator[Any]:
         """The return values, in input order, each as soon as it and those before it are there."""
         return self._iterate(None, "raise", None)
 
-    def _iterate(self, timeout: float | None, on_error: Errors, stop: threading.Event | None) -> Iterator[Any]:
+    def _iterate(
+        self, timeout: float | None, on_error: Errors, stop: threading.Event | None, *, is_whole: bool = False
+    ) -> Iterator[Any]:
         __tracebackhide__ = True
         if on_error not in ("raise", "skip", "return"):
             raise errors.UsageError(f"errors={on_error!r}: 'raise', 'skip' or 'return' is accepted")
         reader = Reader(self._session, self._id)
-        with self._waiting(timeout, stop) as waiting:
+        own = own_index(self._id)
+
+        def look() -> list[Any] | None:
+            found = reader.next_in_order(waiting.refresh)
+            if found is None and own is not None and reader.position == own:
+                refuse_own(self._id, own)
+            return found
+
+        with self._waiting(timeout, stop, is_whole=is_whole) as waiting:
             while True:
-                found = waiting.until(lambda: reader.next_in_order(waiting.refresh))
+                found = waiting.until(look)
                 if not found:
                     return
                 for value in found:
@@ -199,6 +220,7 @@ class Batch(Handle):
         timeout : float, optional
             Seconds, for all together.
         """
+        refuse_own(self._id)
         reader = Reader(self._session, self._id)
         with self._waiting(timeout, None) as waiting:
             while True:
@@ -216,7 +238,7 @@ class Batch(Handle):
 
     def __await__(self) -> Generator[Any, None, list[Any]]:
         __tracebackhide__ = True
-        return in_thread(lambda stop: list(self._iterate(None, "raise", stop))).__await__()
+        return in_thread(lambda stop: self._results(None, "raise", stop)).__await__()
 
     # Steering
 
@@ -247,7 +269,7 @@ class Batch(Handle):
 
         def wait_and_call() -> None:
             try:
-                self.wait()
+                self._wait(None, None, keeps_place=True)
             except errors.NotFound:  # it was deleted
                 return
             func(self)

@@ -18,6 +18,7 @@ from nbqueue.client.latest_result import Result, ResultType
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
 from nbqueue.client.rich import RichOutput, read_rich_output
+from nbqueue.client.turns import refuse_own
 from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.client.waiting_call import waiting_call
 from nbqueue.payload.calls import Call, Calls
@@ -263,6 +264,7 @@ class Job(Awaited):
         return self._value(record)
 
     def _wait_for_record(self, timeout: float | None, stop: threading.Event | None) -> Outcome | Literal["canceled"]:
+        refuse_own(self._batch.id, self.index)
         with Waiting(self._session, self._batch.id, timeout, stop, False) as waiting:
 
             def look() -> Outcome | Literal["canceled"] | None:

@@ -89,6 +89,11 @@ class Reader:
         """Jobs that have ended and were not given out yet."""
         self._at_once = _FIRST
 
+    @property
+    def position(self) -> int:
+        """The index that `next_in_order` gives next."""
+        return self._position
+
     def next_in_order(self, refresh: Callable[[], BatchState]) -> list[Any] | None:
         """Further results in input order, an `Ended` for each job without one: empty at the end, None if they are not
         there yet.

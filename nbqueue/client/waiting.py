@@ -12,6 +12,7 @@ from nbqueue import errors
 from nbqueue.client.bar import Bar, Lines
 from nbqueue.client.handle import Progress
 from nbqueue.client.session import Session
+from nbqueue.client.turns import GivenAway
 from nbqueue.store.requests.looking import BatchState
 from nbqueue.store.subscription import Watch
 
@@ -41,16 +42,23 @@ class Waiting:
     stop : threading.Event, optional
         Ends the wait when it is set.
     progress : {"auto", "bar", False}
+    is_whole : bool
+        Nothing but waiting and reading is done until the end of it: a job that waits takes its place only then.
+    keeps_place : bool
+        A job that waits keeps its place in its worker.
     """
 
     def __init__(
-        self, session: Session, id: str, timeout: float | None, stop: threading.Event | None, progress: Progress
-    ) -> None:
+        self, session: Session, id: str, timeout: float | None, stop: threading.Event | None, progress: Progress,
+        *, is_whole: bool = False, keeps_place: bool = False,
+    ) -> None:  # fmt: skip
         self._session = session
         self._id = id
         self._timeout = timeout
         self._stop = stop
         self._progress = progress
+        self._is_whole = is_whole
+        self._place = None if keeps_place else GivenAway(id)
 
     def __enter__(self) -> Waiting:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -63,6 +71,8 @@ class Waiting:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._place is not None:
+            self._place.end(error)
         self._bar.close()
         self._watching.__exit__(None, None, None)
         back = f"q.batch({self._id!r})"
@@ -84,6 +94,12 @@ class Waiting:
 
     def until(self, look: Callable[[], T | None]) -> T:
         """Look now, after each hint and every two seconds, until there is something."""
+        found = self._until(look)
+        if self._place is not None and not self._is_whole:
+            self._place.end(None)
+        return found
+
+    def _until(self, look: Callable[[], T | None]) -> T:
         while True:
             version = self.watch.version
             found = look()
@@ -111,6 +127,8 @@ class Waiting:
                 self.refresh()
                 pause = min(pause, 0.1)
                 time.sleep(0.02)
+            if self._place is not None:
+                self._place.begin()
             self.watch.wait(version, pause)
 
     def _attend(self) -> None:

@@ -42,6 +42,7 @@ def show(overview: Overview, console: Console | None = None) -> None:
         _say(console, "! The workers are suspended: `nbqueue resume` lets jobs start.", "yellow")
     if overview.workers:
         console.print(_workers(overview.workers, overview.at))
+        _waiting(console, overview.workers)
         _progress(console, overview.workers)
     else:
         _say(console, "No workers.")
@@ -149,6 +150,13 @@ def _workers(workers: list[WorkerSeen], now: float) -> Table:
             short(worker.jobs), size(worker.memory), duration(now - worker.since),
         )  # fmt: skip
     return table
+
+
+def _waiting(console: Console, workers: list[WorkerSeen]) -> None:
+    """Of whom jobs wait for other jobs."""
+    for worker in workers:
+        if worker.waiting_in_words:
+            _say(console, f"{worker.name}: {worker.busy} run, {worker.waiting_in_words}", indent=2)
 
 
 def _progress(console: Console, workers: list[WorkerSeen]) -> None:

@@ -213,9 +213,45 @@ class Meta:
         return cls(number, index, blobs[0])
 
 
-Message = Hello | Do | Done | Show | Displayed | Meta
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Child to worker: the job that runs waits for other jobs, and gives its place away."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta)}
+    number: int
+    index: int
+    batch: str
+    """In which those are."""
+
+    def split(self) -> Split:
+        return [self.number, self.index, self.batch], []
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> Waits:
+        return cls(*plain)
+
+
+@dataclass(frozen=True, slots=True)
+class GoesOn:
+    """Child to worker: the job that runs has what it waited for, and wants a place again."""
+
+    number: int
+    index: int
+    ticket: int
+    """Written into `Page.PLACE` when it has one; 0 if it does not wait for that: it was stopped."""
+
+    def split(self) -> Split:
+        return [self.number, self.index, self.ticket], []
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> GoesOn:
+        return cls(*plain)
+
+
+Message = Hello | Do | Done | Show | Displayed | Meta | Waits | GoesOn
+
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta, Waits, GoesOn)
+}
 
 
 @dataclass(frozen=True, slots=True)

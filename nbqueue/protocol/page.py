@@ -22,7 +22,8 @@ class Page:
 
     The child writes `number`, `index`, `since`, `is_loading` and `handed_on`; the worker all others. `index` is -1
     between jobs. While `is_loading` is 1 the job's function or arguments are unpickled, which is user code too.
-    `handed_on` is how many bytes of what a cell has printed the worker was told of in messages.
+    `handed_on` is how many bytes of what a cell has printed the worker was told of in messages. `place` is the ticket
+    of the last job that was given a place after it had waited for others.
     """
 
     RING = 516 * 1024
@@ -34,6 +35,7 @@ class Page:
     NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON, IS_LOADING, HANDED_ON = range(
         11
     )
+    PLACE = 11
     _CELLS = 8192
     _SAID, _SLOT, _SLOTS = 4096, 512, 8
     """Where the slots are for what jobs say of their progress, bytes of each, and how many: they are written in turns,

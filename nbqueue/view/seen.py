@@ -18,7 +18,7 @@ from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import BatchState, QueueState, WorkerState
 from nbqueue.store.requests.running import Progress
 from nbqueue.store.store import Store
-from nbqueue.view.words import until, waits_for
+from nbqueue.view.words import number, until, waits_for
 
 RECENT = 10
 """Batches that are listed."""
@@ -73,6 +73,20 @@ class WorkerSeen:
     """How far those are that say it, by their ids."""
     is_dead: bool
     """Its process is on this machine, and has gone."""
+    waiting: int = 0
+    """Jobs that wait for other jobs, and have given their places away."""
+    crowded: int = 0
+    """Jobs that wait for other jobs in their places, because too many have given theirs away."""
+
+    @property
+    def waiting_in_words(self) -> str:
+        """'1 waits for other jobs' and the like; '' if none does."""
+        words = []
+        if self.waiting:
+            words.append(f"{number(self.waiting)} {'waits' if self.waiting == 1 else 'wait'} for other jobs")
+        if self.crowded:
+            words.append(f"{number(self.crowded)} in place, as no more can step aside")
+        return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,4 +263,6 @@ def see_worker(worker: WorkerState, *, is_dead: bool = False) -> WorkerSeen:
         running=[job.id for job in worker.running],
         progress={job.id: job.progress for job in worker.running if job.progress is not None},
         is_dead=is_dead,
+        waiting=int(fields.get("waiting", 0)),
+        crowded=int(fields.get("crowded", 0)),
     )

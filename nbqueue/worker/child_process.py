@@ -21,12 +21,12 @@ from nbqueue.payload.memory import Nameless
 from nbqueue.payload.records import Blob, weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, Message, Meta, Printed, Show
+from nbqueue.protocol.messages import Displayed, Do, Done, GoesOn, Message, Meta, Printed, Show, Waits
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
 from nbqueue.store.requests.running import STREAMS, Claimed, Progress
-from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen
+from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen, Wait
 from nbqueue.worker.process import Guard, Process
 
 _CHILD = f"from {child.__name__}.main import main; main()"
@@ -115,6 +115,8 @@ class ChildProcess:
         self.leases: deque[Lease] = deque()
         self.interruption: Interruption | None = None
         self.bound: Bound | None = None
+        self.wait: Wait | None = None
+        """Its job waits for others."""
         self._asked_for: tuple[int, int] | None = None
         self._active_at = time.monotonic()
         self.is_fresh = True
@@ -157,14 +159,46 @@ class ChildProcess:
             )
         )  # fmt: skip
 
+    # Its place among the jobs that the worker runs at once
+
+    @property
+    def is_away(self) -> bool:
+        """Its job waits for others, and has given its place away."""
+        return self.wait is not None and self.wait.is_away
+
+    @property
+    def has_place(self) -> bool:
+        """It runs a job, or is about to."""
+        return bool(self.leases) and not self.is_away
+
+    def waits(self, said: Waits) -> None:
+        """Its job waits for others."""
+        lease = self.leases[0] if self.leases else None
+        if lease is not None and lease.number == said.number and said.index < lease.stop:
+            self.wait = Wait(said.number, said.index, said.batch, time.monotonic(), is_away=self.is_away)
+
+    def wants_on(self, said: GoesOn) -> None:
+        """Its job has what it waited for, and wants a place; one that is stopped does not ask for that."""
+        wait = self.wait
+        if wait is not None and (wait.number, wait.index) == (said.number, said.index):
+            wait.ticket, wait.since = said.ticket, time.monotonic()
+            if not said.ticket or not wait.is_away:
+                self.go_on()
+
+    def go_on(self) -> None:
+        """Its job has a place again."""
+        if self.wait is not None:
+            self.page.cells[Page.PLACE] = self.wait.ticket
+            self.wait = None
+
     # What it does
 
-    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed | Meta]:
+    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed | Meta | Waits | GoesOn]:
         """What it has said since the last time; a part of it, if that is much."""
         said = [
             message
             for message in self.line.received(everything=everything)
-            if isinstance(message, Done | Show | Displayed | Meta)
+            if isinstance(message, Done | Show | Displayed | Meta | Waits | GoesOn)
         ]
         if said:
             self._active_at = time.monotonic()
@@ -237,7 +271,7 @@ class ChildProcess:
         if job is not None and not job.is_loading:
             self._active_at = now
         begun = self.page.cells[Page.NUMBER]
-        return Seen(self.leases, job, begun, self.interruption, self.bound, self._asked_for, self._active_at)
+        return Seen(self.leases, job, begun, self.interruption, self.bound, self._asked_for, self._active_at, self.wait)
 
     def lease(self, number: int) -> Lease | None:
         """The lease of this number, if it still holds that."""
@@ -304,6 +338,8 @@ class ChildProcess:
             self.interruption = None
         if is_all and self.bound is not None and self.bound.number <= number:
             self.bound = None
+        if self.wait is not None and (self.wait.number, self.wait.index) < (number, stop):
+            self.wait = None
 
     def interruption_of(self, lease: Lease, index: int) -> Interruption | None:
         """How this job was interrupted, if it was; one that ended by itself just then may still be known for it."""

@@ -18,6 +18,7 @@ from nbqueue.worker.costs import LONG_JOB, Costs
 from nbqueue.worker.firing import Firing
 from nbqueue.worker.identity import Identity
 from nbqueue.worker.output import Output
+from nbqueue.worker.places import Places
 from nbqueue.worker.pool import Pool
 from nbqueue.worker.presence import Presence
 from nbqueue.worker.settlement import Settlement
@@ -66,26 +67,27 @@ class Intake:
         What was canceled is not handed over.
     firing : Firing
         Starts runs of the schedules that a claim finds to be due.
-    presence, pool, settlement, output, costs
+    presence, pool, places, settlement, output, costs
         The other parts of the worker.
     """
 
     def __init__(
         self, who: Identity, store: Store, selector: selectors.BaseSelector, requests: Pipeline, cancels: Cancels,
-        firing: Firing, presence: Presence, pool: Pool, settlement: Settlement, output: Output, costs: Costs,
+        firing: Firing, presence: Presence, pool: Pool, places: Places, settlement: Settlement, output: Output,
+        costs: Costs,
     ) -> None:  # fmt: skip
         self._who = who
         self._requests = requests
         self._cancels = cancels
         self._firing = firing
-        self._presence, self._pool, self._settlement = presence, pool, settlement
+        self._presence, self._pool, self._places, self._settlement = presence, pool, places, settlement
         self._output, self._costs = output, costs
         self._bell = Bell(who, store, selector, self._on_token)
         self._supplies = Supplies(store, requests)
         presence.versions = self._supplies.versions
         self._pace = Pace()
         self._number = 0
-        self._claiming: ChildProcess | None = None
+        self.claiming: ChildProcess | None = None
         """For which a run was asked for, or is supplied: nothing else is claimed meanwhile."""
         self._dry_at: tuple[int, ...] | None = None
         self._due_at = float("inf")
@@ -98,7 +100,7 @@ class Intake:
 
     @property
     def is_claiming(self) -> bool:
-        return self._claiming is not None
+        return self.claiming is not None
 
     @property
     def awaited(self) -> int | None:
@@ -116,7 +118,7 @@ class Intake:
         return self._due_at < float("inf")
 
     def _news(self) -> tuple[int, ...]:
-        return self._bell.rings, self._settlement.given_back, self._presence.registrations
+        return self._bell.rings, self._settlement.given_back, self._settlement.waits, self._presence.registrations
 
     # When
 
@@ -140,7 +142,7 @@ class Intake:
         if not wanting:
             return
         if not is_dry:
-            if self._claiming is None and not self._pace.is_holding(now):
+            if self.claiming is None and not self._pace.is_holding(now):
                 self._claim(wanting[0])
         elif not wanting[0].leases and not self._who.options.burst:
             self._bell.wait()
@@ -150,6 +152,8 @@ class Intake:
 
     def _wants(self, child: ChildProcess) -> bool:
         """A free child wants a run; one whose present run is known to end soon wants the next one."""
+        if child.wait is not None or (self._places.is_used and not self._has_room_for(child)):
+            return False
         if not child.leases:
             return True
         lease = child.leases[0]
@@ -160,6 +164,10 @@ class Intake:
         job = child.running()
         return job is None or time.monotonic() - job.since < LONG_JOB
 
+    def _has_room_for(self, child: ChildProcess) -> bool:
+        """Whether it has a place that nobody wants who has waited for other jobs, or there is one for it."""
+        return not self._places.is_asked if child.leases else self._places.free(self.claiming) > 0
+
     def _on_token(self) -> None:
         """Somebody has submitted something; who has no use for that wakes another."""
         if self.is_stopped or not any(map(self._wants, self._pool.children)):
@@ -169,15 +177,16 @@ class Intake:
 
     def _claim(self, child: ChildProcess) -> None:
         self._number += 1
-        self._claiming = child
+        self.claiming = child
         request = running.claim(
             self._who.id, self._number, self._who.environment, self._who.options.queues,
             children=self._who.options.children, target=_TARGET,
+            waiting=self._places.waiting(), awaited=self._places.awaited(time.monotonic()),
         )  # fmt: skip
         self._requests.send(request, self._on_claimed)
 
     def _on_claimed(self, claimed: Claimed | ScheduleState | Later | str | errors.NbqueueError | None) -> None:
-        child, self._claiming = self._claiming, None
+        child, self.claiming = self.claiming, None
         now = time.monotonic()
         if isinstance(claimed, Claimed):
             seconds = (claimed.stop - claimed.start) * self._costs.of(claimed.batch)
@@ -201,11 +210,21 @@ class Intake:
         if not self._is_wanted(claimed):
             self._settlement.give_back(claimed.number, claimed.start, claimed.stop)
             return
-        if child is None or child not in self._pool.children:  # it died meanwhile
-            child = min(self._pool.children, key=lambda other: len(other.leases))
+        if child is None or child not in self._pool.children or child.wait is not None:  # it died, or waits
+            child = self._another()
+            if child is None:
+                self._settlement.give_back(claimed.number, claimed.start, claimed.stop)
+                return
         if self._supplies.description(claimed).cell is not None:
             child = self._pool.for_cell(child)
         self._supply(child, claimed)
+
+    def _another(self) -> ChildProcess | None:
+        """A child for what was claimed for one that cannot do it."""
+        there = [child for child in self._pool.children if child.wait is None]
+        if self._places.is_used:
+            there = [child for child in there if child.leases or self._places.free() > 0]
+        return min(there, key=lambda child: len(child.leases), default=None)
 
     def _is_wanted(self, claimed: Claimed) -> bool:
         """Whether a run that was claimed shall still be done here."""
@@ -214,11 +233,11 @@ class Intake:
 
     def _supply(self, child: ChildProcess, claimed: Claimed) -> None:
         """Get what a run needs, then hand it over. Its place in the child's order is held meanwhile."""
-        self._claiming = child
+        self.claiming = child
         life = self._presence.lives
 
         def hand(claimed: Claimed, functions: dict[bytes, Function]) -> None:
-            self._claiming = None
+            self.claiming = None
             if life != self._presence.lives:  # others run it
                 return
             if not self._is_wanted(claimed) or child not in self._pool.children:

@@ -77,6 +77,22 @@ class Bound:
 
 
 @dataclass(slots=True)
+class Wait:
+    """A job that waits for other jobs, or has done so and wants a place to go on."""
+
+    number: int
+    index: int
+    batch: str
+    """In which those are."""
+    since: float
+    """By the monotonic clock: when it began to wait, or asked for a place."""
+    is_away: bool = False
+    """It has given its place away; otherwise there are too many that have."""
+    ticket: int = 0
+    """What it is told when it has a place again; 0 while it waits for jobs."""
+
+
+@dataclass(slots=True)
 class Seen:
     """A child as it was seen at one moment."""
 
@@ -91,6 +107,8 @@ class Seen:
     """Number and index of the running job before which it was asked to report what has ended."""
     active_at: float = 0.0
     """When it last said something, or was seen inside a job's function."""
+    wait: Wait | None = None
+    """Its job waits for others."""
 
     @property
     def has_more_behind(self) -> bool:

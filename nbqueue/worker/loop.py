@@ -26,6 +26,7 @@ from nbqueue.worker.identity import Identity, Options
 from nbqueue.worker.intake import Intake
 from nbqueue.worker.neighbours import Neighbours
 from nbqueue.worker.output import Output
+from nbqueue.worker.places import Places
 from nbqueue.worker.pool import Pool
 from nbqueue.worker.presence import Presence
 from nbqueue.worker.settlement import Settlement
@@ -68,11 +69,12 @@ class Worker:
         self._pool = pool = Pool(
             selector, hello, options.children, options.preload, settlement.hear, output.on_written
         )  # fmt: skip
-        self._presence = presence = Presence(who, store, selector, requests, pool, settlement, cancels)
+        self._places = places = Places(pool, options.children)
+        self._presence = presence = Presence(who, store, selector, requests, pool, places, settlement, cancels)
         self._neighbours = Neighbours(who, requests)
         self._intake = Intake(
             who, store, selector, requests, cancels, Firing(backend.seal, requests),
-            presence, pool, settlement, output, costs,
+            presence, pool, places, settlement, output, costs,
         )  # fmt: skip
 
     # Life
@@ -158,6 +160,7 @@ class Worker:
         self._pool.check()
         self._limit_what_is_held(now)
         self._output.look(self._pool.children, now)
+        self._places.look(now, self._intake.claiming, is_stopped=self._times_stopped > 0)
         self._intake.look(now)
         if self._presence.look(now):
             held = ((lease.batch, lease.number) for lease in self._pool.leases())

@@ -71,8 +71,8 @@ class Pool:
         return (lease for child in self.children for lease in child.leases)
 
     def fill(self) -> None:
-        """Start as many children as there shall be."""
-        while len(self.children) < self._size:
+        """Start as many children as there shall be, beside those whose jobs wait for other jobs."""
+        while sum(not child.is_away for child in self.children) < self._size:
             self._add()
 
     def _add(self) -> ChildProcess:

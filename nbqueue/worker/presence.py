@@ -18,6 +18,7 @@ from nbqueue.store.requests import running
 from nbqueue.store.requests.running import CancelBatch, CancelJob, Order, UnknownOrder
 from nbqueue.store.store import Store
 from nbqueue.worker.identity import Identity
+from nbqueue.worker.places import Places
 from nbqueue.worker.pool import Pool
 from nbqueue.worker.settlement import Settlement
 from nbqueue.worker.stopping import Cancels
@@ -45,6 +46,7 @@ class Presence:
         The event loop's.
     requests : Pipeline
     pool : Pool
+    places : Places
     settlement : Settlement
     cancels : Cancels
         Gets the orders to cancel.
@@ -52,12 +54,14 @@ class Presence:
 
     def __init__(
         self, who: Identity, store: Store, selector: selectors.BaseSelector, requests: Pipeline, pool: Pool,
-        settlement: Settlement, cancels: Cancels,
+        places: Places, settlement: Settlement, cancels: Cancels,
     ) -> None:  # fmt: skip
         self._who = who
         self._channel = store.key(keys.worker(who.id))
         self._requests = requests
         self._pool = pool
+        self._places = places
+        self._tells_of_waiting = False
         self._settlement = settlement
         self._cancels = cancels
         self._orders = Pipeline(store, selector, self._listen)
@@ -139,8 +143,11 @@ class Presence:
                     has_progress = True
                     jobs[-1].append(dataclasses.astuple(progress))
         memory = sum(machine.memory_of(child.pid) for child in children)
-        busy = sum(bool(child.leases) for child in children)
+        busy = sum(child.has_place for child in children)
         doing: dict[str, str | float] = {"busy": busy, "memory": memory, "running": json.dumps(jobs)}
+        if self._places.is_used or self._tells_of_waiting:
+            doing["waiting"], doing["crowded"] = self._places.counted()
+            self._tells_of_waiting = bool(doing["waiting"] or doing["crowded"])
         if self.versions:
             doing["versions"] = json.dumps(dict(self.versions))
         return doing, has_progress

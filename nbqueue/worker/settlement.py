@@ -13,7 +13,7 @@ from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
-from nbqueue.protocol.messages import Displayed, Done, Meta
+from nbqueue.protocol.messages import Displayed, Done, GoesOn, Meta, Waits
 from nbqueue.protocol.page import TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
@@ -55,6 +55,8 @@ class Settlement:
         """How many of them failed."""
         self.given_back = 0
         """How often something was given back: it waits again."""
+        self.waits = 0
+        """How often a job has begun to wait for others, which it may just have submitted."""
 
     # What children say
 
@@ -67,6 +69,11 @@ class Settlement:
                 self._output.on_displayed(child, said)
             elif isinstance(said, Meta):
                 self._output.on_meta(child, said)
+            elif isinstance(said, Waits):
+                child.waits(said)
+                self.waits += 1
+            elif isinstance(said, GoesOn):
+                child.wants_on(said)
             else:
                 self._output.on_show(child, said)
 

@@ -164,7 +164,9 @@ def _in_job(seen: Seen, job: RunningJob, cancels: Cancels, now: float) -> list[A
         return [Interrupt(lease, index, TIMEOUT)]
     if cancels.apply_to(lease.batch, lease.number, index, index + 1):
         return [StopSoon(lease, index), Interrupt(lease, index, CANCEL)]
-    is_long = now - job.since >= LONG_JOB and not job.is_loading  # loading tells nothing of the jobs behind
+    is_long = (
+        now - job.since >= LONG_JOB or seen.wait is not None
+    ) and not job.is_loading  # loading tells nothing of the jobs behind
     if is_long and _can_report(seen, job):
         return [AskForReport(lease, index)]
     if seen.bound is not None:

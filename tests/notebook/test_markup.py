@@ -203,6 +203,10 @@ def test_batches_and_workers_are_tables():
     said = words(tables.workers_table(workers, "2 workers", "here"))
     assert re.search(r"worker-w1 this machine default environment python-3.11 1 of 2 345 5 MB [\d:]+ worker-w2", said)
     assert "there a, b" in said
+    waiting = worker_state()
+    waiting.fields.update(waiting="2", crowded="1")
+    said = words(tables.workers_table([see_worker(waiting)], "1 worker"))
+    assert "1 of 2; 2 wait for other jobs, 1 in place, as no more can step aside" in said
     assert "<thead>" not in tables.batches_table([], "none")
 
 

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from nbqueue.protocol.messages import Do, Done, Hello, Inbox, Message, Show, encode, receive, send
+from nbqueue.protocol.messages import Do, Done, GoesOn, Hello, Inbox, Message, Show, Waits, encode, receive, send
 from nbqueue.store.requests.running import Again, FailureNote, Shown
 
 LARGE = bytes(range(256)) * 300
@@ -22,6 +22,8 @@ MESSAGES = [
     Done(7, 3, 3, 0.0, False, [], []),
     Done(7, 3, 9, 0.5, True, [("4", b"outcome")], [], False, (Again(3, 1, 2.5, b"how it failed"),)),
     Show(7, Shown(3, "stream", b'{"text": "x"}', 1, 2)),
+    Waits(7, 3, "batch"),
+    GoesOn(7, 3, 2),
 ]  # fmt: skip
 
 

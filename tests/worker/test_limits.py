@@ -9,7 +9,7 @@ import pytest
 from nbqueue.protocol.page import CANCEL, TIMEOUT
 from nbqueue.store.requests.running import CancelBatch, CancelJob
 from nbqueue.worker.costs import LONG_JOB
-from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen
+from nbqueue.worker.lease import OBEYS, Bound, Interruption, Lease, RunningJob, Seen, Wait
 from nbqueue.worker.stopping import (
     _GRACE,
     _INSIST,
@@ -164,3 +164,11 @@ def test_a_child_is_looked_at_again_when_something_is_due() -> None:
     assert due_in(inside(lease(start=0)), BEGAN) == pytest.approx(LONG_JOB)
     assert due_in(inside(lease(stop=9), is_loading=True), BEGAN) == forever
     assert 0 < due_in(inside(lease(stop=9)), LATE) < LONG_JOB
+
+
+def test_what_lies_around_a_job_that_waits_for_others_is_reported_and_given_back_at_once() -> None:
+    seen = replace(inside(lease(1, 3, 9), index=4), wait=Wait(1, 4, "other", SOON))
+    assert decide(seen, NONE, SOON) == [AskForReport(seen.leases[0], 4)]
+    seen = replace(seen, asked_for=(1, 4))
+    assert decide(seen, NONE, SOON) == [StopSoon(seen.leases[0], 4)]
+    assert decide(replace(seen, wait=None), NONE, SOON) == []

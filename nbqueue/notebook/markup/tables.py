@@ -32,7 +32,7 @@ def workers_table(workers: Sequence[WorkerSeen], caption: str, here: str = "") -
     """Workers, a row each; `here` is what this machine is called, `caption` is HTML."""
     rows = [
         [esc(worker.name), "this machine" if worker.host == here else esc(worker.host), esc(", ".join(worker.queues)),
-         esc(worker.environment), f"{worker.busy} of {worker.children}", number(worker.jobs), size(worker.memory),
+         esc(worker.environment), _busy(worker), number(worker.jobs), size(worker.memory),
          time_of_day(worker.since)]
         for worker in workers
     ]  # fmt: skip
@@ -55,6 +55,9 @@ def schedules_table(schedules: Sequence[ScheduleSeen], caption: str) -> str:
 
 def _glyph_and_word(state: str) -> str:
     return f"{glyph(state)} {state}" if state else ""
+def _busy(worker: WorkerSeen) -> str:
+    waiting = worker.waiting_in_words
+    return f"{worker.busy} of {worker.children}" + (f"; {esc(waiting)}" if waiting else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:

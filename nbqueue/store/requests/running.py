@@ -72,9 +72,12 @@ def claim(
     target: float,
     most_jobs: int = 4096,
     most_bytes: int = 4_000_000,
+    waiting: Sequence[int] = (),
+    awaited: Sequence[str] = (),
 ) -> Request[Claimed | ScheduleState | Later | str | None]:
     """A run; a schedule that is to be fired; `Later` or None if there is nothing to do, or GONE if the worker was taken
-    for dead. `target`: seconds of work."""
+    for dead. `target`: seconds of work. `waiting`: numbers of leases whose jobs wait for others; `awaited`: batches to
+    take from first."""
 
     def read(reply: list[Any]) -> Claimed | ScheduleState | Later | str | None:
         if not reply:
@@ -95,8 +98,9 @@ def claim(
         )  # fmt: skip
 
     return request_to(
-        "running/claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes, *queues
-    )
+        "running/claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes,
+        "".join(f" {held} " for held in waiting), " ".join(awaited), *queues,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

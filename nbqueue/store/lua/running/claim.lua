@@ -8,7 +8,9 @@
 -- ARGV[5]  microseconds of work that are wanted
 -- ARGV[6]  jobs at most
 -- ARGV[7]  bytes of calls at most (one job may be larger)
--- ARGV[8...] queues
+-- ARGV[8]  numbers of those of its leases whose job waits for other jobs, with a space before and behind each
+-- ARGV[9]  batches that those wait for, separated by spaces: taken from first where that can be
+-- ARGV[10...] queues
 -- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do, {'later', microseconds} if there
 --          will be then; {'due', {field, value, ...}, last batch, jobs in it, 1 if it takes no more, 1 if some have not
 --          ended, when it ended or '', when it was made, the time}: a schedule, to be fired; or
@@ -20,6 +22,7 @@
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
+local waiting, awaited = ARGV[8], ARGV[9]
 local leases = worker_key(worker) .. ':leases'
 
 local function read_batch(id)
@@ -159,6 +162,36 @@ local function next_suspect(queue)
   end
 end
 
+local function is_waiting(held)
+  return string.find(waiting, ' ' .. held .. ' ', 1, true) ~= nil
+end
+
+-- Whether all that it holds are jobs that wait for others, which may be for the one that shall run alone.
+local function runs_nothing()
+  if waiting == '' then return redis.call('EXISTS', leases) == 0 end
+  for _, held in ipairs(redis.call('HKEYS', leases)) do
+    if not is_waiting(held) then return false end
+  end
+  return true
+end
+
+local function take_awaited()
+  for id in string.gmatch(awaited, '%S+') do
+    local name = redis.call('HGET', batch_key(id), 'queue')
+    for i = 10, #ARGV do
+      local queue = queue_key(ARGV[i], environment)
+      if name == ARGV[i] and redis.call('EXISTS', prefix .. 'queue:' .. name .. ':paused') == 0
+        and redis.call('ZSCORE', queue .. ':ready', id) then
+        local run = take(queue, id, redis.call('ZRANGE', queue .. ':ready', 0, 0, 'WITHSCORES')[2])
+        if run then
+          wake_if_any(queue)
+          return run
+        end
+      end
+    end
+  end
+end
+
 local lease = redis.call('HGET', leases, number)
 if lease then
   lease = read_lease(lease)
@@ -176,13 +209,15 @@ if redis.call('EXISTS', prefix .. 'suspended', prefix .. 'settled') > 0 then
   if redis.call('EXISTS', prefix .. 'suspended') == 1 then return {} end
   is_behind = resolve() > 0
 end
-if alone then
+if alone and not is_waiting(alone) then
   if redis.call('HEXISTS', leases, alone) == 1 then return {} end
   redis.call('HDEL', worker_key(worker), 'alone')
 end
+local run = take_awaited()
+if run then return run end
 
 local later
-for i = 8, #ARGV do
+for i = 10, #ARGV do
   local queue = queue_key(ARGV[i], environment)
   if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
     local seconds, due = queue_due(queue)
@@ -196,7 +231,7 @@ for i = 8, #ARGV do
     if entry then
       -- A job that may take a worker down goes to one that holds nothing; one at a time empties itself for it.
       local host = queue .. ':suspects:worker'
-      if redis.call('EXISTS', leases) == 0 then
+      if runs_nothing() then
         redis.call('LREM', queue .. ':suspects', 1, entry)
         redis.call('DEL', host)
         redis.call('HSET', worker_key(worker), 'alone', number)
