@@ -13,6 +13,8 @@ import pytest
 from conftest import wait_until
 
 from nbqueue import Dependency, Queue, Retry, errors
+from nbqueue.cells.run import pack_cell
+from nbqueue.store.description import CellDescription
 
 
 class Colour(enum.Enum):
@@ -388,6 +390,13 @@ def test_a_result_that_a_job_changes_is_whole_for_the_next(q, worker):
     batch = q.map(lambda values: values.append(3) or values, [first] * 20)
     assert batch.results(timeout=30) == [[1, 2, 3]] * 20
     assert first.result() == [1, 2]
+
+
+def test_the_job_of_a_cell_stands_for_the_value_of_its_last_expression(q, worker):
+    cell = q.enqueue_cell("x = 20\nx + 22", pack_cell({}, {}), CellDescription(), label="cell")
+    assert q.enqueue(add, cell, 0).result(timeout=60) == 42
+    batch = q.map(add, [cell, cell], [1, 2])
+    assert batch.results(timeout=30) == [43, 44]
 
 
 def test_where_a_failure_is_allowed_the_error_stands_for_the_result(q, worker):
