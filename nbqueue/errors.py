@@ -160,5 +160,9 @@ class LargeWarning(UserWarning):
     """A function or an argument is above 50 MB; the message says what of it is large. Told once for each."""
 
 
+class ChangedWarning(UserWarning):
+    """A job runs again as it was submitted, and its function stands otherwise in the notebook now."""
+
+
 class OptionWarning(UserWarning):
     """An argument was taken for an option, and the function has a parameter of that name; told once."""

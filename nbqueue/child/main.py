@@ -39,6 +39,7 @@ from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.payload.files import Files
 from nbqueue.payload.memory import Buffers
+from nbqueue.payload.mended import Mended, unpack_mended
 from nbqueue.payload.modules import Source
 from nbqueue.payload.outcomes import Failure
 from nbqueue.payload.seal import Seal
@@ -205,7 +206,7 @@ class Child:
         description = self._description = _described(run.description)
         self._limit = description.timeout or 0.0
         self._place.use(description.directory, description.path)
-        problem = self._prepare(run.batch, description)
+        problem = self._prepare(run, description)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
@@ -225,19 +226,28 @@ class Child:
         self._printing.end()
         report.end()
 
-    def _prepare(self, batch: str, description: Description) -> Exception | None:
+    def _prepare(self, run: Do, description: Description) -> Exception | None:
         """Have the modules and settings of a batch, and no function of another one; returns what is wrong with them."""
         problem = None
         sources: Mapping[str, Source] = {}
         settings: Settings = {}
+        mended: Mended | None = None
         try:
-            sources = self._functions.modules(description.modules)
+            mended = unpack_mended(self._seal, run.batch, run.mended) if run.mended else None
+            sources = self._functions.modules(description.modules if mended is None else mended.modules)
             settings = self._functions.settings(description.settings)
         except Exception as error:  # noqa: BLE001 - is the outcome of each of its jobs
             problem = error
-        has_modules = self._modules.use(batch, sources)
+        function = None if mended is None else mended.function
+        has_modules = self._modules.use(run.batch if function is None else f"{run.batch} {function.hex()}", sources)
         self._state.use(settings, description.settings)
-        self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
+        self._functions.begin(
+            run.batch,
+            share=description.share,
+            is_single=description.is_single,
+            has_modules=has_modules,
+            function=function,
+        )
         return problem
 
     def _send(self, message: Done | Show | Displayed | Meta) -> None:

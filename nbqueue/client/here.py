@@ -228,12 +228,17 @@ class JobHere(Job):
         """False: it has ended."""
         return False
 
-    def retry(self) -> bool:
-        """Run it again, here and now, if it failed."""
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> bool:
+        """Run it again, here and now, if it failed; with another function, if one is given."""
         if self._error is None:
             return False
+        if func is not None:
+            self._function = function_of(func)
         self._run()
         return True
+
+    def _retry(self, func: Callable[..., Any] | str | None) -> bool:
+        return self.run_again(func)
 
     def delete(self) -> None:
         """Nobody else knows it: there is nothing to delete."""

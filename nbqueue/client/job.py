@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from nbqueue.client import hooks, listing, outcome
 from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
 from nbqueue.client.handle import Handle
 from nbqueue.client.latest_result import Result, ResultType
+from nbqueue.client.mending import change_of, mend
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
 from nbqueue.client.rich import RichOutput, read_rich_output
@@ -21,6 +23,7 @@ from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.client.waiting_call import waiting_call
 from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
+from nbqueue.payload.mended import unpack_mended
 from nbqueue.payload.outcomes import Outcomes
 from nbqueue.payload.records import Blob
 from nbqueue.payload.values import SharedValue
@@ -450,13 +453,16 @@ class Job:
         if found is None:
             self._session.state(self._batch.id)  # raises NotFound
         else:
-            per_block, block, own = found
-            seal = self._session.seal
-            if own:
-                return Calls(seal, self._batch.id, self.index, own)[self.index]
-            if block:
+            seal, per_block, call = self._session.seal, found.per_block, None
+            if found.own:
+                call = Calls(seal, self._batch.id, self.index, found.own)[self.index]
+            elif found.block:
                 first = self.index // per_block * per_block
-                return Calls(seal, self._batch.id, first, block)[self.index]
+                call = Calls(seal, self._batch.id, first, found.block)[self.index]
+            if call is not None and found.mended:
+                return unpack_mended(seal, self._batch.id, found.mended).function, *call[1:]
+            if call is not None:
+                return call
         raise errors.ResultExpired(
             f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
             "dropped when all have finished"
@@ -631,9 +637,40 @@ class Job:
             self._state()
         return answer in ("canceled", "canceling")
 
-    def retry(self) -> bool:
-        """Run it again if it failed or was canceled; False if there was nothing to run again."""
-        n, _ = self._session.store.call(steering.retry(self._batch.id, new_token(), self.index))
+    def retry(self, func: Callable[..., Any] | str | None = None) -> bool:
+        """Run it again if it failed or was canceled; False if there was nothing to run again.
+
+        Parameters
+        ----------
+        func : callable or str, optional
+            A mended function, which is called from now on, with the same arguments. Without it the job runs as it was
+            submitted, or with the function that it was given last; that this has changed here since is said.
+
+        Raises
+        ------
+        NotFound
+        CannotPickle, ServerFull
+            See `Queue.enqueue`.
+
+        Examples
+        --------
+        >>> job.retry(func=score)
+        True
+        """
+        return self._retry(func)
+
+    def _retry(self, func: Callable[..., Any] | str | None) -> bool:
+        change = change_of(self._batch, self.index) if func is None else ""
+        if not self.run_again(func):
+            return False
+        if change:
+            warnings.warn(change, errors.ChangedWarning, stacklevel=3)
+        return True
+
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> bool:
+        """The same, and nothing is said."""
+        mended = None if func is None else mend(self._batch, func, self.index)
+        n, _ = self._session.store.call(steering.retry(self._batch.id, new_token(), self.index, mended))
         if n == -1:
             self._state()
         if n:
@@ -644,9 +681,9 @@ class Job:
                 display.revive(self._batch)
         return bool(n)
 
-    def requeue(self) -> bool:
+    def requeue(self, func: Callable[..., Any] | str | None = None) -> bool:
         """RQ's name for `retry`."""
-        return self.retry()
+        return self._retry(func)
 
     def delete(self) -> None:
         """Forget its call and its outcome; cancel it first if it has not ended."""

@@ -19,7 +19,7 @@ from typing import Any, TypedDict
 from nbqueue import errors, machine, settings
 from nbqueue.client.retries import Repeat, Retry
 from nbqueue.payload.functions import Code, name_of
-from nbqueue.store.description import CellDescription, Description
+from nbqueue.store.description import MANY, CellDescription, Description
 
 _WEEK = 7 * 86400
 """Seconds."""
@@ -144,7 +144,7 @@ class JobOptions:
         )
 
     def describe(
-        self, function: str, queue: str, *, is_single: bool = False, attached: Attached = NOTHING,
+        self, function: str, queue: str, *, is_single: bool = False, calls: str = MANY, attached: Attached = NOTHING,
         compiled: Iterable[str] = (), versions: Mapping[str, str] = NO_VERSIONS,
     ) -> Description:  # fmt: skip
         """The description, for workers and for those who look, of a batch that is submitted here and now."""
@@ -153,7 +153,7 @@ class JobOptions:
         except OSError:  # it was deleted
             directory = ""
         return Description(
-            label=self.label or function, function=function, queue=queue, directory=directory,
+            label=self.label or function, function=function, calls=calls, queue=queue, directory=directory,
             path=tuple(machine.added_path()),
             modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
             versions=versions,

@@ -19,6 +19,7 @@ from nbqueue.payload.records import Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.values import SharedValue
 from nbqueue.payload.versions import packages_of
+from nbqueue.store.description import MANY, ONE
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
@@ -94,6 +95,8 @@ class Packer:
         self._buffers = Buffers()
         self._weighed: dict[int, tuple[Pieces, tuple[Code, ...]]] = {}
         """Entries of the first calls, which were pickled to see how large they are."""
+        self.calls = MANY
+        """What they have in common, see `Description`."""
         self.is_still = False
         """No code of the user's runs between two calls that are packed."""
         self.held: list[Code] = []
@@ -330,8 +333,9 @@ def weight_of(value: Any, depth: int = 2) -> int:
 class ItemPacker(Packer):
     """Calls of one function with one argument each."""
 
-    def __init__(self, seal: Seal, codes: Codes, code: Code) -> None:
+    def __init__(self, seal: Seal, codes: Codes, code: Code, calls: str = ONE) -> None:
         super().__init__(seal, codes)
+        self.calls = calls
         self._code = code
         self._digest = code.digest
         self.packages |= code.packages
@@ -367,8 +371,9 @@ class TuplePacker(ItemPacker):
 class CallPacker(Packer):
     """Calls of functions that may differ."""
 
-    def __init__(self, seal: Seal, codes: Codes) -> None:
+    def __init__(self, seal: Seal, codes: Codes, calls: str = MANY) -> None:
         super().__init__(seal, codes)
+        self.calls = calls
         self._digests: dict[int, tuple[Any, Code]] = {}
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:

@@ -74,11 +74,14 @@ class Do:
     """Forget all functions of before: there are too many."""
     metas: Mapping[int, str] = field(default_factory=dict)
     """What jobs that run again have saved (JSON), by their indices."""
+    mended: Blob = b""
+    """Record of the function that they run with, if it is not that of their calls."""
 
     def split(self) -> Split:
         names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
         blobs: list[Blob] = [record for _, record in self.calls]
         blobs += [b"" if isinstance(record, MappedFile) else record for _, record in self.functions]
+        blobs.append(self.mended)
         places = {number: record.place for number, (_, record) in enumerate(self.functions)
                   if isinstance(record, MappedFile)}  # fmt: skip
         return [
@@ -92,7 +95,7 @@ class Do:
         (number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget,
          metas) = plain  # fmt: skip
         calls = list(zip(names, blobs[: len(names)], strict=True))
-        records = blobs[len(names) :]
+        *records, mended = blobs[len(names) :]
         for position, place in places:
             records[position] = MappedFile(*place)
         functions = list(zip(map(bytes.fromhex, digests), records, strict=True))
@@ -109,6 +112,7 @@ class Do:
             functions,
             forget,
             dict(metas),
+            mended,
         )
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 from nbqueue import errors
 
+MANY, ONE, BOUND = "", "one", "bound"
+"""What the calls of a batch have in common: nothing that is known, their function, and that with some arguments."""
+
 
 @dataclass(frozen=True, slots=True)
 class CellDescription:
@@ -76,6 +79,8 @@ class Description:
     label: str = ""
     function: str = ""
     """The name of the function, or of what else is called."""
+    calls: str = MANY
+    """`ONE` if all call that, `BOUND` if some arguments are the same for all, and a part of it."""
     directory: str = ""
     """Where it was submitted; '' if that is not known."""
     path: tuple[str, ...] = ()

@@ -37,6 +37,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:rich`                | hash   | `<index>:<position>` -> `<attempt> <JSON>`: what jobs that are no cells     |
 |                                  |        | displayed, beside its text; up to 100 of a job and 64 MB, which are counted |
 | `batch:<id>:meta`                | hash   | index -> what a job has saved of its `meta` (JSON)                          |
+| `batch:<id>:mended`              | hash   | `f<number>` -> signed names of a function that was given to it since, and   |
+|                                  |        | index -> the number of that which a job runs with instead of its call's     |
 | `batch:<id>:forgotten`           | set    | jobs that were deleted; they stay counted in the state in which they ended  |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |

@@ -153,7 +153,7 @@ class ChildProcess:
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
                 claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls,
                 [(digest, record.file if isinstance(record, Nameless) else record) for digest, record in news.items()],
-                forget, claimed.metas,
+                forget, claimed.metas, claimed.mended,
             )
         )  # fmt: skip
 

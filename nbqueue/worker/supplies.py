@@ -82,6 +82,8 @@ class Supplies:
             self._fetch_calls(claimed, then)
             return
         needed = {digest for _, record in claimed.calls if len(record) > 4 for digest in functions_of(record)}
+        if claimed.mended:
+            needed.update(functions_of(claimed.mended))
         description = self.description(claimed)
         needed |= {bytes.fromhex(digest) for digest in (description.modules, description.settings) if digest}
         known = {digest: self._functions[digest] for digest in needed if digest in self._functions}

@@ -129,6 +129,10 @@ class BatchModel:
     due: set[int] = field(default_factory=set)
     """Of what is scheduled, what may be queued now."""
     tries: dict[str, bytes] = field(default_factory=dict)
+    functions_given: list[bytes] = field(default_factory=list)
+    """Records of functions with which jobs run again."""
+    mended: dict[int, int] = field(default_factory=dict)
+    """Which of these a job runs with, from 1."""
     busy: int = 0
     output: list[Entry] = field(default_factory=list)
     last: tuple[int, int, bool] | None = None
@@ -589,6 +593,8 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {i: n for i, n in batch.attempts.items() if n and claimed.start <= i < claimed.stop}
         assert claimed.attempts == expected
         assert claimed.has_attempts == bool(+batch.attempts)
+        [number] = {batch.mended.get(index) for index in range(claimed.start, claimed.stop)}
+        assert claimed.mended == (b"" if number is None else batch.functions_given[number - 1])
 
     @precondition(lambda self: self.leases)
     @rule(
@@ -852,15 +858,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.paused_queues.add(queue)
 
     @precondition(lambda self: any(batch.of(FAILED) or batch.of(CANCELED) for batch in self.batches.values()))
-    @rule(place=PLACES, job=PLACES, one=st.booleans())
-    def retry(self, place: int, job: int, one: bool) -> None:
+    @rule(place=PLACES, job=PLACES, one=st.booleans(), function=st.sampled_from([None, None, *sorted(FUNCTIONS)]))
+    def retry(self, place: int, job: int, one: bool, function: bytes | None) -> None:
         found = [batch for batch in self.batches.values() if batch.of(FAILED) or batch.of(CANCELED)]
         batch = found[place % len(found)]
         again = sorted(batch.of(FAILED) + batch.of(CANCELED))
         index = again[job % len(again)] if one else None
         if one:
             again = [index]
-        (n, more), repeated = self.twice(steering.retry(batch.id, new_token(), index))
+        number = None if function is None else self.mend(batch, function)
+        (n, more), repeated = self.twice(steering.retry(batch.id, new_token(), index, number))
         assert repeated == (n, more)
         assert n == len(again)
         if batch.is_canceled and one:
@@ -873,6 +880,24 @@ class StoreMachine(RuleBasedStateMachine):
                 del batch.digests[index]
             batch.deaths.pop(index, None)
             batch.states[index] = WAITING
+            if number is not None:
+                batch.mended[index] = number
+
+    def mend(self, batch: BatchModel, function: bytes) -> int:
+        record = b"signed names of " + function
+        request = steering.mend(batch.id, record, {function: FUNCTIONS[function]})
+        answer, again = self.twice(request)
+        assert answer == again
+        assert answer.answer == "ok"
+        if record not in batch.functions_given:
+            batch.functions_given.append(record)
+        batch.functions.add(function)
+        assert batch.functions_given[answer.number - 1] == record
+        found = self.store.call(looking.functions(batch.id))
+        assert found is not None
+        assert (set(found.digests), found.mended) == (batch.functions, batch.functions_given)
+        assert found.index in batch.of(FAILED) + batch.of(CANCELED)
+        return answer.number
 
     def what_finished_cannot_be_retried(self, place: int, job: int) -> None:
         found = [batch for batch in self.batches.values() if batch.of(FINISHED)]
@@ -899,6 +924,8 @@ class StoreMachine(RuleBasedStateMachine):
             (steering.resume(id), -1),
             (steering.retry(id, new_token()), (-1, False)),
             (steering.retry(id, new_token(), 0), (-1, False)),
+            (steering.mend(id, b"x", {}), steering.MendedAnswer("gone")),
+            (looking.functions(id), None),
             (steering.delete_job(id, 0), -1),
             (submitting.abandon(id, None, "x"), -1),
             (submitting.touch(id), False),
@@ -1011,6 +1038,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(index for index, how in told.items() if how == "c") == batch.of(CANCELED)
         attempts = {int(index): int(n) for index, n in self.value(f"{key}:attempts", {}).items()}
         assert attempts == dict(+batch.attempts)
+        mended = {name: text for name, text in self.value(f"{key}:mended", {}).items() if name[0] != "f"}
+        assert {int(index): int(number) for index, number in mended.items()} == batch.mended
         tries = self.value(f"{key}:tries", {})
         assert {name: b"!" if text[:1] == b"!" else text for name, text in tries.items()} == batch.tries
 
@@ -1444,3 +1473,22 @@ def test_to_retry_one_job_of_a_canceled_batch_lets_those_that_still_run_be_cance
     store.call(running.release("ann", 1, (0, 1)))
     states = [store.call(looking.job("canceled", index)) for index in range(3)]
     assert [state.state for state in states if state] == ["canceled", "canceled", "queued"]
+
+
+def test_a_function_that_is_given_to_an_ended_batch_expires_with_it(store: Store) -> None:
+    (function, *_) = FUNCTIONS
+    _submit(store, "ended", 1)
+    store.call(steering.cancel("ended", "enough"))
+    assert store.call(steering.mend("ended", b"names", {function: b""})).answer == "code"
+    assert store.call(steering.mend("ended", b"names", {function: b"record"})).answer == "ok"
+    for key in (f"code:{function.hex()}", "batch:ended:mended"):
+        assert store.run("TTL", store.key(key)) >= store.run("TTL", store.key("batch:ended")) > 0
+    assert not store.run("EXISTS", store.key(f"code:{function.hex()}:batches"))
+
+
+def test_at_most_a_thousand_canceled_jobs_are_given_a_function_at_once(store: Store) -> None:
+    _submit(store, "canceled", 2500)
+    store.call(steering.cancel("canceled", "enough"))
+    number = store.call(steering.mend("canceled", b"names", {})).number
+    answers = [store.call(steering.retry("canceled", new_token(), None, number)) for _ in range(3)]
+    assert answers == [(1000, True), (1000, True), (500, False)]

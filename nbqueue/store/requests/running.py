@@ -35,6 +35,8 @@ class Claimed:
     """Further jobs of the batch wait."""
     metas: dict[int, str] = field(default_factory=dict)
     """What jobs that run again have saved (JSON), by their indices."""
+    mended: bytes = b""
+    """Record of the function that they run with, if it is not that of their calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,14 @@ def claim(
             return Later(reply[1] / 1e6)
         if reply[0] == b"gone":
             return GONE
-        attempts, calls, bulk, is_more, metas = reply[8:]
+        attempts, calls, bulk, is_more, metas, mended = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
             dict(zip(attempts[::2], attempts[1::2], strict=True)),
             [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
             [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
             bool(is_more), {index: text.decode() for index, text in zip(metas[::2], metas[1::2], strict=True)},
+            mended,
         )  # fmt: skip
 
     return request_to(

@@ -20,6 +20,7 @@ end
 -- What is in neither does not run again.
 redis.call('HDEL', key .. ':failed', ARGV[2])
 redis.call('HDEL', key .. ':meta', ARGV[2])
+redis.call('HDEL', key .. ':mended', ARGV[2])
 drop_tries(key, ARGV[2])
 local index = tonumber(ARGV[2])
 for _, run in ipairs(redis.call('LRANGE', key .. ':canceled', 0, -1)) do

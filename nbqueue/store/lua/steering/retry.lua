@@ -5,13 +5,22 @@
 -- ARGV[1]  batch
 -- ARGV[2]  token of this call
 -- ARGV[3]  an index, or '' for all
+-- ARGV[4]  number of the function that they run with from now on, see `mend`; '' for that which they had
 -- Returns  {number of jobs queued again, 1 if there are more}, or {-1, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, reviving, hints, tries
-local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, mending
+local id, token, index, mended = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local key = batch_key(id)
 local total, last, retried = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried'))
 if not total then return { -1, 0 } end
-if last == token then return { tonumber(retried), index and 0 or redis.call('EXISTS', key .. ':failed') } end
+local most_canceled = mended == '' and math.huge or 1000
+
+local function is_more()
+  if index then return 0 end
+  if mended ~= '' and redis.call('EXISTS', key .. ':canceled') == 1 then return 1 end
+  return redis.call('EXISTS', key .. ':failed')
+end
+
+if last == token then return { tonumber(retried), is_more() } end
 
 local cancels, deaths = redis.call('SMEMBERS', key .. ':cancels'), redis.call('HKEYS', key .. ':deaths')
 
@@ -23,6 +32,7 @@ local function queue_again(start, stop, state)
   for _, job in ipairs(deaths) do
     if start <= tonumber(job) and tonumber(job) < stop then redis.call('HDEL', key .. ':deaths', job) end
   end
+  mend(key, start, stop, mended)
   redis.call('RPUSH', key .. ':queued', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
   move(id, state, 'queued', stop - start)
@@ -34,8 +44,12 @@ if not index then
   redis.call('DEL', key .. ':canceled')
   for _, run in ipairs(canceled) do
     local start, stop = read_run(run)
-    queue_again(start, stop, 'canceled')
-    n = n + stop - start
+    local last = math.min(stop, start + most_canceled - n)
+    if start < last then
+      queue_again(start, last, 'canceled')
+      n = n + last - start
+    end
+    if last < stop then redis.call('RPUSH', key .. ':canceled', write_run(last, stop)) end
   end
 else
   for _, run in ipairs(canceled) do
@@ -103,6 +117,4 @@ if n > 0 then
   make_ready(id)
   tell(id, 'changed')
 end
-local more = 0
-if not index then more = redis.call('EXISTS', key .. ':failed') end
-return { n, more }
+return { n, is_more() }
