@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbqueue.child.progress import set_progress, track
     from nbqueue.client.attempts import Attempt
     from nbqueue.client.batch import Batch, FailureGroup
+    from nbqueue.client.callback import Callback
     from nbqueue.client.cell_job import CellJob
     from nbqueue.client.decorator import job
     from nbqueue.client.explaining import Explanation, explain
@@ -42,6 +43,7 @@ __all__ = [
     # Submitting
     "Queue",
     "Submitter",
+    "Callback",
     "call",
     "explain",
     "Explanation",
@@ -74,6 +76,7 @@ __all__ = [
 _HOMES = {
     "Attempt": "nbqueue.client.attempts",
     "Batch": "nbqueue.client.batch",
+    "Callback": "nbqueue.client.callback",
     "CellJob": "nbqueue.client.cell_job",
     "CurrentJob": "nbqueue.child.current",
     "Explanation": "nbqueue.client.explaining",

@@ -8,7 +8,7 @@ Read `main.py` first: a run, job by job. `loading.py` makes functions and argume
 scope of its own; `modules.py` has the batch's local modules found first; `report.py` signs and sends outcomes, to whose
 errors `hints.py` adds what comes from where they ran; `streams.py` takes what is printed, `displays.py` what is
 displayed (`bundles.py` makes data of it), `progress.py` how far a job says that it is, `current.py` the job for
-itself; for displays and bars `imports.py` waits until a job imports what they hook into. Between two jobs `state.py`
+itself; `callbacks.py` calls what is called after it; for displays and bars `imports.py` waits until a job imports what they hook into. Between two jobs `state.py`
 puts back what belongs to the process (environment, filters, random numbers, limits), `place.py` the directory and the
 path. `forks.py` ends what `os.fork` in a job has made.
 """

@@ -4,7 +4,7 @@ Submits, waits, reads, steers. Imports neither IPython nor widgets, and never th
 
 Read `queues.py` first: it hands on to those who do it. `session.py` is one client's server. `fleet.py` is its
 workers: who is there, started (the process itself by `launch.py`) and stopped; `problem.py` why nobody serves a
-batch. The way in: `options.py` (with `retries.py`), `named.py` (which function is meant), `submitter.py`, `codes.py`
+batch. The way in: `options.py` (with `retries.py` and `callback.py`), `named.py` (which function is meant), `submitter.py`, `codes.py`
 (which functions are packed anew, and each sent once; `local_modules.py` finds what goes along), `explaining.py` (what
 would be sent), `sizes.py` (that it is much), `packing.py` for calls and the size of their blocks, then
 `submission.py` for a batch or `open_batch.py` for single calls. The way out: `waiting.py`, `results.py` (outcomes of

@@ -596,6 +596,12 @@ class Job:
         return found
 
     @property
+    def callback_error(self) -> str | None:
+        """What went wrong in what was called after it (`on_success=` and the like), in words; None if nothing did."""
+        found = self._session.store.callback_error(self._batch.id, self.index)
+        return found[1] if found is not None and found[0] == self.attempt else None
+
+    @property
     def due_at(self) -> datetime | None:
         """When it may start, if it waits for a time: its retry, or `enqueue_in`; else None."""
         due_at = self._state().due_at

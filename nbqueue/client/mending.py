@@ -74,7 +74,7 @@ def _functions(batch: Handle) -> FunctionsOf:
 
 def _check_that_there_is_one(batch: Handle, described: Description) -> None:
     found = _functions(batch)
-    others = {bytes.fromhex(digest) for digest in (described.modules, described.settings) if digest}
+    others = set(described.digests)
     for record in found.mended:
         mended = unpack_mended(batch.session.seal, batch.id, record)
         others |= {mended.function, bytes.fromhex(mended.modules)}

@@ -153,7 +153,7 @@ class OpenBatches:
             Batches are canceled or deleted as soon as they are made.
         """
         key = queue, options
-        attached = self._codes.attached(code.imports)
+        attached = self._codes.attached(code.imports, callbacks=options.callbacks)
         packages: Set[str] = frozenset()
         if self._codes.compares_versions:
             packages = {*code.packages, *packages_of((*args, *kwargs.values()))}

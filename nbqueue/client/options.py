@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
+from nbqueue.client.callback import Callback
 from nbqueue.client.retries import Repeat, Retry
+from nbqueue.payload.callbacks import GIVEN
 from nbqueue.payload.functions import Code, name_of
 from nbqueue.store.description import MANY, CellDescription, Description
 
@@ -50,6 +52,12 @@ class Options(TypedDict, total=False):
     """How often a job that has returned runs again; see `Repeat`."""
     delay: float | str | datetime.timedelta
     """Time until it may start: seconds, "90s", "5m", a timedelta."""
+    on_success: Callback | Callable[..., Any] | str | None
+    """Called with the job, None and its result where it ran, after it has returned; see `Callback`."""
+    on_failure: Callback | Callable[..., Any] | str | None
+    """Called with the job, None, and the type, value and traceback of the error, after it has failed for good."""
+    on_stopped: Callback | Callable[..., Any] | str | None
+    """Called with the job and None, after it was canceled while it ran."""
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
@@ -64,9 +72,12 @@ class Attached:
 
     modules: Code | None = None
     settings: Code | None = None
+    callbacks: tuple[tuple[str, Code, float], ...] = ()
+    """What is called after them: the name of the option, the function, the seconds that it may take."""
 
     def digests(self) -> list[bytes]:
-        return [code.digest for code in (self.modules, self.settings) if code is not None]
+        codes = self.modules, self.settings, *(code for _, code, _ in self.callbacks)
+        return [code.digest for code in codes if code is not None]
 
 
 NOTHING = Attached()
@@ -95,6 +106,8 @@ class JobOptions:
     seed: int | None = None
     retry: Retry | None = None
     repeat: Repeat | None = None
+    callbacks: tuple[tuple[str, Callback], ...] = field(default=(), hash=False)
+    """By the names of their options."""
     due: str = field(default="", hash=False, compare=False)
     """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
     meta: dict[str, Any] | None = field(default=None, hash=False)
@@ -138,6 +151,11 @@ class JobOptions:
             share=bool(options.get("share", False)),
             retry=Retry.of(retry) if (retry := options.get("retry")) else None,
             repeat=Repeat.of(repeat) if (repeat := options.get("repeat")) else None,
+            callbacks=tuple(
+                (name, Callback.of(options[name], name))  # type: ignore[literal-required]
+                for name in GIVEN
+                if options.get(name) is not None
+            ),
             due=due_in(options["delay"]) if "delay" in options else "",
             seed=seed,
             meta=meta,
@@ -160,7 +178,9 @@ class JobOptions:
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed,
             retry=self.retry.describe() if self.retry is not None else None,
-            repeat=self.repeat.describe() if self.repeat is not None else None, meta=self.meta or {}, cell=self.cell,
+            repeat=self.repeat.describe() if self.repeat is not None else None,
+            callbacks={name: (code.digest.hex(), limit) for name, code, limit in attached.callbacks},
+            meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
 
 

@@ -210,6 +210,12 @@ class Queue:
             How often it runs again after it returned, and when: `Repeat(times=9, interval=60)`.
         delay : float, str or timedelta, optional
             Time until it may start.
+        on_success, on_failure, on_stopped : callable or Callback, optional
+            Called where it ran, after it has returned, has failed for good, or was canceled while it ran, with
+            `(job, None, result)`, `(job, None, type, value, traceback)` or `(job, None)`, or those of `job`,
+            `connection`, `result` and so on that it names; the job is what `nbqueue.get_current_job()` gives.
+            What it prints is the job's output. That it fails, or takes longer than `Callback(func, timeout=60)` says,
+            changes nothing of how the job ended, which is recorded when it is over: `job.callback_error` tells it.
         share : bool
             Calls that run in the same process share the function, its globals and its closure, such as a cache in one
             of them. By default each call finds what was submitted.
@@ -344,7 +350,7 @@ class Queue:
         kwargs : dict, optional
             Keyword arguments that are the same for each call. They are sent once, as a part of the function.
         job_timeout, result_ttl, failure_ttl, label, description, meta, at_front, priority, retry, repeat, delay,
-        share, seed
+        on_success, on_failure, on_stopped, share, seed
             See `enqueue`.
         progress : {"auto", "bar", False}, optional
             How waits for this batch show progress.

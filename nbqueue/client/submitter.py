@@ -120,7 +120,10 @@ class Submitter:
         self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
         imports: Collection[str],
     ) -> Batch:  # fmt: skip
-        attached = self._session.codes.attached(imports, self._options.environment, settings=self._options.settings)
+        options = self._options
+        attached = self._session.codes.attached(
+            imports, options.environment, settings=options.settings, callbacks=options.callbacks
+        )
         if isinstance(items, Sized):
             expected = len(items)
         if type(items) not in _STILL:  # others may give the same object again and again, changed

@@ -133,6 +133,8 @@ class Done:
     """The last of the jobs was stopped because it was canceled; it has no record."""
     again: Sequence[Again] = ()
     """Those that failed and run again."""
+    decided: bool = False
+    """A callback of the last job follows: the outcome is recorded when a `CalledBack` tells that it is over."""
 
     def split(self) -> Split:
         names = [name for name, _ in self.records]
@@ -140,18 +142,21 @@ class Done:
         blobs = [record for _, record in self.records]
         blobs += [one.record for one in self.again]
         again = [(one.index, one.attempt, one.seconds) for one in self.again]
-        return [self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled, again], blobs
+        return [
+            self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled, again,
+            self.decided,
+        ], blobs  # fmt: skip
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Done:
-        number, start, stop, busy, ended, names, failures, canceled, again = plain
+        number, start, stop, busy, ended, names, failures, canceled, again, decided = plain
         records = list(zip(names, blobs[: len(names)], strict=True))
         notes = [FailureNote(*failure) for failure in failures]
         tries = tuple(
             Again(about[0], about[1], about[2], bytes(record))
             for about, record in zip(again, blobs[len(names) :], strict=True)
         )
-        return cls(number, start, stop, busy, ended, records, notes, canceled, tries)
+        return cls(number, start, stop, busy, ended, records, notes, canceled, tries, decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,9 +214,28 @@ class Meta:
         return cls(number, index, blobs[0])
 
 
-Message = Hello | Do | Done | Show | Displayed | Meta
+@dataclass(frozen=True, slots=True)
+class CalledBack:
+    """Child to worker: the callback of a job is over."""
 
-_KINDS: dict[str, type[Message]] = {kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta)}
+    number: int
+    index: int
+    problem: str = ""
+    """What went wrong in it."""
+
+    def split(self) -> Split:
+        return [self.number, self.index, self.problem], []
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> CalledBack:
+        return cls(*plain)
+
+
+Message = Hello | Do | Done | Show | Displayed | Meta | CalledBack
+
+_KINDS: dict[str, type[Message]] = {
+    kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta, CalledBack)
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,9 +110,18 @@ class Description:
     """Its jobs run again when they have failed."""
     repeat: RetryDescription | None = None
     """Its jobs run again when they have returned."""
+    callbacks: Mapping[str, tuple[str, float]] = dataclasses.field(default_factory=dict)
+    """What is called after its jobs, by the name of the option: the digest of a function as hexadecimal, and the
+    seconds that it may take."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None
+
+    @property
+    def digests(self) -> list[bytes]:
+        """What its jobs need beside their functions."""
+        found = [self.modules, self.settings, *(digest for digest, _ in self.callbacks.values())]
+        return [bytes.fromhex(digest) for digest in found if digest]
 
     def to_json(self) -> str:
         """Only what is not the default.
@@ -153,6 +162,8 @@ class Description:
         for name in _RETRIES & known.keys():
             retry = {field: value for field, value in known[name].items() if field in _RETRY_NAMES}
             known[name] = RetryDescription(**retry | {field: tuple(retry[field]) for field in ("interval", "on")})
+        if "callbacks" in known:
+            known["callbacks"] = {name: tuple(callback) for name, callback in known["callbacks"].items()}
         lists = {name: tuple(known.get(name, ())) for name in ("path", "compiled")}
         return cls(**{**known, **lists})
 

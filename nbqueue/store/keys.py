@@ -39,6 +39,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:meta`                | hash   | index -> what a job has saved of its `meta` (JSON)                          |
 | `batch:<id>:mended`              | hash   | `f<number>` -> signed names of a function that was given to it since, and   |
 |                                  |        | index -> the number of that which a job runs with instead of its call's     |
+| `batch:<id>:callbacks`           | hash   | index -> `<attempt> <words>`: what went wrong in the callback of a job      |
 | `batch:<id>:forgotten`           | set    | jobs that were deleted; they stay counted in the state in which they ended  |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
@@ -149,6 +150,10 @@ def shown(id: str) -> str:
 
 def meta(id: str) -> str:
     return f"{batch(id)}:meta"
+
+
+def callbacks(id: str) -> str:
+    return f"{batch(id)}:callbacks"
 
 
 def rich(id: str) -> str:

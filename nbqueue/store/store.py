@@ -292,6 +292,14 @@ class Store(Link):
         saved: dict[str, Any] | None = None if found is None else json.loads(found)
         return saved
 
+    def callback_error(self, batch: str, index: int) -> tuple[int, str] | None:
+        """The attempt of a job whose callback went wrong last, and how; None if none did."""
+        found = self.run("HGET", self.key(keys.callbacks(batch)), index)
+        if found is None:
+            return None
+        attempt, _, text = found.partition(b" ")
+        return int(attempt), text.decode("utf-8", "replace")
+
     def has_dropped_rich_output(self, batch: str) -> bool:
         """Whether jobs of a batch displayed more than is kept."""
         return bool(self.run("HEXISTS", self.key(keys.batch(batch)), "rich_full"))

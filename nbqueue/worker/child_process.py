@@ -17,11 +17,12 @@ from dataclasses import replace
 from itertools import groupby
 
 from nbqueue import child, machine
+from nbqueue.payload.callbacks import GIVEN
 from nbqueue.payload.memory import Nameless
 from nbqueue.payload.records import Blob, weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, Message, Meta, Printed, Show
+from nbqueue.protocol.messages import CalledBack, Displayed, Do, Done, Message, Meta, Printed, Show
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
@@ -115,6 +116,8 @@ class ChildProcess:
         self.leases: deque[Lease] = deque()
         self.interruption: Interruption | None = None
         self.bound: Bound | None = None
+        self.decided: Done | None = None
+        """How the job ended whose callback runs."""
         self._asked_for: tuple[int, int] | None = None
         self._active_at = time.monotonic()
         self.is_fresh = True
@@ -144,7 +147,7 @@ class ChildProcess:
         self.leases.append(
             Lease(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, description.timeout, claimed.kind,
-                description.cell is not None, claimed.attempts, description.retry,
+                description.cell is not None, claimed.attempts, description.retry, description.callbacks,
                 [self._mapped[digest] for digest in functions if digest in self._mapped],
             )
         )  # fmt: skip
@@ -159,12 +162,12 @@ class ChildProcess:
 
     # What it does
 
-    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed | Meta]:
+    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed | Meta | CalledBack]:
         """What it has said since the last time; a part of it, if that is much."""
         said = [
             message
             for message in self.line.received(everything=everything)
-            if isinstance(message, Done | Show | Displayed | Meta)
+            if isinstance(message, Done | Show | Displayed | Meta | CalledBack)
         ]
         if said:
             self._active_at = time.monotonic()
@@ -225,7 +228,16 @@ class ChildProcess:
         if index < 0:
             return None
         lease = self.lease(number)
-        return None if lease is None else RunningJob(lease, index, since, is_loading)
+        if lease is None:
+            return None
+        which = self.calls_back
+        return RunningJob(lease, index, since, is_loading, lease.callbacks[which][1] if which else None)
+
+    @property
+    def calls_back(self) -> str:
+        """Which callback of its job runs; '' if none does."""
+        place = self.page.cells[Page.IS_CALLING_BACK]
+        return list(GIVEN)[place - 1] if place else ""
 
     def progress(self, job: RunningJob) -> Progress | None:
         """How far a job that runs is, if it says so."""
@@ -316,7 +328,7 @@ class ChildProcess:
         cells[Page.SOFT_REASON] = reason
         cells[Page.SOFT_NUMBER] = lease.number
         cells[Page.SOFT_INDEX] = index
-        self.interruption = Interruption(lease.number, index, reason, now)
+        self.interruption = Interruption(lease.number, index, reason, now, bool(self.calls_back))
         self.process.signal(signal.SIGUSR1)
 
     def insist(self) -> None:

@@ -85,7 +85,7 @@ class Supplies:
         if claimed.mended:
             needed.update(functions_of(claimed.mended))
         description = self.description(claimed)
-        needed |= {bytes.fromhex(digest) for digest in (description.modules, description.settings) if digest}
+        needed.update(description.digests)
         known = {digest: self._functions[digest] for digest in needed if digest in self._functions}
         missing = [digest for digest in needed if digest not in known]
         if not missing:

@@ -285,6 +285,11 @@ def save_meta(worker: str, number: int, batch: str, index: int, content: Blob) -
     return request_to("running/save_meta", as_text, worker, number, batch, index, content)
 
 
+def note_callback(worker: str, number: int, batch: str, index: int, attempt: int, text: str) -> Request[str]:
+    """'ok', 'lost' (the lease is not this worker's) or 'gone'."""
+    return request_to("running/note_callback", as_text, worker, number, batch, index, attempt, text)
+
+
 def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:
     """Whether it is registered; not if it was before (`again`) and is not any more: it was taken for dead."""
     return request_to(
