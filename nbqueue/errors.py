@@ -20,6 +20,7 @@ NbqueueError
     ├── JobExited               the function was left by `sys.exit` or the like, which is no `Exception`
     ├── JobTimeout              the job ran longer than its `job_timeout`
     ├── JobCanceled             the job was canceled
+    ├── JobExpired              the job waited for longer than its `ttl`, and was given up
     └── JobKilled               its process died (by what, in words)
 
 Errors about one job carry its id in `job_id`.
@@ -142,6 +143,10 @@ class JobTimeout(JobError, TimeoutError):
 
 class JobCanceled(JobError):
     """The job was canceled before it ended."""
+
+
+class JobExpired(JobError):
+    """The job still waited in the queue after its `ttl`, and was given up."""
 
 
 class JobKilled(JobError):

@@ -235,7 +235,7 @@ class Job:
         ------
         WaitTimeout
             It had not ended in time. It goes on.
-        JobCanceled, JobTimeout, JobKilled
+        JobCanceled, JobTimeout, JobKilled, JobExpired
             It ended without the function's doing.
         JobExited
             The function was left by `sys.exit` or the like, which is the cause of the error.
@@ -530,6 +530,11 @@ class Job:
     def timeout(self) -> float | None:
         """Seconds that it may run; None if there is no limit."""
         return self._batch.description.timeout
+
+    @property
+    def ttl(self) -> float | None:
+        """Seconds after which it is given up if it still waits; None if it waits for ever."""
+        return self._batch.description.ttl
 
     @property
     def created_at(self) -> datetime:

@@ -69,8 +69,10 @@ class OpenBatch:
             options.priority,
             options.result_ttl,
             options.failure_ttl,
+            options.ttl,
         )
         self._at_front = options.at_front
+        self._has_ttl = options.ttl is not None
         self._is_closed = False
 
     def is_over(self, attached: Attached, packages: Set[str]) -> bool:
@@ -93,7 +95,7 @@ class OpenBatch:
             record = pack_entries(self._seal, self.id, index, [code.digest], [entry])
         try:
             is_known = code.digest in self._stored
-            if is_known and not (self._at_front or due) and len(record) < BULK:
+            if is_known and not (self._at_front or due or self._has_ttl) and len(record) < BULK:
                 request = submitting.append(self.id, self._opening.token, index, code.digest, record)
                 if self._store.call(request):
                     self._count += 1

@@ -36,6 +36,8 @@ class Options(TypedDict, total=False):
     """Time for which outcomes are kept after the batch has ended; 7 days by default, -1 for ever."""
     failure_ttl: float | str | None
     """The same where jobs of the batch failed or were canceled; by default no other time."""
+    ttl: float | str | datetime.timedelta | None
+    """Time after which it is given up if it still waits: seconds, "5m", a timedelta; never by default, or with -1."""
     label: str | None
     """Its name where people read it; by default the function's."""
     description: str | None
@@ -100,6 +102,8 @@ class JobOptions:
     """Seconds; below 0 for ever."""
     failure_ttl: int | None = None
     """Seconds, or the same as that."""
+    ttl: float | None = None
+    """Seconds."""
     priority: float = 1.0
     at_front: bool = False
     share: bool = False
@@ -146,6 +150,7 @@ class JobOptions:
             timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
             result_ttl=_lifetime(options.get("result_ttl", _WEEK), "result_ttl"),
             failure_ttl=None if failure_ttl is None else _lifetime(failure_ttl, "failure_ttl"),
+            ttl=_patience(options.get("ttl")),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
             share=bool(options.get("share", False)),
@@ -176,7 +181,7 @@ class JobOptions:
             modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
-            timeout=self.timeout, share=self.share, seed=self.seed,
+            timeout=self.timeout, ttl=self.ttl, share=self.share, seed=self.seed,
             retry=self.retry.describe() if self.retry is not None else None,
             repeat=self.repeat.describe() if self.repeat is not None else None,
             callbacks={name: (code.digest.hex(), limit) for name, code, limit in attached.callbacks},
@@ -189,6 +194,17 @@ def _lifetime(value: float | str, what: str) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool) and value in (-1, 0):
         return -1 if value else 1
     return max(1, int(seconds(value, what)))
+
+
+def _patience(ttl: float | str | datetime.timedelta | None) -> float | None:
+    """Seconds after which a job is given up that still waits; None is never."""
+    if ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool) and ttl == -1):
+        return None
+    if isinstance(ttl, datetime.timedelta):
+        ttl = ttl.total_seconds()
+    if ttl == 0 and not isinstance(ttl, bool):
+        raise errors.UsageError("ttl=0: a job would be given up before a worker can take it. -1 is for ever")
+    return seconds(ttl, "ttl")
 
 
 def due_in(delay: float | str | datetime.timedelta) -> str:

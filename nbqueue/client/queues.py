@@ -196,6 +196,10 @@ class Queue:
         result_ttl, failure_ttl : float or str, optional
             How long the outcome is kept after it ended, and where it failed or was canceled, if that shall be another
             time; 7 days by default, -1 for ever, 0 for a moment.
+        ttl : float, str or timedelta, optional
+            Time for which it may wait in the queue. Has it not started then, it fails with `errors.JobExpired`; what
+            has started once is not given up. By default, and with -1, it waits for ever. After a `delay` it counts
+            from then; what is run again by hand, after that time, waits as long as it takes.
         label, description : str, optional
             What it is called where people read it.
         meta : dict, optional
@@ -349,7 +353,7 @@ class Queue:
             As with the built-in `map`; ends with the shortest. Generators are read block by block.
         kwargs : dict, optional
             Keyword arguments that are the same for each call. They are sent once, as a part of the function.
-        job_timeout, result_ttl, failure_ttl, label, description, meta, at_front, priority, retry, repeat, delay,
+        job_timeout, result_ttl, failure_ttl, ttl, label, description, meta, at_front, priority, retry, repeat, delay,
         on_success, on_failure, on_stopped, share, seed
             See `enqueue`.
         progress : {"auto", "bar", False}, optional

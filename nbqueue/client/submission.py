@@ -97,7 +97,7 @@ class Submission:
         self._session = session
         self._opening = Opening(
             self.batch, new_token(), queue, session.environment, 0,
-            "", options.priority, options.result_ttl, options.failure_ttl,
+            "", options.priority, options.result_ttl, options.failure_ttl, options.ttl,
         )  # fmt: skip
         self._description = options.describe(
             name, queue, calls=packer.calls, attached=attached, compiled=session.codes.compiled

@@ -102,6 +102,8 @@ class Description:
     """Single calls of several functions, appended one by one."""
     timeout: float | None = None
     """Seconds that a job may take."""
+    ttl: float | None = None
+    """Seconds after which a job is given up that still waits."""
     share: bool = False
     """Calls that run in the same process find what others have left in the function, its globals and closure."""
     seed: int | None = None

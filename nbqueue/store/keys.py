@@ -20,6 +20,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |   `:outcomes:bulk`               |        | plain commands (`<token>:<field>`, `<worker>:<lease>:<field>`); above 256 MB |
 |                                  |        | in pieces: `<field>+1` and so on follow                                     |
 | `batch:<id>:scheduled`           | zset   | runs that wait for a time, by that: seconds since the epoch                 |
+| `batch:<id>:ttl`                 | zset   | runs that are given up if they still wait, by when that is: seconds since   |
+|                                  |        | the epoch                                                                   |
 | `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
 | `batch:<id>:cancels`             | set    | leased jobs that shall be canceled when they come back                      |
@@ -50,6 +52,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
 | `queue:<name>:<env>:scheduled`   | zset   | batches that have runs which wait for a time, by when the first of these is |
 |                                  |        | due                                                                         |
+| `queue:<name>:<env>:ttl`         | zset   | batches that have such runs, by when the first of these is given up         |
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |

@@ -90,8 +90,8 @@ PLACES = st.integers(0, 30)
 LATER = ("+1000", "9999999999")
 DUE = st.sampled_from(["", "", "+0", "1000", *LATER])
 """When jobs that are submitted are due."""
-LIFETIMES = st.sampled_from([(5000, None), (5000, None), (5000, -1), (-1, 5000), (-1, None)])
-"""How long batches are kept that have finished, and that have not."""
+LIFETIMES = st.sampled_from([(5000, None), (5000, None), (5000, -1), (-1, 5000), (-1, None), (5000, None, 5000.0)])
+"""How long batches are kept that have finished, and that have not; and how long their jobs wait."""
 DEATHS = st.sampled_from(["", "segmentation fault"])
 
 
@@ -129,6 +129,10 @@ class BatchModel:
     due: set[int] = field(default_factory=set)
     """Of what is scheduled, what may be queued now."""
     tries: dict[str, bytes] = field(default_factory=dict)
+    patience: set[int] = field(default_factory=set)
+    """Those that are given up if they still wait when their time is up."""
+    overdue: set[int] = field(default_factory=set)
+    """Those of them whose time is up."""
     functions_given: list[bytes] = field(default_factory=list)
     """Records of functions with which jobs run again."""
     mended: dict[int, int] = field(default_factory=dict)
@@ -209,6 +213,8 @@ class BatchModel:
         if self.has_ended:
             self.cancels.clear()
             self.deaths.clear()
+            self.patience.clear()
+            self.overdue.clear()
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -316,7 +322,7 @@ class StoreMachine(RuleBasedStateMachine):
         function: bytes,
         known: bool,
         due: str,
-        lifetimes: tuple[int, int | None] = (5000, None),
+        lifetimes: tuple[int, int | None] | tuple[int, int | None, float] = (5000, None),
     ) -> None:
         # The ids are the same each time: batches with the same tag are taken in the order of their ids.
         self.submitted += 1
@@ -372,6 +378,8 @@ class StoreMachine(RuleBasedStateMachine):
         if count or (is_last and batch.is_submitting) or batch.last is None:
             batch.functions.add(function)
         batch.last = (first, count, is_last)
+        if batch.opening.ttl is not None:
+            batch.patience |= {*range(batch.total, batch.total + count)}
         batch.states += [SCHEDULED if due in LATER else WAITING] * count
         if is_last:
             batch.is_submitting = False
@@ -473,6 +481,7 @@ class StoreMachine(RuleBasedStateMachine):
         request = running.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
         answer = self.store.call(request)
         self.notice_what_was_queued()
+        self.notice_what_was_given_up(queues if worker in self.registered else (), answer)
         if answer is not None and not isinstance(answer, Later):
             before = self.snapshot()
             assert self.store.call(request) == answer
@@ -546,6 +555,42 @@ class StoreMachine(RuleBasedStateMachine):
             batch.due.update(range(start, stop))
         of_queue = self.store.key(f"queue:{batch.opening.queue}:{ENVIRONMENT}:scheduled")
         self.store.run("ZADD", of_queue, "XX", 1000, batch.id)
+
+    @precondition(lambda self: any(batch.patience for batch in self.batches.values()))
+    @rule(place=PLACES, most=st.integers(1, 3), by_claim=st.booleans())
+    def time_is_up(self, place: int, most: int, by_claim: bool) -> None:
+        """Some jobs of a batch have waited for too long."""
+        found = [batch for batch in self.batches.values() if batch.patience]
+        batch = found[place % len(found)]
+        key = self.store.key(f"batch:{batch.id}:ttl")
+        for run in self.store.run("ZRANGE", key, 0, most - 1):
+            self.store.run("ZADD", key, "XX", 1000, run)
+            start, stop = map(int, run.split(b"-"))
+            batch.overdue.update(range(start, stop))
+        self.store.run("ZADD", self.store.key(f"queue:{batch.opening.queue}:{ENVIRONMENT}:ttl"), "XX", 1000, batch.id)
+        if by_claim:
+            self.claim("ann", 0.005, True)
+            return
+        answer, _ = self.twice(running.give_up(ENVIRONMENT, QUEUES))
+        assert not answer
+        self.notice_what_was_given_up(QUEUES, None)
+
+    def notice_what_was_given_up(self, queues: tuple[str, ...], answer: Any) -> None:
+        """What waits and has never started; a claim that takes something from the first queue leaves the second."""
+        for batch in self.batches.values():
+            if batch.opening.queue not in queues:
+                continue
+            if isinstance(answer, Claimed) and answer.batch in self.batches:
+                of_claimed = queues.index(self.batches[answer.batch].opening.queue)
+                if queues.index(batch.opening.queue) > of_claimed:
+                    continue
+            for index in batch.overdue:
+                if batch.states[index] == WAITING and not batch.attempts[index] and not batch.kinds.get(index):
+                    batch.states[index] = FAILED
+                    batch.outcomes[str(index)] = b"!"
+                    batch.digests[index] = ""
+            batch.patience -= batch.overdue
+            batch.overdue.clear()
 
     def scheduled(self, batch: BatchModel) -> Iterator[int]:
         for run in self.value(f"batch:{batch.id}:scheduled", {}):
@@ -999,6 +1044,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(leased) == batch.of(LEASED)
         assert sorted(index for index, _ in self.jobs(f"{key}:canceled")) == batch.of(CANCELED)
         assert sorted(self.scheduled(batch)) == batch.of(SCHEDULED)
+        assert {index for index, _ in self.jobs(f"{key}:ttl")} == batch.patience
+        until = self.value(f"{key}:ttl", {}).values()
+        waiting = self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:ttl", {})
+        assert waiting.get(batch.id) == (min(until, key=float) if until else None) or batch.overdue
         due = self.value(f"{key}:scheduled", {}).values()
         of_queue = self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:scheduled", {})
         assert of_queue.get(batch.id) == (min(due, key=float) if due else None)
@@ -1068,7 +1117,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert key.endswith(":deleted"), key
                 assert ttl > 0
         for queue in QUEUES:
-            for place in ("ready", "scheduled"):
+            for place in ("ready", "scheduled", "ttl"):
                 assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:{place}", {})) <= set(self.batches)
             suspects = self.value(f"queue:{queue}:{ENVIRONMENT}:suspects", [])
             assert {entry.split()[0] for entry in suspects} <= set(self.batches)
@@ -1492,3 +1541,31 @@ def test_at_most_a_thousand_canceled_jobs_are_given_a_function_at_once(store: St
     number = store.call(steering.mend("canceled", b"names", {})).number
     answers = [store.call(steering.retry("canceled", new_token(), None, number)) for _ in range(3)]
     assert answers == [(1000, True), (1000, True), (500, False)]
+
+
+def test_what_has_waited_for_too_long_is_given_up_a_thousand_at_a_time_and_none_of_it_starts(store: Store) -> None:
+    store.call(running.register("ann", {}))
+    opening = Opening("late", new_token(), "first", ENVIRONMENT, 1, "{}", ttl=1000)
+    store.call(submitting.submit(opening, 0, 3500, {}, [("b0", b"call")], is_last=True))
+    store.run("ZADD", store.key("batch:late:ttl"), "XX", 1000, "0-3500")
+    store.run("ZADD", store.key(f"queue:first:{ENVIRONMENT}:ttl"), "XX", 1000, "late")
+    answers = []
+    while not answers or answers[-1] is not None:
+        answers.append(store.call(_claim(store, "ann", len(answers) + 1)))
+    assert answers == [Later(0.0)] * 3 + [None]
+    state = store.batch("late")
+    assert state is not None
+    assert (state.failed, state.queued, state.done) == (3500, 0, True)
+    assert [failure.count for failure in store.failures("late")] == [3500]
+
+
+def test_a_claim_that_gives_up_a_part_leaves_the_order_of_what_still_waits(store: Store) -> None:
+    opening = Opening("some", new_token(), "first", ENVIRONMENT, 1, "{}", ttl=1000)
+    for first in range(0, 40, 10):
+        store.call(submitting.submit(opening, first, 10, {}, [(f"b{first}", b"call")], is_last=True))
+    store.run("RPUSH", store.key("batch:some:queued"), store.run("LPOP", store.key("batch:some:queued")))
+    store.run("ZADD", store.key("batch:some:ttl"), "XX", 1000, "10-20", 1000, "20-30")
+    store.run("ZADD", store.key(f"queue:first:{ENVIRONMENT}:ttl"), "XX", 1000, "some")
+    assert not store.call(running.give_up(ENVIRONMENT, ["first"]))
+    assert store.queued("some") == [(0, 10), (30, 40)]
+    assert sorted(store.failed("some")) == list(range(10, 30))

@@ -359,6 +359,11 @@ def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> 
     return request_to("running/beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
 
 
+def give_up(environment: str, queues: Iterable[str]) -> Request[bool]:
+    """Whether there is more to be given up at once."""
+    return request_to("running/give_up", bool, environment, *queues)
+
+
 def reap(worker: str, beat: float | None, death: str) -> Request[int]:
     return request_to("running/reap", int, worker, "" if beat is None else beat, death)
 

@@ -27,10 +27,14 @@ class Opening:
     """Seconds that it is kept after its end; for ever if below 0."""
     failure_ttl: int | None = None
     """The same where jobs failed or were canceled; None if it is the same time."""
+    ttl: float | None = None
+    """Seconds after which jobs are given up that still wait; None if they wait for ever."""
 
     @property
     def lifetimes(self) -> str:
         """As `submit` takes them."""
+        if self.ttl is not None:
+            return f"{self.result_ttl} {'-' if self.failure_ttl is None else self.failure_ttl} {self.ttl:g}"
         return f"{self.result_ttl}" if self.failure_ttl is None else f"{self.result_ttl} {self.failure_ttl}"
 
 

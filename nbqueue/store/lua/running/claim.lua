@@ -15,7 +15,7 @@
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}, record of the function that they run with if it is not their
 --          calls', else ''}
--- include: keys, runs, leases, waking, fair_share, counters, schedule, mending
+-- include: keys, runs, leases, waking, fair_share, counters, schedule, mending, giving_up
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -181,7 +181,10 @@ end
 local later
 for i = 8, #ARGV do
   local queue = queue_key(ARGV[i], environment)
-  if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
+  local is_overdue = give_up_overdue(queue)
+  if is_overdue then
+    later = 0  -- nothing starts whose time is up
+  elseif redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
     local seconds = queue_due(queue)
     if seconds then later = math.min(later or seconds, seconds) end
     local entry, id, index = next_suspect(queue)

@@ -19,6 +19,7 @@ for _, state in ipairs({ 'started', 'deferred', 'scheduled' }) do
   count(key, queue_key(name, environment), state, 0 - redis.call('HGET', key, state))
 end
 unregister_batch(id, name, environment, finished, failed, canceled)
+redis.call('ZREM', queue_key(name, environment) .. ':ttl', id)
 unlink_code(id, functions or '', 0)
 for _, part in ipairs(parts_of_any()) do redis.call('UNLINK', key .. part) end
 -- A submission that is sent again does not make it anew.

@@ -12,7 +12,7 @@
 -- ARGV[9]  calls per block
 -- ARGV[10] weight in the fair share
 -- ARGV[11] seconds that it is kept after its end, and, if that differs, where jobs failed or were canceled: '600 3600';
---          below 0 for ever
+--          below 0 for ever; and behind them after how many its jobs are given up if they still wait: '600 - 60'
 -- ARGV[12] description, JSON
 -- ARGV[13] when the jobs are due: '' now, '+5' in so many seconds, else seconds since the epoch
 -- ARGV[14] number of functions
@@ -22,7 +22,7 @@
 --          then field and record of each block or large call, then the names of those in bulk
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
 --          {'code', digest}: send its record
--- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving, schedule
+-- include: keys, clock, runs, counters, registry, code, fair_share, ending, reviving, schedule, giving_up
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
   due, functions, fields, bulk = unpack(ARGV, 1, 16)
 first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
@@ -58,11 +58,12 @@ end
 
 if not total then
   local at = string.format('%.6f', now())
-  local finished_ttl, failure_ttl = string.match(result_ttl, '^(%S+) ?(%S*)$')
+  local finished_ttl, failure_ttl, ttl = string.match(result_ttl, '^(%S+) ?(%S*) ?(%S*)$')
   redis.call('HSET', key, 'token', token, 'queue', name, 'environment', environment, 'per_block', per_block,
     'weight', weight, 'result_ttl', finished_ttl, 'description', description, 'submitted_at', at, 'total', 0, 'busy', 0,
     'queued', 0, 'started', 0, 'deferred', 0, 'scheduled', 0, 'finished', 0, 'failed', 0, 'canceled', 0)
-  if failure_ttl ~= '' then redis.call('HSET', key, 'failure_ttl', failure_ttl) end
+  if ttl ~= '' then redis.call('HSET', key, 'ttl', ttl) end
+  if failure_ttl ~= '' and failure_ttl ~= '-' then redis.call('HSET', key, 'failure_ttl', failure_ttl) end
   if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
   register_batch(id, name, environment, at)
   forget_expired(2)
@@ -115,6 +116,11 @@ elseif number > 0 then
   else
     redis.call('RPUSH', queued, write_run(first, first + number))
   end
+end
+
+local ttl = number > 0 and string.match(result_ttl, ' %S+ (%S+)$')
+if ttl then
+  give_up_at(key, id, queue_key(name, environment), first, first + number, math.max(due, at) + tonumber(ttl))
 end
 
 if is_last then
