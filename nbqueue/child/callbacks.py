@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Callable
 from typing import Any
 
-from nbqueue.child.tracebacks import of_user
+from nbqueue import errors
+from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.payload.callbacks import GIVEN, taken
+from nbqueue.payload.outcomes import Failure, Outcomes
+from nbqueue.payload.records import Blob
+from nbqueue.payload.seal import Seal
+from nbqueue.store.keys import IN_WORDS
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -17,6 +23,27 @@ def call_back(function: Callable[..., Any], which: str, values: tuple[Any, ...])
     """Call a function with what of the values it takes."""
     given, names = dict(zip(GIVEN[which], values, strict=True)), taken(function, which)
     return function(*(given[name] for name in (GIVEN[which] if names is None else names)))
+
+
+def ended_as(seal: Seal, batch: str, index: int, record: Blob) -> tuple[float, Failure, BaseException]:
+    """How long a job ran that has failed in another process, how that is told, and the error."""
+    seconds = 0.0
+    try:
+        if bytes(record[:1]) == IN_WORDS:
+            words = json.loads(bytes(record[1:]))
+            failure = Failure(words["type"], words["message"], words["message"])
+        else:
+            outcomes = Outcomes(seal, batch, index, record)
+            seconds, failure = outcomes.duration(index), outcomes.failure()
+    except Exception as broken:  # noqa: BLE001 - of what is no record of ours, that is told
+        return 0.0, describe(broken), broken
+    error = failure.exception()
+    if not isinstance(error, str):
+        return seconds, failure, error
+    kind = {kind.__name__: kind for kind in (errors.JobTimeout, errors.JobKilled)}.get(failure.type, errors.JobError)
+    own = kind(f"job {batch}:{index}: {failure.message}")
+    own.job_id = f"{batch}:{index}"
+    return seconds, failure, own
 
 
 def problem_of(error: BaseException, which: str, values: tuple[Any, ...]) -> str:

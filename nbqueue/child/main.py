@@ -24,7 +24,7 @@ from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.child import context, forks
-from nbqueue.child.callbacks import call_back, problem_of
+from nbqueue.child.callbacks import call_back, ended_as, problem_of
 from nbqueue.child.context import LastWords, Running, Telling
 from nbqueue.child.coroutines import Coroutines
 from nbqueue.child.current import CurrentJob
@@ -52,7 +52,7 @@ from nbqueue.protocol.messages import CalledBack, Displayed, Do, Done, Meta, Sho
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.description import Description, RetryDescription
-from nbqueue.store.requests.running import Shown
+from nbqueue.store.requests.running import CANCELED, Shown
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -214,6 +214,9 @@ class Child:
         self._printing.begin(run.number, report.running)
         own = dict(run.calls)
         position = run.start
+        if run.decided:
+            self._conclude(run, report)
+            position = run.stop
         while position < run.stop and not self._is_stopped(run.number, position):
             number = position // run.per_block
             first = number * run.per_block
@@ -396,6 +399,18 @@ class Child:
         if which in self._description.callbacks:
             problem = self._problem_of_callback(report, index, which, values)
         self._send_from_job(CalledBack(self._run.number, index, problem))
+
+    def _conclude(self, run: Do, report: Report) -> None:
+        """Call back what could not be in the process that has run the job."""
+        index = run.start
+        if run.decided == CANCELED:
+            report.canceled(index, 0)
+            self._call_back(report, index, ON_STOPPED)
+        else:
+            seconds, failure, error = ended_as(self._seal, run.batch, index, run.decided)
+            report.concluded(index, seconds, run.decided, failure)
+            self._call_back(report, index, ON_FAILURE, type(error), error, None)
+        self._put_back()
 
     def _problem_of_callback(self, report: Report, index: int, which: str, values: tuple[Any, ...]) -> str:
         """Call back as a part of the job, whose output gets what it prints; what went wrong, in words."""

@@ -93,6 +93,14 @@ class Report:
             self._pack()
             self.send()
 
+    def concluded(self, index: int, seconds: float, record: Blob, failure: Failure) -> None:
+        """How a job failed was decided before, and is recorded so."""
+        self._next = index + 1
+        self._start_pending(self._next)
+        self._busy += seconds
+        self._records.append((str(index), record))
+        self._note(index, failure)
+
     def _repeated(self, index: int, nanoseconds: int, value: Any, again: float) -> None:
         seconds, attempt = nanoseconds * 1e-9, self.attempt(index)
         try:
@@ -179,6 +187,9 @@ class Report:
             self._again.append(Again(index, self.attempt(index), again, record))
             return
         self._records.append((str(index), record))
+        self._note(index, failure)
+
+    def _note(self, index: int, failure: Failure) -> None:
         summary = {"type": failure.type, "message": failure.message[:2000], "example": index,
                    "traceback": failure.traceback[-8000:]}  # fmt: skip
         self._failures.append(FailureNote(index, failure.digest, json.dumps(summary)))

@@ -430,10 +430,8 @@ class Job:
 
     def _printed(self, stream: str) -> str:
         state = self._state()
-        # A death is counted when it happens, a start by any other cause when the job is queued again.
-        has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
         entries = self._session.store.call(looking.printed(self._batch.id, self.index))
-        return text_of(entries, state.attempts + 1 if has_started else state.attempts, stream)
+        return text_of(entries, _last_start(state), stream)
 
     def _call(self) -> Call:
         digest, args, kwargs = self._call_as_stored()
@@ -604,7 +602,7 @@ class Job:
     def callback_error(self) -> str | None:
         """What went wrong in what was called after it (`on_success=` and the like), in words; None if nothing did."""
         found = self._session.store.callback_error(self._batch.id, self.index)
-        return found[1] if found is not None and found[0] == self.attempt else None
+        return found[1] if found is not None and found[0] == _last_start(self._state()) else None
 
     @property
     def due_at(self) -> datetime | None:
@@ -706,6 +704,13 @@ class Job:
         if (files := self._session.seal.files) is not None:
             files.remove(self._batch.id, self.index)
         self._session.listener.forget(self._batch.id)
+
+
+def _last_start(state: JobState) -> int:
+    """The number of its last start, 0 before the first one."""
+    # A death is counted when it happens, a start by any other cause when the job is queued again.
+    has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
+    return state.attempts + 1 if has_started else state.attempts
 
 
 def _finder(connection: Any) -> Any:

@@ -76,12 +76,14 @@ class Do:
     """What jobs that run again have saved (JSON), by their indices."""
     mended: Blob = b""
     """Record of the function that they run with, if it is not that of their calls."""
+    decided: Blob = b""
+    """How the only job ends, where its callback is to be called, and nothing else; see `Claimed`."""
 
     def split(self) -> Split:
         names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
         blobs: list[Blob] = [record for _, record in self.calls]
         blobs += [b"" if isinstance(record, MappedFile) else record for _, record in self.functions]
-        blobs.append(self.mended)
+        blobs += [self.mended, self.decided]
         places = {number: record.place for number, (_, record) in enumerate(self.functions)
                   if isinstance(record, MappedFile)}  # fmt: skip
         return [
@@ -95,7 +97,7 @@ class Do:
         (number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget,
          metas) = plain  # fmt: skip
         calls = list(zip(names, blobs[: len(names)], strict=True))
-        *records, mended = blobs[len(names) :]
+        *records, mended, decided = blobs[len(names) :]
         for position, place in places:
             records[position] = MappedFile(*place)
         functions = list(zip(map(bytes.fromhex, digests), records, strict=True))
@@ -113,6 +115,7 @@ class Do:
             forget,
             dict(metas),
             mended,
+            decided,
         )
 
 

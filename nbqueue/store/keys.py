@@ -42,6 +42,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:mended`              | hash   | `f<number>` -> signed names of a function that was given to it since, and   |
 |                                  |        | index -> the number of that which a job runs with instead of its call's     |
 | `batch:<id>:callbacks`           | hash   | index -> `<attempt> <words>`: what went wrong in the callback of a job      |
+| `batch:<id>:decided`             | hash   | index -> how a job ends (as in `:outcomes`; `-` canceled) that waits until  |
+|                                  |        | its callback has been called in another process                             |
 | `batch:<id>:forgotten`           | set    | jobs that were deleted; they stay counted in the state in which they ended  |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |

@@ -148,6 +148,7 @@ class ChildProcess:
             Lease(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, description.timeout, claimed.kind,
                 description.cell is not None, claimed.attempts, description.retry, description.callbacks,
+                bool(claimed.decided),
                 [self._mapped[digest] for digest in functions if digest in self._mapped],
             )
         )  # fmt: skip
@@ -156,7 +157,7 @@ class ChildProcess:
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
                 claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls,
                 [(digest, record.file if isinstance(record, Nameless) else record) for digest, record in news.items()],
-                forget, claimed.metas, claimed.mended,
+                forget, claimed.metas, claimed.mended, claimed.decided,
             )
         )  # fmt: skip
 

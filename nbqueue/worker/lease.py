@@ -30,6 +30,8 @@ class Lease:
     """Its jobs run again when they have failed."""
     callbacks: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """See `Description`."""
+    is_decided: bool = False
+    """How its job ends was decided before, and only its callback is called."""
     mapped: Sequence[Nameless] = ()
     """What the child maps for it, and has to find."""
     output_log: OutputLog | None = None

@@ -11,11 +11,12 @@ from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.payload.callbacks import ON_FAILURE, ON_STOPPED
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
 from nbqueue.protocol.messages import CalledBack, Displayed, Done, Meta
-from nbqueue.protocol.page import TIMEOUT
+from nbqueue.protocol.page import CANCEL, TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.request import BULK
@@ -133,6 +134,8 @@ class Settlement:
             elif interruption is not None and interruption.reason == TIMEOUT:
                 self.give_back(lease.number, index + 1, lease.stop)
                 self._timed_out(lease, index)
+            elif interruption is not None and interruption.reason == CANCEL and ON_STOPPED in lease.callbacks:
+                self._canceled(lease, index)
             elif interruption is not None or child.process.is_killed or is_innocent:
                 self.give_back(lease.number, lease.start, lease.stop)
             else:
@@ -157,13 +160,32 @@ class Settlement:
             self.jobs += 1
             self._finish(lease, index, index + 1, seconds, [], [], [again])
             return
+        if ON_FAILURE in lease.callbacks:
+            self._decide(lease, index, record)
+            return
         summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
         note = FailureNote(index, failure.digest, json.dumps(summary))
         self.jobs += 1
         self.failed += 1
         self._finish(lease, index, index + 1, seconds, [(str(index), record)], [note])
 
+    def _canceled(self, lease: Lease, index: int) -> None:
+        """A job that was canceled, and whose process had to be killed, is called back in another one."""
+        self.give_back(lease.number, index + 1, lease.stop)
+        self.give_back(lease.number, lease.start, index)
+        self._decide(lease, index, running.CANCELED)
+
     # What Redis is told
+
+    def _decide(self, lease: Lease, index: int, how: bytes) -> None:
+        """Another process calls back."""
+
+        def on_answer(answer: Any) -> None:
+            if isinstance(answer, errors.NbqueueError):
+                log.error("%s", answer)
+
+        self._requests.send(running.decide(self._who.id, lease.number, index, how), on_answer)
+        self.given_back += 1
 
     def _finish(
         self, lease: Lease, start: int, stop: int, busy: float, records: Sequence[tuple[str, Blob]],

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import datetime
 import functools
 import os
+import signal
 import threading
 import time
 
@@ -130,13 +130,12 @@ def test_the_jobs_behind_it_are_not_touched_by_a_process_that_ends_in_a_callback
     assert [job.index for job in batch.jobs if job.callback_error] == [3, 10, 17, 24]
 
 
-@pytest.mark.parametrize("where", ["python", "c"])
-def test_it_may_take_so_long_and_no_longer(q, worker, where):
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_it_may_take_so_long_and_no_longer(q, worker, how):
     def hang():
-        if where == "python":
-            while True:
-                time.sleep(0.01)
-        ctypes.PyDLL(None).sleep(60)  # holds the interpreter
+        while how == "stopped":
+            time.sleep(0.01)
+        cannot_be_stopped()
 
     began = time.monotonic()
     job = q.enqueue(abs, -1, job_timeout=50, on_success=Callback(hang, timeout=0.5))
@@ -233,3 +232,95 @@ def test_functions_of_callbacks_live_as_long_as_the_batch(q, worker):
     assert batch.wait(30)[0].output == "called\n"
     assert batch.retry(func=abs) == 1
     assert batch.results(timeout=30) == [1]
+
+
+# Where the process of the job has died
+
+
+def cannot_be_stopped(go=None):
+    print("begun")
+    if go is not None:
+        go.touch()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    time.sleep(60)
+
+
+def test_another_process_is_told_of_a_job_whose_process_had_to_be_killed_at_its_limit(q, worker, tmp_path):
+    path = tmp_path / "notes"
+
+    def lost(job, connection, type, value, traceback):
+        print(type.__name__, traceback)
+        note(path, job.id, job.attempt, value)
+
+    job = q.enqueue(cannot_be_stopped, job_timeout=2, on_failure=lost)
+    with pytest.raises(errors.JobTimeout, match="process was killed"):
+        job.result(timeout=30)
+    assert path.read_text().startswith(f"{job.id} 1 job {job.id}: it ran longer than its job_timeout of 2 seconds")
+    assert job.output == "begun\nJobTimeout None\n"
+    assert (job.attempt, job.callback_error) == (1, None)
+    assert job.batch.state.failed == 1
+    assert not q.store.run("KEYS", q.store.key("*:decided"))
+
+
+def test_another_process_is_told_of_a_job_that_has_killed_its_process_for_the_last_time(q, worker):
+    def die(x):
+        print("dies")
+        if x == 1:
+            os._exit(3)
+        return x
+
+    batch = q.map(die, range(3), on_failure=lambda job, value: print(type(value).__name__, job.attempt))
+    assert batch.results(timeout=60, errors="skip") == [0, 2]
+    assert isinstance(batch[1].exception(), errors.JobKilled)
+    assert "3 times that it was started" in str(batch[1].exception())
+    assert batch[1].output == "dies\nJobKilled 3\n"
+    assert [group.type for group in batch.failures()] == ["JobKilled"]
+    assert batch.retry(func=abs) == 1
+    assert batch.results(timeout=30) == [0, 1, 2]
+
+
+def test_another_process_is_told_of_a_job_whose_process_had_to_be_killed_when_it_was_canceled(q, worker, tmp_path):
+    go, path = tmp_path / "go", tmp_path / "notes"
+    for cancels in ("job", "batch"):
+        go.unlink(missing_ok=True)
+        batch = q.map(cannot_be_stopped, [go], on_stopped=lambda job: note(path, "stopped", job.id))
+        wait_until(go.exists)
+        assert batch.cancel() if cancels == "batch" else batch[0].cancel()
+        batch.wait(30)
+        assert batch[0].is_canceled
+        assert path.read_text() == f"stopped {batch.id}:0\n"
+        path.unlink()
+        assert batch.retry(func=abs) == 1
+        with pytest.raises(TypeError, match="bad operand"):
+            batch[0].result(timeout=30)
+
+
+def test_a_callback_that_fails_there_changes_nothing_either(q, worker):
+    for wrong in (lambda: fail(7), lambda: os._exit(4)):
+        job = q.enqueue(cannot_be_stopped, job_timeout=2, on_failure=wrong)
+        with pytest.raises(errors.JobTimeout):
+            job.result(timeout=30)
+        assert job.callback_error.startswith("on_failure: ")
+        assert (job.attempt, job.batch.state.failed) == (1, job.index + 1)
+
+
+def test_a_time_limit_that_is_tried_again_is_told_when_it_has_failed_for_good(q, worker, tmp_path):
+    path = tmp_path / "notes"
+    job = q.enqueue(cannot_be_stopped, job_timeout=2, retry=Retry(1), on_failure=lambda job: note(path, job.attempt))
+    assert isinstance(job.wait(60).exception(), errors.JobTimeout)
+    assert path.read_text() == "2\n"
+
+
+def test_what_is_canceled_before_another_process_has_called_back_stays_canceled(q, workers):
+    """And runs, if it is run again."""
+    first = workers.start(children=1)
+    job = q.enqueue(cannot_be_stopped, job_timeout=2, on_failure=lambda: print("called"))
+    wait_until(lambda: job.is_started)
+    q.pause()
+    wait_until(lambda: job.is_queued)
+    assert job.cancel()
+    q.resume()
+    assert job.wait(30).is_canceled
+    assert job.retry(func=lambda: "again")
+    assert job.result(timeout=30) == "again"
+    assert first.poll() is None

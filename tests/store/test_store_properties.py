@@ -92,6 +92,7 @@ DUE = st.sampled_from(["", "", "+0", "1000", *LATER])
 """When jobs that are submitted are due."""
 LIFETIMES = st.sampled_from([(5000, None), (5000, None), (5000, -1), (-1, 5000), (-1, None), (5000, None, 5000.0)])
 """How long batches are kept that have finished, and that have not; and how long their jobs wait."""
+CALLS_BACK = '"on_failure"'
 DEATHS = st.sampled_from(["", "segmentation fault"])
 
 
@@ -133,6 +134,8 @@ class BatchModel:
     """Those that are given up if they still wait when their time is up."""
     overdue: set[int] = field(default_factory=set)
     """Those of them whose time is up."""
+    decided: dict[int, bytes] = field(default_factory=dict)
+    """How those end that wait until their callback has been called; a '!' stands for words."""
     functions_given: list[bytes] = field(default_factory=list)
     """Records of functions with which jobs run again."""
     mended: dict[int, int] = field(default_factory=dict)
@@ -188,6 +191,7 @@ class BatchModel:
         for index in waiting:
             self.states[index] = CANCELED
             self.kinds[index] = ""
+            self.decided.pop(index, None)
         return len(waiting)
 
     def give_back(self, start: int, stop: int, kind: str) -> None:
@@ -196,6 +200,8 @@ class BatchModel:
             self.states[index] = CANCELED if is_canceled else WAITING
             self.kinds[index] = "" if is_canceled else kind
             self.cancels.discard(index)
+            if is_canceled:
+                self.decided.pop(index, None)
 
     def die(self, index: int) -> None:
         self.deaths[index] += 1
@@ -204,6 +210,11 @@ class BatchModel:
             self.give_back(index, index + 1, "x" if self.deaths[index] == 2 else "s")
             return
         del self.deaths[index]
+        if CALLS_BACK in self.opening.description and index not in self.decided:
+            self.decided[index] = b"!"
+            self.give_back(index, index + 1, "s")
+            return
+        self.decided.pop(index, None)
         self.states[index] = FAILED
         self.outcomes[str(index)] = b"!"
         self.digests[index] = ""
@@ -326,7 +337,8 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         # The ids are the same each time: batches with the same tag are taken in the order of their ids.
         self.submitted += 1
-        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, "{}", weight, *lifetimes)
+        description = f'{{"callbacks": {{{CALLS_BACK}: ["ab", 60]}}}}' if weight > 1 else "{}"
+        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, description, weight, *lifetimes)
         batch = BatchModel(opening, is_submitting=not is_last)
         self.batches[batch.id] = batch
         self.send_piece(batch, count, is_last, at_front, function, known, due)
@@ -638,6 +650,9 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {i: n for i, n in batch.attempts.items() if n and claimed.start <= i < claimed.stop}
         assert claimed.attempts == expected
         assert claimed.has_attempts == bool(+batch.attempts)
+        decided = batch.decided.get(claimed.start, b"")
+        assert (b"!" if claimed.decided[:1] == b"!" else claimed.decided) == decided
+        assert not decided or claimed.stop == claimed.start + 1
         [number] = {batch.mended.get(index) for index in range(claimed.start, claimed.stop)}
         assert claimed.mended == (b"" if number is None else batch.functions_given[number - 1])
 
@@ -682,6 +697,8 @@ class StoreMachine(RuleBasedStateMachine):
             batch.attempts[one.index] += 1
             batch.tries[f"{one.index}:{one.attempt}"] = one.record
         batch.cancels -= set(range(start, stop))
+        for index in range(start, stop):
+            batch.decided.pop(index, None)
         batch.digests.update({note.index: note.digest for note in notes})
 
     @precondition(lambda self: self.leases)
@@ -759,6 +776,24 @@ class StoreMachine(RuleBasedStateMachine):
             batch.die(start)
             start += 1
         batch.give_back(start, stop, lease.kind)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, how=st.sampled_from([b"how it ends", running.CANCELED]))
+    def decide(self, place: int, how: bytes) -> None:
+        lease = self.leases[place % len(self.leases)]
+        answer, again = self.twice(running.decide(lease.worker, lease.number, lease.start, how))
+        assert again == "lost"
+        if lease.stop > lease.start + 1:
+            assert answer == "lost"
+            return
+        assert answer == "ok"
+        index = lease.start
+        self.shrink(lease, lease.stop, lease.stop)
+        batch = self.batches.get(lease.batch)
+        if batch is not None:
+            batch.states[index] = WAITING
+            batch.kinds[index] = "s"
+            batch.decided[index] = how
 
     def the_middle_of_a_lease_cannot_be_given_back(self) -> None:
         lease = next(lease for lease in self.leases if lease.stop - lease.start >= 3)
@@ -874,6 +909,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert answer == "gone"
         elif batch.states[index] in (WAITING, SCHEDULED):
             assert answer == "canceled"
+            batch.decided.pop(index, None)
             batch.states[index] = CANCELED
             batch.due.discard(index)
             batch.kinds[index] = ""
@@ -1044,6 +1080,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(leased) == batch.of(LEASED)
         assert sorted(index for index, _ in self.jobs(f"{key}:canceled")) == batch.of(CANCELED)
         assert sorted(self.scheduled(batch)) == batch.of(SCHEDULED)
+        decided = {int(index): how for index, how in self.value(f"{key}:decided", {}).items()}
+        assert {index: b"!" if how[:1] == b"!" else how for index, how in decided.items()} == batch.decided
         assert {index for index, _ in self.jobs(f"{key}:ttl")} == batch.patience
         until = self.value(f"{key}:ttl", {}).values()
         waiting = self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:ttl", {})

@@ -37,6 +37,12 @@ class Claimed:
     """What jobs that run again have saved (JSON), by their indices."""
     mended: bytes = b""
     """Record of the function that they run with, if it is not that of their calls."""
+    decided: bytes = b""
+    """How the only job ends, where its callback is to be called, and nothing else: a record, or `CANCELED`."""
+
+
+CANCELED = b"-"
+"""In the place of the record of an outcome: the job was canceled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +76,14 @@ def claim(
             return Later(reply[1] / 1e6)
         if reply[0] == b"gone":
             return GONE
-        attempts, calls, bulk, is_more, metas, mended = reply[8:]
+        attempts, calls, bulk, is_more, metas, mended, decided = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
             dict(zip(attempts[::2], attempts[1::2], strict=True)),
             [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
             [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
             bool(is_more), {index: text.decode() for index, text in zip(metas[::2], metas[1::2], strict=True)},
-            mended,
+            mended, decided,
         )  # fmt: skip
 
     return request_to(
@@ -157,6 +163,11 @@ def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]
     return request_to("running/release", as_text, worker, number, run[0], run[1], death)
 
 
+def decide(worker: str, number: int, index: int, how: bytes) -> Request[str]:
+    """'ok' or 'lost'. `how`: the record of its outcome, or `CANCELED`."""
+    return request_to("running/decide", as_text, worker, number, index, how)
+
+
 STREAMS = ("stdout", "stderr")
 """Streams whose text is kept: the names in an `Entry`, and their numbers in the ring."""
 
@@ -179,6 +190,9 @@ class Entry:
         """Bytes of its text."""
         return sum(len(text) for _, text in self.parts)
 
+
+CONTINUED = 1 << 40
+"""Where the text begins that follows on what an attempt had printed in another process, which has died."""
 
 MOST_ENTRIES = 1000
 """Entries of the output of a batch; the oldest go."""

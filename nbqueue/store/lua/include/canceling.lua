@@ -1,5 +1,5 @@
 -- Canceling what waits.
--- include: keys, runs, counters, fair_share, schedule
+-- include: keys, runs, counters, fair_share, schedule, deciding
 
 -- `state`: in which the jobs were.
 local function add_canceled(id, start, stop, state)
@@ -7,6 +7,7 @@ local function add_canceled(id, start, stop, state)
   redis.call('RPUSH', key .. ':canceled', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'c' .. write_run(start, stop))
   move(id, state, 'canceled', stop - start)
+  forget_decided(key, start, stop)
 end
 
 -- Cancels what waits of a batch, also for a time unless it is `only_queued`; returns how many jobs.

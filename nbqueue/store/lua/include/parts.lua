@@ -3,7 +3,8 @@
 local function parts_of_any()
   return { '', ':calls', ':calls:bulk', ':queued', ':canceled', ':cancels', ':outcomes', ':outcomes:bulk', ':ended',
     ':scheduled', ':failed', ':errors', ':attempts', ':tries', ':deaths', ':output', ':shown', ':rich', ':meta',
-    ':forgotten', ':mended', ':callbacks', ':ttl' }
+    ':forgotten', ':mended', ':callbacks', ':ttl',
+    ':decided' }
 end
 
 -- Those of one that has ended: few, where all went well.

@@ -14,7 +14,7 @@
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}, record of the function that they run with if it is not their
---          calls', else ''}
+--          calls', else '', how the first one ends, where only its callback is to be called, else ''}
 -- include: keys, runs, leases, waking, fair_share, counters, schedule, mending, giving_up
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -24,12 +24,13 @@ local leases = worker_key(worker) .. ':leases'
 local function read_batch(id)
   local key = batch_key(id)
   local per_block, description, queued, cost, weight, has_large, has_attempts, has_bulk, token, has_meta,
-    mended = unpack(redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight', 'has_large',
-      'has_attempts', 'has_bulk', 'token', 'has_meta', 'mended'))
+    mended, has_decided = unpack(redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight',
+      'has_large', 'has_attempts', 'has_bulk', 'token', 'has_meta', 'mended', 'has_decided'))
   if not per_block then return nil end
   return { key = key, per_block = tonumber(per_block), description = description, queued = tonumber(queued),
     cost = tonumber(cost), weight = tonumber(weight), has_large = has_large, has_attempts = has_attempts,
-    has_bulk = has_bulk, token = token, has_meta = has_meta, mended = mended }
+    has_bulk = has_bulk, token = token, has_meta = has_meta, mended = mended,
+    has_decided = has_decided }
 end
 
 local function answer(lease, batch)
@@ -76,7 +77,8 @@ local function answer(lease, batch)
   end
   return { 'run', lease.batch, lease.start, lease.stop, lease.kind, batch.per_block, batch.description,
     batch.has_attempts and 1 or 0, attempts, calls, bulk, redis.call('EXISTS', batch.key .. ':queued'), metas,
-    batch.mended and mended_record(batch.key, lease.start) or '' }
+    batch.mended and mended_record(batch.key, lease.start) or '',
+    batch.has_decided and redis.call('HGET', batch.key .. ':decided', lease.start) or '' }
 end
 
 local function keep(queue, lease, batch)
