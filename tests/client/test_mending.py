@@ -191,6 +191,21 @@ def test_the_function_lives_as_long_as_the_batch(q, worker):
     wait_until(lambda: not q.store.run("EXISTS", q.store.key(f"batch:{batch.id}:mended")))
 
 
+@pytest.mark.parametrize("server", ["embedded", "remote"])
+def test_a_large_function_goes_along(server, request):
+    q = request.getfixturevalue("q" if server == "embedded" else "remote")
+    request.getfixturevalue("worker" if server == "embedded" else "remote_worker")
+    table = bytes(range(256)) * 2000
+
+    def look_up(x):
+        return table[x]
+
+    for _ in range(2):  # the second time the server has it
+        batch = q.map(broken, [3, 300]).wait(30)
+        assert batch.retry(func=look_up) == 2
+        assert batch.results(timeout=30) == [3, 44]
+
+
 def test_what_cannot_be_mended_is_said(q, worker):
     batch = q.map(broken, [1]).wait(30)
     with pytest.raises(TypeError, match="not callable"):

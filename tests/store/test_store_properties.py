@@ -1607,3 +1607,19 @@ def test_a_claim_that_gives_up_a_part_leaves_the_order_of_what_still_waits(store
     assert not store.call(running.give_up(ENVIRONMENT, ["first"]))
     assert store.queued("some") == [(0, 10), (30, 40)]
     assert sorted(store.failed("some")) == list(range(10, 30))
+
+
+def test_what_went_wrong_in_a_callback_is_kept_by_who_holds_the_lease_only(store: Store) -> None:
+    for name in ("ann", "bob"):
+        store.call(running.register(name, {}))
+    _submit(store, "called", 2)
+    claimed = store.call(_claim(store, "ann", 1))
+    assert isinstance(claimed, Claimed)
+    assert store.call(running.note_callback("bob", 1, "called", claimed.start, 1, "no")) == "lost"
+    assert store.call(running.note_callback("ann", 1, "called", claimed.stop, 1, "no")) == "lost"
+    assert store.callback_error("called", claimed.start) is None
+    for _ in range(2):
+        assert store.call(running.note_callback("ann", 1, "called", claimed.start, 1, "on_success: no")) == "ok"
+    assert store.callback_error("called", claimed.start) == (1, "on_success: no")
+    store.call(steering.delete("called"))
+    assert store.call(running.note_callback("ann", 1, "called", claimed.start, 1, "no")) == "gone"
