@@ -1623,3 +1623,20 @@ def test_what_went_wrong_in_a_callback_is_kept_by_who_holds_the_lease_only(store
     assert store.callback_error("called", claimed.start) == (1, "on_success: no")
     store.call(steering.delete("called"))
     assert store.call(running.note_callback("ann", 1, "called", claimed.start, 1, "no")) == "gone"
+
+
+def test_failed_jobs_that_are_neighbours_are_queued_again_as_few_runs(store: Store) -> None:
+    store.call(running.register("ann", {}))
+    _submit(store, "failing", 20_000)
+    for number in range(1, 1000):
+        claimed = store.call(_claim(store, "ann", number))
+        if claimed is None:
+            break
+        assert isinstance(claimed, Claimed)
+        _fail(store, "ann", claimed)
+    more = True
+    while more:
+        _, more = store.call(steering.retry("failing", new_token()))
+    runs = store.queued("failing")
+    assert sum(stop - start for start, stop in runs) == 20_000
+    assert len(runs) <= 200

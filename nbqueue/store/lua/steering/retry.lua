@@ -7,7 +7,7 @@
 -- ARGV[3]  an index, or '' for all
 -- ARGV[4]  number of the function that they run with from now on, see `mend`; '' for that which they had
 -- Returns  {number of jobs queued again, 1 if there are more}, or {-1, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, mending
+-- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, mending, failed
 local id, token, index, mended = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local key = batch_key(id)
 local total, last, retried = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried'))
@@ -70,13 +70,7 @@ if index then
   local digest = redis.call('HGET', key .. ':failed', index)
   if digest then failed = { tostring(index), digest } end
 else
-  -- The first thousands of places are empty after some calls: further ones are looked at until there are enough.
-  local cursor = '0'
-  repeat
-    local found = redis.call('HSCAN', key .. ':failed', cursor, 'COUNT', 1000)
-    cursor = found[1]
-    for _, part in ipairs(found[2]) do failed[#failed + 1] = part end
-  until cursor == '0' or #failed >= 2000
+  failed = some_failed(key)
 end
 local indices = {}
 for i = 1, math.min(#failed, 2000), 2 do
