@@ -207,6 +207,11 @@ class JobHere(Job):
         return self._options.timeout
 
     @property
+    def ttl(self) -> float | None:
+        """What it was submitted with: it has not waited."""
+        return self._options.ttl
+
+    @property
     def enqueued_at(self) -> datetime:
         """The time at which it was submitted."""
         return datetime.fromtimestamp(self._submitted_at, UTC)

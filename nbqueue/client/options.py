@@ -110,8 +110,8 @@ class JobOptions:
     seed: int | None = None
     retry: Retry | None = None
     repeat: Repeat | None = None
-    callbacks: tuple[tuple[str, Callback], ...] = field(default=(), hash=False)
-    """By the names of their options."""
+    callbacks: tuple[tuple[str, Callback], ...] = field(default=(), hash=False, compare=False)
+    """By the names of their options. Equal ones are known when they are packed: see `Attached`."""
     due: str = field(default="", hash=False, compare=False)
     """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
     meta: dict[str, Any] | None = field(default=None, hash=False)

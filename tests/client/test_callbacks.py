@@ -82,6 +82,11 @@ def test_it_is_called_as_it_stood_when_the_job_was_submitted(q, worker):
     assert one.batch != two.batch
 
 
+def test_single_calls_with_the_same_callback_share_a_batch(q):
+    jobs = [q.enqueue(abs, n, on_success=(lambda: print("done")) if n % 2 else None) for n in range(20)]
+    assert len({job.batch.id for job in jobs}) == 2
+
+
 def test_a_coroutine_and_a_decorated_job(q, worker, namespace):
     async def said(result):
         await asyncio.sleep(0)

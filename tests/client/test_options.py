@@ -24,7 +24,7 @@ def test_each_option_is_defined_and_described_once():
         value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2, "repeat": 2,
                  "on_success": print, "on_failure": print, "on_stopped": print}  # fmt: skip
         chosen = JobOptions.of({name: value.get(name, "7d")})
-        assert (chosen, chosen.due) != (JobOptions(at_front=name == "result_ttl"), ""), name
+        assert (chosen, chosen.due, chosen.callbacks) != (JobOptions(at_front=name == "result_ttl"), "", ()), name
 
 
 @pytest.mark.parametrize(
