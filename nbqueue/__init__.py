@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nbqueue.child.progress import set_progress, track
     from nbqueue.client.attempts import Attempt
     from nbqueue.client.batch import Batch, FailureGroup
+    from nbqueue.client.callback import Callback
     from nbqueue.client.cell_job import CellJob
     from nbqueue.client.decorator import job
     from nbqueue.client.depending import Dependency
@@ -45,6 +46,7 @@ __all__ = [
     "Queue",
     "Submitter",
     "Dependency",
+    "Callback",
     "call",
     "explain",
     "Explanation",
@@ -78,6 +80,7 @@ __all__ = [
 _HOMES = {
     "Attempt": "nbqueue.client.attempts",
     "Batch": "nbqueue.client.batch",
+    "Callback": "nbqueue.client.callback",
     "CellJob": "nbqueue.client.cell_job",
     "CurrentJob": "nbqueue.child.current",
     "Dependency": "nbqueue.client.depending",

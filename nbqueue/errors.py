@@ -21,6 +21,7 @@ NbqueueError
     ├── JobTimeout              the job ran longer than its `job_timeout`
     ├── JobCanceled             the job was canceled
     ├── DependencyFailed        a job that it waited for failed or was canceled; it did not run
+    ├── JobExpired              the job waited for longer than its `ttl`, and was given up
     └── JobKilled               its process died (by what, in words)
 
 Errors about one job carry its id in `job_id`.
@@ -149,6 +150,10 @@ class DependencyFailed(JobError):
     """The job did not run, because one that it waited for failed or was canceled; the message says which."""
 
 
+class JobExpired(JobError):
+    """The job still waited in the queue after its `ttl`, and was given up."""
+
+
 class JobKilled(JobError):
     """The process that ran the job died; the message says of what."""
 
@@ -167,6 +172,10 @@ class LoadingWarning(UserWarning):
 
 class LargeWarning(UserWarning):
     """A function or an argument is above 50 MB; the message says what of it is large. Told once for each."""
+
+
+class ChangedWarning(UserWarning):
+    """A job runs again as it was submitted, and its function stands otherwise in the notebook now."""
 
 
 class OptionWarning(UserWarning):

@@ -70,6 +70,8 @@ class Functions:
         self.results: Results | None = None
         """Gives the results of other jobs."""
         self._batch = ""
+        self.instead: bytes | None = None
+        """The digest of the function that calls of the present run are made with, if it is not their own."""
         self._is_single = False
         self._memory = 0
 
@@ -117,21 +119,25 @@ class Functions:
             del self._records[key]
         return kept[key]
 
-    def begin(self, batch: str, *, share: bool, is_single: bool, has_modules: bool) -> None:
+    def begin(
+        self, batch: str, *, share: bool, is_single: bool, has_modules: bool, function: bytes | None = None
+    ) -> None:
         """Calls of this batch follow; of what those of another have left, nothing is found.
 
         Parameters
         ----------
         has_modules : bool
             Modules may be other ones than those of the batch before.
+        function : bytes, optional
+            The digest of that which they run with, if it is not that of their calls.
         """
-        if batch != self._batch:
+        if (batch, function) != (self._batch, self.instead):
             self.leave()
             if mapped_bytes() > _MOST_GARBAGE:
                 gc.collect()
             if has_modules:
                 self._constant.clear()
-            self._batch, self._is_single = batch, is_single
+            self._batch, self._is_single, self.instead = batch, is_single, function
         if share and self._shared_scope is None:
             self._shared_scope = Scope()
 
@@ -294,23 +300,27 @@ class Block:
             return self._load_function(scope, index), (self.atoms[index - self.first],), {}
         calls = self._calls_of(index)
         digest, args, kwargs = calls[index]
+        digest = self._functions.instead or digest
         function = self._functions.load(digest, scope, index)
         self.leaves_nothing = calls.is_plain and self._functions.is_self_contained(digest)
         return function, args, kwargs
 
     def _load_function(self, scope: Scope, index: int) -> Function:
-        assert self._calls is not None
         try:
-            function = self._functions.load(self._calls.digest(), scope, index)
+            function = self._functions.load(self._digest(), scope, index)
         except Exception as error:
             self._problem = error
             raise
         self._look_for_constant()
         return function
 
-    def _look_for_constant(self) -> None:
+    def _digest(self) -> bytes:
+        """Of the function of all calls."""
         assert self._calls is not None
-        loaded = self._functions.constant(self._calls.digest())
+        return self._functions.instead or self._calls.digest()
+
+    def _look_for_constant(self) -> None:
+        loaded = self._functions.constant(self._digest())
         if loaded is not None:
             self.function, self.is_self_contained = loaded.function, loaded.is_self_contained
 

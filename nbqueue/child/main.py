@@ -24,6 +24,7 @@ from typing import Any
 
 from nbqueue import errors, machine
 from nbqueue.child import context, forks
+from nbqueue.child.callbacks import call_back, ended_as, problem_of
 from nbqueue.child.context import LastWords, Running, Telling
 from nbqueue.child.coroutines import Coroutines
 from nbqueue.child.current import CurrentJob
@@ -39,19 +40,21 @@ from nbqueue.child.state import State, seed_job
 from nbqueue.child.streams import Printing
 from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.child.turn import Turn
+from nbqueue.payload.callbacks import GIVEN, ON_FAILURE, ON_STOPPED, ON_SUCCESS
 from nbqueue.payload.files import Files
 from nbqueue.payload.memory import Buffers
+from nbqueue.payload.mended import Mended, unpack_mended
 from nbqueue.payload.modules import Source
 from nbqueue.payload.outcomes import Failure
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, GoesOn, Meta, Show, Waits
+from nbqueue.protocol.messages import CalledBack, Displayed, Do, Done, GoesOn, Meta, Show, Waits
 from nbqueue.protocol.page import CANCEL, Page
 from nbqueue.protocol.ring import Writer
 from nbqueue.store.description import Description, RetryDescription
-from nbqueue.store.requests.running import Shown
+from nbqueue.store.requests.running import CANCELED, Shown
 
 _stands_around_user_code = True
 """See `child.tracebacks.AROUND`."""
@@ -212,12 +215,15 @@ class Child:
         description = self._description = _described(run.description)
         self._limit = description.timeout or 0.0
         self._place.use(description.directory, description.path)
-        problem = self._prepare(run.batch, description)
+        problem = self._prepare(run, description)
         report = self._report = Report(self._send, self._seal, self._worker, run, self._buffers)
         self._printing.redirect()
         self._printing.begin(run.number, report.running)
         own = dict(run.calls)
         position = run.start
+        if run.decided:
+            self._conclude(run, report)
+            position = run.stop
         while position < run.stop and not self._is_stopped(run.number, position):
             number = position // run.per_block
             first = number * run.per_block
@@ -235,22 +241,31 @@ class Child:
         self._printing.end()
         report.end()
 
-    def _prepare(self, batch: str, description: Description) -> Exception | None:
+    def _prepare(self, run: Do, description: Description) -> Exception | None:
         """Have the modules and settings of a batch, and no function of another one; returns what is wrong with them."""
         problem = None
         sources: Mapping[str, Source] = {}
         settings: Settings = {}
+        mended: Mended | None = None
         try:
-            sources = self._functions.modules(description.modules)
+            mended = unpack_mended(self._seal, run.batch, run.mended) if run.mended else None
+            sources = self._functions.modules(description.modules if mended is None else mended.modules)
             settings = self._functions.settings(description.settings)
         except Exception as error:  # noqa: BLE001 - is the outcome of each of its jobs
             problem = error
-        has_modules = self._modules.use(batch, sources)
+        function = None if mended is None else mended.function
+        has_modules = self._modules.use(run.batch if function is None else f"{run.batch} {function.hex()}", sources)
         self._state.use(settings, description.settings)
-        self._functions.begin(batch, share=description.share, is_single=description.is_single, has_modules=has_modules)
+        self._functions.begin(
+            run.batch,
+            share=description.share,
+            is_single=description.is_single,
+            has_modules=has_modules,
+            function=function,
+        )
         return problem
 
-    def _send(self, message: Done | Show | Displayed | Meta | Waits | GoesOn) -> None:
+    def _send(self, message: Done | Show | Displayed | Meta | CalledBack | Waits | GoesOn) -> None:
         with self._sending:  # what a cell puts out comes from a thread of its own
             messages.send(self._link, message)
 
@@ -272,7 +287,7 @@ class Child:
             self._current = index, job
         return self._current[1]
 
-    def _send_from_job(self, said: Displayed | Meta | Waits | GoesOn) -> None:
+    def _send_from_job(self, said: Displayed | Meta | CalledBack | Waits | GoesOn) -> None:
         if threading.current_thread() is not threading.main_thread():
             self._send(said)
             return
@@ -301,7 +316,8 @@ class Child:
         COROUTINE = types.CoroutineType
         function, atoms, first = block.function, block.atoms, block.first
         repeat = self._description.repeat
-        needs_care = self._description.seed is not None or repeat is not None
+        callbacks = self._description.callbacks
+        needs_care = self._description.seed is not None or repeat is not None or bool(callbacks)
         is_alone = block.is_self_contained and not needs_care
         now = clock()
         for index in range(start, stop):
@@ -332,10 +348,17 @@ class Child:
                 began, now = cells[SINCE], clock()
                 if isinstance(error, _Stopped) and cells[Page.SOFT_REASON] == CANCEL:
                     report.canceled(index, now - began)
+                    if ON_STOPPED in callbacks:
+                        self._call_back(report, index, ON_STOPPED)
                     self._put_back()
                     return index + 1
                 again = None if is_loading else self._seconds_until_again(error, report.attempt(index))
-                report.failed(index, now - began, self._failure(error, is_loading=is_loading), again)
+                holds = again is None and ON_FAILURE in callbacks
+                if holds:
+                    error = self._as_told(error)
+                report.failed(index, now - began, self._failure(error, is_loading=is_loading), again, holds=holds)
+                if holds:
+                    self._call_back(report, index, ON_FAILURE, type(error), error, of_user(error.__traceback__))
                 del error
                 self._put_back()
             else:
@@ -345,7 +368,11 @@ class Child:
                 else:
                     self._state.quiet()
                     now = clock()
-                    report.finished(index, now - began, value, _seconds_until_repeated(repeat, report.attempt(index)))
+                    again = _seconds_until_repeated(repeat, report.attempt(index))
+                    holds = again is None and ON_SUCCESS in callbacks
+                    report.finished(index, now - began, value, again, holds=holds)
+                    if holds:
+                        self._call_back(report, index, ON_SUCCESS, value)
                     self._put_back()
                     function, is_alone = block.function, block.is_self_contained and not needs_care
                 value = None
@@ -374,6 +401,60 @@ class Child:
             value = self._coroutines.run(value, job)
         return began, value
 
+    def _call_back(self, report: Report, index: int, which: str, *values: Any) -> None:
+        """Tell how a job ended, and call what is to be called after it. It changes nothing of that."""
+        problem, unpacked = "", report.decide()
+        if unpacked is not None:  # what it returned cannot be recorded
+            which, values = ON_FAILURE, (type(unpacked), unpacked, None)
+        if which in self._description.callbacks:
+            problem = self._problem_of_callback(report, index, which, values)
+        self._send_from_job(CalledBack(self._run.number, index, problem))
+
+    def _conclude(self, run: Do, report: Report) -> None:
+        """Call back what could not be in the process that has run the job."""
+        index = run.start
+        if run.decided == CANCELED:
+            report.canceled(index, 0)
+            self._call_back(report, index, ON_STOPPED)
+        else:
+            seconds, failure, error = ended_as(self._seal, run.batch, index, run.decided)
+            report.concluded(index, seconds, run.decided, failure)
+            self._call_back(report, index, ON_FAILURE, type(error), error, None)
+        self._put_back()
+
+    def _problem_of_callback(self, report: Report, index: int, which: str, values: tuple[Any, ...]) -> str:
+        """Call back as a part of the job, whose output gets what it prints; what went wrong, in words."""
+        cells, problem = self._cells, ""
+        digest, limit = self._description.callbacks[which]
+        report.calling_back = index
+        cells[Page.IS_CALLING_BACK] = 1 + list(GIVEN).index(which)
+        try:
+            cells[Page.SINCE] = time.monotonic_ns()
+            cells[Page.INDEX] = index
+            function = self._functions.load(bytes.fromhex(digest), self._functions.scope(), index)
+            context = self._state.context()
+            job = self.current_job()
+            value = context.run(call_back, function, which, (job, None, *values))
+            if type(value) is types.CoroutineType:
+                self._coroutines.run(value, context)
+            if self.is_fork:
+                forks.leave()
+            cells[Page.INDEX] = -1
+        except BaseException as error:  # noqa: BLE001 - whatever user code raises is told, and changes nothing
+            if self.is_fork:
+                forks.leave(error.with_traceback(of_user(error.__traceback__)))
+            cells[Page.INDEX] = -1
+            if isinstance(error, _Stopped):
+                problem = f"{which}: it ran longer than its time limit of {limit:g} seconds\n"
+            else:
+                problem = problem_of(error, which, values)
+            self._printing.redirect()
+            print(problem, end="", file=sys.stderr)
+        self._end_output()
+        cells[Page.IS_CALLING_BACK] = 0
+        report.calling_back = None
+        return problem
+
     def _end_output(self) -> None:
         """All that the job has put out is told before it has ended."""
         self._printing.drain()
@@ -396,11 +477,15 @@ class Child:
             return None
         return retry.seconds_after(attempt, random.SystemRandom().random())  # not the job's generator
 
+    def _as_told(self, error: BaseException) -> BaseException:
+        """An error of a job, as its user knows it."""
+        if not isinstance(error, _Stopped):
+            return error
+        text = f"it ran longer than its job_timeout of {self._limit:g} seconds"
+        return errors.JobTimeout(text).with_traceback(error.__traceback__)
+
     def _failure(self, error: BaseException, *, is_loading: bool) -> Failure:
-        if isinstance(error, _Stopped):
-            error = errors.JobTimeout(f"it ran longer than its job_timeout of {self._limit:g} seconds").with_traceback(
-                error.__traceback__
-            )
+        error = self._as_told(error)
         with contextlib.suppress(Exception):  # `__str__` of an error is user code
             add_hints(error, self._description, is_loading=is_loading)
         return describe(error)

@@ -43,6 +43,9 @@ class Report:
         self._again: list[Again] = []
         self._busy = 0.0
         self._is_canceled = False
+        self._not_packed: errors.NbqueueError | None = None
+        self.calling_back: int | None = None
+        """The index of the job whose callback runs."""
         self._start_pending(run.start)
 
     def _start_pending(self, index: int) -> None:
@@ -53,8 +56,10 @@ class Report:
         self._bytes = 0
         self._started = time.time()
 
-    def finished(self, index: int, nanoseconds: int, value: Any, again: float | None = None) -> None:
-        """A job has returned; it runs `again` after so many seconds."""
+    def finished(
+        self, index: int, nanoseconds: int, value: Any, again: float | None = None, *, holds: bool = False
+    ) -> None:
+        """A job has returned; it runs `again` after so many seconds. `holds`: its callback follows, see `decide`."""
         seconds = nanoseconds * 1e-9
         if again is not None:
             self._repeated(index, nanoseconds, value, again)
@@ -73,18 +78,28 @@ class Report:
         self._durations.append(seconds)
         self._busy += seconds
         self._next = index + 1
-        if seconds >= QUICK or self._bytes > _FULL:
+        if (seconds >= QUICK or self._bytes > _FULL) and not holds:
             self._pack()
             self.send()
 
-    def failed(self, index: int, nanoseconds: int, failure: Failure, again: float | None = None) -> None:
-        """A job has failed; it runs `again` after so many seconds."""
+    def failed(
+        self, index: int, nanoseconds: int, failure: Failure, again: float | None = None, *, holds: bool = False
+    ) -> None:
+        """A job has failed; it runs `again` after so many seconds. `holds`: its callback follows, see `decide`."""
         seconds = nanoseconds * 1e-9
         self._hole(index, seconds)
         self._add_failure(index, seconds, failure, time.time() - seconds, again)
-        if seconds >= QUICK:
+        if seconds >= QUICK and not holds:
             self._pack()
             self.send()
+
+    def concluded(self, index: int, seconds: float, record: Blob, failure: Failure) -> None:
+        """How a job failed was decided before, and is recorded so."""
+        self._next = index + 1
+        self._start_pending(self._next)
+        self._busy += seconds
+        self._records.append((str(index), record))
+        self._note(index, failure)
 
     def _repeated(self, index: int, nanoseconds: int, value: Any, again: float) -> None:
         seconds, attempt = nanoseconds * 1e-9, self.attempt(index)
@@ -117,6 +132,8 @@ class Report:
 
     def running(self) -> int | None:
         """The index of the job that runs or is about to; None when the last one has run."""
+        if self.calling_back is not None:
+            return self.calling_back
         return self._next if self._next < self._run.stop else None
 
     def before_running(self) -> None:
@@ -130,14 +147,27 @@ class Report:
         if time.monotonic() - self._sent_at > _HOLD:
             self.send()
 
+    def decide(self) -> errors.NbqueueError | None:
+        """Tell how the job ended that ended last: it is recorded when its callback is over.
+
+        Returns
+        -------
+        NbqueueError or None
+            Why what it returned cannot be recorded: it has failed.
+        """
+        self._not_packed = None
+        self._pack()
+        self.send(decided=True)
+        return self._not_packed
+
     def end(self) -> None:
         self._pack()
         self.send(ended=True)
 
-    def send(self, *, ended: bool = False) -> None:
+    def send(self, *, ended: bool = False, decided: bool = False) -> None:
         message = Done(
             self._run.number, self._sent_upto, self._next, self._busy, ended, self._records, self._failures,
-            self._is_canceled, self._again,
+            self._is_canceled, self._again, decided,
         )  # fmt: skip
         self._send(message)
         self._sent_upto, self._sent_at, self._busy = self._next, time.monotonic(), 0.0
@@ -157,6 +187,9 @@ class Report:
             self._again.append(Again(index, self.attempt(index), again, record))
             return
         self._records.append((str(index), record))
+        self._note(index, failure)
+
+    def _note(self, index: int, failure: Failure) -> None:
         summary = {"type": failure.type, "message": failure.message[:2000], "example": index,
                    "traceback": failure.traceback[-8000:]}  # fmt: skip
         self._failures.append(FailureNote(index, failure.digest, json.dumps(summary)))
@@ -200,6 +233,7 @@ class Report:
                     )  # fmt: skip
                 except errors.NbqueueError as error:
                     self._add_failure(index, seconds, describe(error), started)
+                    self._not_packed = error
                 else:
                     self._records.append((str(index), record))
             started += seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -14,6 +15,7 @@ from nbqueue.client import hooks, outcome
 from nbqueue.client.cell_job import job_of
 from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
+from nbqueue.client.mending import change_of, mend
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
 from nbqueue.client.rich import RichOutput, read_rich_output
@@ -387,11 +389,41 @@ class Batch(Handle):
         self._check(self._session.store.call(steering.resume(self._id)))
         self._session.attend(self.state)
 
-    def retry(self) -> int:
-        """Run again what failed or was canceled; what finished never runs again. Returns how many jobs."""
+    def retry(self, func: Callable[..., Any] | str | None = None) -> int:
+        """Run again what failed or was canceled; what finished never runs again. Returns how many jobs.
+
+        Parameters
+        ----------
+        func : callable or str, optional
+            A mended function, which these jobs call from now on, with the same arguments; local modules go along as
+            they are now. Without it they run as they were submitted, or with the function that they were given last;
+            that this has changed here since is said.
+
+        Raises
+        ------
+        UsageError
+            Its jobs call several functions: each has a `retry(func=...)` of its own.
+        NotFound
+        CannotPickle, ServerFull
+            See `Queue.map`.
+
+        Examples
+        --------
+        >>> batch.retry(func=score)
+        3
+        """
+        n, change = self.run_again(func)
+        if change:
+            warnings.warn(change, errors.ChangedWarning, stacklevel=2)
+        return n
+
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[int, str]:
+        """The same; how many jobs, and what is to be said of their function."""
+        change = change_of(self) if func is None else ""
+        mended = None if func is None else mend(self, func)
         total, more = 0, True
         while more:
-            retried = self._session.retry(self._id)
+            retried = self._session.retry(self._id, mended=mended)
             self._check(retried.count)
             total, more = total + retried.count, retried.has_more
         if total:
@@ -399,7 +431,7 @@ class Batch(Handle):
             display = hooks.display()
             if display is not None:
                 display.revive(self)
-        return total
+        return total, change if total else ""
 
     def show(self) -> None:
         """Show it: its panel in a notebook, elsewhere its counts in a line.

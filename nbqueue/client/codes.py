@@ -6,11 +6,13 @@ import contextlib
 import threading
 import warnings
 import weakref
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from nbqueue import errors
 from nbqueue.backend import Backend
+from nbqueue.client.callback import Callback
 from nbqueue.client.local_modules import LocalModules
 from nbqueue.client.options import NOTHING, Attached
 from nbqueue.client.sizes import Sizes
@@ -123,7 +125,10 @@ class Codes:
                 self._values.put(id(value), (weakref.ref(value),), code)
         return code
 
-    def attached(self, imports: Collection[str], variables: Collection[str] = (), *, settings: bool = True) -> Attached:
+    def attached(
+        self, imports: Collection[str], variables: Collection[str] = (), *, settings: bool = True,
+        callbacks: Sequence[tuple[str, Callback]] = (),
+    ) -> Attached:  # fmt: skip
         """The local modules and the settings that jobs find which are submitted now.
 
         Parameters
@@ -134,11 +139,17 @@ class Codes:
             The environment variables that go along to a server that is not the embedded one: it keeps them.
         settings : bool
             Whether settings go along.
+        callbacks : sequence of (str, Callback)
+            What is called after them, by the names of the options.
 
         Raises
         ------
-        ServerFull
+        CannotPickle, ServerFull
         """
+        packed = tuple((name, self.pack(callback.func), callback.timeout) for name, callback in callbacks)
+        if packed:
+            imports = {*imports, *(name for _, code, _ in packed for name in code.imports)}
+            return replace(self.attached(imports, variables, settings=settings), callbacks=packed)
         modules = self._local.bundle(self._seal, imports)
         found = self._settings.pack(self._seal, None if self._is_embedded else variables) if settings else None
         before, attached = self._attached
@@ -146,7 +157,7 @@ class Codes:
             return attached
         with self._lock:  # the same content is one object for all who hold it
             known = [code and self._by_digest.setdefault(code.digest, code) for code in (modules, found)]
-            attached = Attached(*known)
+            attached = Attached(known[0], known[1])
             self._attached = (modules, found), attached
         return attached
 

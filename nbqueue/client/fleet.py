@@ -149,6 +149,9 @@ class Fleet:
                 self._swept_at = now
         if is_sweeping:
             self._reaper.sweep(backend.store)
+            with contextlib.suppress(errors.ServerFull):  # whoever looks when there is room again does it
+                while backend.store.call(running.give_up(environment, [queue])):
+                    pass
         workers = self.workers()
         if any(queue in worker.queues and worker.environment == environment for worker in workers):
             if backend.store.is_paused(queue):

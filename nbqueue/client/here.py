@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from nbqueue import errors
+from nbqueue.child.callbacks import call_back, problem_of
 from nbqueue.client.batch import Batch
 from nbqueue.client.handle import Handle
 from nbqueue.client.job import Job
@@ -20,6 +21,7 @@ from nbqueue.client.options import JobOptions
 from nbqueue.client.rich import RichOutput
 from nbqueue.client.session import Session
 from nbqueue.client.submitter import Submitter
+from nbqueue.payload.callbacks import ON_FAILURE, ON_SUCCESS
 from nbqueue.payload.functions import name_of
 from nbqueue.store.keys import new_id
 from nbqueue.store.requests.running import Progress
@@ -60,6 +62,24 @@ class JobHere(Job):
                 self._error.__cause__ = error
                 self._error.job_id = self.id
         self._ended_at = time.time()
+        self._call_back()
+
+    def _call_back(self) -> None:
+        """As a worker does it, with this job itself."""
+        self._callback_error: str | None = None
+        error = self._error
+        for which, callback in self._options.callbacks:
+            if which == (ON_SUCCESS if error is None else ON_FAILURE):
+                about = (self._value_here,) if error is None else (type(error), error, error.__traceback__)
+                try:
+                    call_back(callback.func, which, (self, None, *about))
+                except Exception as wrong:  # noqa: BLE001 - it is told, and changes nothing
+                    self._callback_error = problem_of(wrong, which, about)
+
+    @property
+    def callback_error(self) -> str | None:
+        """What went wrong in what was called after it, in words; None if nothing did."""
+        return self._callback_error
 
     def __reduce__(self) -> NoReturn:
         raise errors.CannotPickle(f"job {self.id} was run here, with is_async=False: another process does not find it")
@@ -188,6 +208,11 @@ class JobHere(Job):
         return self._options.timeout
 
     @property
+    def ttl(self) -> float | None:
+        """What it was submitted with: it has not waited."""
+        return self._options.ttl
+
+    @property
     def enqueued_at(self) -> datetime:
         """The time at which it was submitted."""
         return datetime.fromtimestamp(self._submitted_at, UTC)
@@ -243,12 +268,17 @@ class JobHere(Job):
         """False: it has ended."""
         return False
 
-    def retry(self) -> bool:
-        """Run it again, here and now, if it failed."""
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> bool:
+        """Run it again, here and now, if it failed; with another function, if one is given."""
         if self._error is None:
             return False
+        if func is not None:
+            self._function = function_of(func)
         self._run()
         return True
+
+    def _retry(self, func: Callable[..., Any] | str | None) -> bool:
+        return self.run_again(func)
 
     def delete(self) -> None:
         """Nobody else knows it: there is nothing to delete."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import threading
+import warnings
 from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
 from nbqueue.client.awaited import Awaited
 from nbqueue.client.handle import Handle
 from nbqueue.client.latest_result import Result, ResultType
+from nbqueue.client.mending import change_of, mend
 from nbqueue.client.outcome import Outcome
 from nbqueue.client.printed import text_of
 from nbqueue.client.rich import RichOutput, read_rich_output
@@ -23,6 +25,7 @@ from nbqueue.client.waiting import Waiting, in_thread
 from nbqueue.client.waiting_call import waiting_call
 from nbqueue.payload.calls import Call, Calls
 from nbqueue.payload.functions import name_of, unpack_code
+from nbqueue.payload.mended import unpack_mended
 from nbqueue.payload.outcomes import Outcomes
 from nbqueue.payload.records import Blob
 from nbqueue.payload.values import ResultOf, SharedValue, giving
@@ -239,7 +242,7 @@ class Job(Awaited):
         ------
         WaitTimeout
             It had not ended in time. It goes on.
-        JobCanceled, JobTimeout, JobKilled
+        JobCanceled, JobTimeout, JobKilled, JobExpired
             It ended without the function's doing.
         JobExited
             The function was left by `sys.exit` or the like, which is the cause of the error.
@@ -435,10 +438,8 @@ class Job(Awaited):
 
     def _printed(self, stream: str) -> str:
         state = self._state()
-        # A death is counted when it happens, a start by any other cause when the job is queued again.
-        has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
         entries = self._session.store.call(looking.printed(self._batch.id, self.index))
-        return text_of(entries, state.attempts + 1 if has_started else state.attempts, stream)
+        return text_of(entries, _last_start(state), stream)
 
     def _call(self) -> Call:
         digest, args, kwargs = self._call_as_stored()
@@ -463,15 +464,17 @@ class Job(Awaited):
         if found is None:
             self._session.state(self._batch.id)  # raises NotFound
         else:
-            per_block, block, own = found
-            seal = self._session.seal
-            if own:
-                with giving(self._as_given):
-                    return Calls(seal, self._batch.id, self.index, own)[self.index]
-            if block:
-                first = self.index // per_block * per_block
-                with giving(self._as_given):
-                    return Calls(seal, self._batch.id, first, block)[self.index]
+            seal, per_block, call = self._session.seal, found.per_block, None
+            with giving(self._as_given):
+                if found.own:
+                    call = Calls(seal, self._batch.id, self.index, found.own)[self.index]
+                elif found.block:
+                    first = self.index // per_block * per_block
+                    call = Calls(seal, self._batch.id, first, found.block)[self.index]
+            if call is not None and found.mended:
+                return unpack_mended(seal, self._batch.id, found.mended).function, *call[1:]
+            if call is not None:
+                return call
         raise errors.ResultExpired(
             f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
             "dropped when all have finished"
@@ -541,6 +544,11 @@ class Job(Awaited):
         return self._batch.description.timeout
 
     @property
+    def ttl(self) -> float | None:
+        """Seconds after which it is given up if it still waits; None if it waits for ever."""
+        return self._batch.description.ttl
+
+    @property
     def created_at(self) -> datetime:
         """RQ's name for `enqueued_at`, which is the same here."""
         return self.enqueued_at
@@ -603,6 +611,12 @@ class Job(Awaited):
         if record is not None:
             found.append(attempt_of(record, self.index, self.id, state.attempts + 1))
         return found
+
+    @property
+    def callback_error(self) -> str | None:
+        """What went wrong in what was called after it (`on_success=` and the like), in words; None if nothing did."""
+        found = self._session.store.callback_error(self._batch.id, self.index)
+        return found[1] if found is not None and found[0] == _last_start(self._state()) else None
 
     @property
     def waits_for(self) -> list[str]:
@@ -669,9 +683,40 @@ class Job(Awaited):
             self._state()
         return answer in ("canceled", "canceling")
 
-    def retry(self) -> bool:
-        """Run it again if it failed or was canceled; False if there was nothing to run again."""
-        retried = self._session.retry(self._batch.id, self.index)
+    def retry(self, func: Callable[..., Any] | str | None = None) -> bool:
+        """Run it again if it failed or was canceled; False if there was nothing to run again.
+
+        Parameters
+        ----------
+        func : callable or str, optional
+            A mended function, which is called from now on, with the same arguments. Without it the job runs as it was
+            submitted, or with the function that it was given last; that this has changed here since is said.
+
+        Raises
+        ------
+        NotFound
+        CannotPickle, ServerFull
+            See `Queue.enqueue`.
+
+        Examples
+        --------
+        >>> job.retry(func=score)
+        True
+        """
+        return self._retry(func)
+
+    def _retry(self, func: Callable[..., Any] | str | None) -> bool:
+        change = change_of(self._batch, self.index) if func is None else ""
+        if not self.run_again(func):
+            return False
+        if change:
+            warnings.warn(change, errors.ChangedWarning, stacklevel=3)
+        return True
+
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> bool:
+        """The same, and nothing is said."""
+        mended = None if func is None else mend(self._batch, func, self.index)
+        retried = self._session.retry(self._batch.id, self.index, mended=mended)
         if retried.count == -1:
             self._state()
         n = retried.count
@@ -683,9 +728,9 @@ class Job(Awaited):
                 display.revive(self._batch)
         return bool(n)
 
-    def requeue(self) -> bool:
+    def requeue(self, func: Callable[..., Any] | str | None = None) -> bool:
         """RQ's name for `retry`."""
-        return self.retry()
+        return self._retry(func)
 
     def delete(self) -> None:
         """Forget its call and its outcome; cancel it first if it has not ended."""
@@ -697,6 +742,13 @@ class Job(Awaited):
         if (files := self._session.seal.files) is not None:
             files.remove(self._batch.id, self.index)
         self._session.listener.forget(self._batch.id)
+
+
+def _last_start(state: JobState) -> int:
+    """The number of its last start, 0 before the first one."""
+    # A death is counted when it happens, a start by any other cause when the job is queued again.
+    has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
+    return state.attempts + 1 if has_started else state.attempts
 
 
 def _finder(connection: Any) -> Any:

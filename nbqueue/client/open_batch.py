@@ -35,6 +35,10 @@ _TRIES = 4
 """Batches that one call is tried with: somebody may cancel or delete them meanwhile."""
 
 
+Key = tuple[str, JobOptions, tuple[tuple[str, Code, float], ...]]
+"""What calls of an open batch have in common: queue, options, and what is called after them."""
+
+
 class OpenBatch:
     """The batch that single calls of one kind are appended to. For one thread at a time."""
 
@@ -72,8 +76,10 @@ class OpenBatch:
             options.priority,
             options.result_ttl,
             options.failure_ttl,
+            options.ttl,
         )
         self._at_front = options.at_front
+        self._has_ttl = options.ttl is not None
         self._is_closed = False
 
     def is_over(self, attached: Attached, packages: Set[str]) -> bool:
@@ -103,7 +109,7 @@ class OpenBatch:
         deferred = deferred_in(index, index + 1, depends, {index: results} if results else {})
         try:
             is_known = code.digest in self._stored
-            if is_known and not (self._at_front or due or deferred) and len(record) < BULK:
+            if is_known and not (self._at_front or due or deferred or self._has_ttl) and len(record) < BULK:
                 request = submitting.append(self.id, self._opening.token, index, code.digest, record)
                 if self._store.call(request):
                     self._count += 1
@@ -151,8 +157,8 @@ class OpenBatches:
         self._backend = backend
         self._codes = codes
         self._lock = threading.Lock()
-        self._open: dict[tuple[str, JobOptions], OpenBatch] = {}
-        self._packages: dict[tuple[str, JobOptions], Set[str]] = {}
+        self._open: dict[Key, OpenBatch] = {}
+        self._packages: dict[Key, Set[str]] = {}
         """The packages of calls in the last ones."""
 
     def append(
@@ -167,8 +173,8 @@ class OpenBatches:
         SubmitError
             Batches are canceled or deleted as soon as they are made.
         """
-        key = queue, options
-        attached = self._codes.attached(code.imports)
+        attached = self._codes.attached(code.imports, callbacks=options.callbacks)
+        key = queue, options, attached.callbacks
         packages: Set[str] = frozenset()
         if self._codes.compares_versions:
             packages = {*code.packages, *packages_of((*args, *kwargs.values()))}
@@ -187,7 +193,7 @@ class OpenBatches:
             "the job was not accepted: its batches are canceled or deleted as soon as they are made"
         )
 
-    def _make(self, key: tuple[str, JobOptions], attached: Attached, packages: Set[str]) -> OpenBatch:
+    def _make(self, key: Key, attached: Attached, packages: Set[str]) -> OpenBatch:
         with self._lock:
             if key not in self._open:
                 while len(self._open) >= _MOST_OPEN:
@@ -196,10 +202,10 @@ class OpenBatches:
                     self._packages.pop(next(iter(self._packages)))
                 packages |= self._packages.get(key, frozenset())  # two that alternate share one
                 self._packages[key] = packages
-                self._open[key] = OpenBatch(self._backend, self._codes, *key, attached, packages)
+                self._open[key] = OpenBatch(self._backend, self._codes, key[0], key[1], attached, packages)
             return self._open[key]
 
-    def _forget(self, key: tuple[str, JobOptions], batch: OpenBatch) -> None:
+    def _forget(self, key: Key, batch: OpenBatch) -> None:
         """Append no more to a batch."""
         with self._lock:
             if self._open.get(key) is batch:

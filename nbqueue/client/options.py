@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
+from nbqueue.client.callback import Callback
 from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies
 from nbqueue.client.retries import Repeat, Retry
+from nbqueue.payload.callbacks import GIVEN
 from nbqueue.payload.functions import Code, name_of
-from nbqueue.store.description import CellDescription, Description
+from nbqueue.store.description import MANY, CellDescription, Description
 
 _WEEK = 7 * 86400
 """Seconds."""
@@ -35,6 +37,8 @@ class Options(TypedDict, total=False):
     """Time for which outcomes are kept after the batch has ended; 7 days by default, -1 for ever."""
     failure_ttl: float | str | None
     """The same where jobs of the batch failed or were canceled; by default no other time."""
+    ttl: float | str | datetime.timedelta | None
+    """Time after which it is given up if it still waits: seconds, "5m", a timedelta; never by default, or with -1."""
     label: str | None
     """Its name where people read it; by default the function's."""
     description: str | None
@@ -53,6 +57,12 @@ class Options(TypedDict, total=False):
     """Time until it may start: seconds, "90s", "5m", a timedelta."""
     depends_on: Any
     """What has to finish before: a job, a batch, the id of one, a `Dependency`, or a list of them."""
+    on_success: Callback | Callable[..., Any] | str | None
+    """Called with the job, None and its result where it ran, after it has returned; see `Callback`."""
+    on_failure: Callback | Callable[..., Any] | str | None
+    """Called with the job, None, and the type, value and traceback of the error, after it has failed for good."""
+    on_stopped: Callback | Callable[..., Any] | str | None
+    """Called with the job and None, after it was canceled while it ran."""
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
@@ -67,9 +77,12 @@ class Attached:
 
     modules: Code | None = None
     settings: Code | None = None
+    callbacks: tuple[tuple[str, Code, float], ...] = ()
+    """What is called after them: the name of the option, the function, the seconds that it may take."""
 
     def digests(self) -> list[bytes]:
-        return [code.digest for code in (self.modules, self.settings) if code is not None]
+        codes = self.modules, self.settings, *(code for _, code, _ in self.callbacks)
+        return [code.digest for code in codes if code is not None]
 
 
 NOTHING = Attached()
@@ -92,12 +105,16 @@ class JobOptions:
     """Seconds; below 0 for ever."""
     failure_ttl: int | None = None
     """Seconds, or the same as that."""
+    ttl: float | None = None
+    """Seconds."""
     priority: float = 1.0
     at_front: bool = False
     share: bool = False
     seed: int | None = None
     retry: Retry | None = None
     repeat: Repeat | None = None
+    callbacks: tuple[tuple[str, Callback], ...] = field(default=(), hash=False, compare=False)
+    """By the names of their options. Equal ones are known when they are packed: see `Attached`."""
     due: str = field(default="", hash=False, compare=False)
     """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
     depends: Dependencies = field(default=NO_DEPENDENCIES, hash=False, compare=False)
@@ -138,11 +155,17 @@ class JobOptions:
             timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
             result_ttl=_lifetime(options.get("result_ttl", _WEEK), "result_ttl"),
             failure_ttl=None if failure_ttl is None else _lifetime(failure_ttl, "failure_ttl"),
+            ttl=_patience(options.get("ttl")),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
             share=bool(options.get("share", False)),
             retry=Retry.of(retry) if (retry := options.get("retry")) else None,
             repeat=Repeat.of(repeat) if (repeat := options.get("repeat")) else None,
+            callbacks=tuple(
+                (name, Callback.of(options[name], name))  # type: ignore[literal-required]
+                for name in GIVEN
+                if options.get(name) is not None
+            ),
             due=due_in(options["delay"]) if "delay" in options else "",
             depends=Dependencies.of(options["depends_on"]) if "depends_on" in options else NO_DEPENDENCIES,
             seed=seed,
@@ -150,7 +173,7 @@ class JobOptions:
         )
 
     def describe(
-        self, function: str, queue: str, *, is_single: bool = False, attached: Attached = NOTHING,
+        self, function: str, queue: str, *, is_single: bool = False, calls: str = MANY, attached: Attached = NOTHING,
         compiled: Iterable[str] = (), versions: Mapping[str, str] = NO_VERSIONS,
     ) -> Description:  # fmt: skip
         """The description, for workers and for those who look, of a batch that is submitted here and now."""
@@ -159,14 +182,16 @@ class JobOptions:
         except OSError:  # it was deleted
             directory = ""
         return Description(
-            label=self.label or function, function=function, queue=queue, directory=directory,
+            label=self.label or function, function=function, calls=calls, queue=queue, directory=directory,
             path=tuple(machine.added_path()),
             modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
-            timeout=self.timeout, share=self.share, seed=self.seed,
+            timeout=self.timeout, ttl=self.ttl, share=self.share, seed=self.seed,
             retry=self.retry.describe() if self.retry is not None else None,
-            repeat=self.repeat.describe() if self.repeat is not None else None, meta=self.meta or {}, cell=self.cell,
+            repeat=self.repeat.describe() if self.repeat is not None else None,
+            callbacks={name: (code.digest.hex(), limit) for name, code, limit in attached.callbacks},
+            meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
 
 
@@ -175,6 +200,17 @@ def _lifetime(value: float | str, what: str) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool) and value in (-1, 0):
         return -1 if value else 1
     return max(1, int(seconds(value, what)))
+
+
+def _patience(ttl: float | str | datetime.timedelta | None) -> float | None:
+    """Seconds after which a job is given up that still waits; None is never."""
+    if ttl is None or (isinstance(ttl, int | float) and not isinstance(ttl, bool) and ttl == -1):
+        return None
+    if isinstance(ttl, datetime.timedelta):
+        ttl = ttl.total_seconds()
+    if ttl == 0 and not isinstance(ttl, bool):
+        raise errors.UsageError("ttl=0: a job would be given up before a worker can take it. -1 is for ever")
+    return seconds(ttl, "ttl")
 
 
 def due_in(delay: float | str | datetime.timedelta) -> str:

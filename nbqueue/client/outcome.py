@@ -110,7 +110,8 @@ def value_of(outcomes: Outcomes, batch: str, index: int) -> Any:
 
 _OWN_ERRORS: dict[str, type[errors.NbqueueError]] = {
     kind.__name__: kind
-    for kind in (errors.JobTimeout, errors.JobCanceled, errors.JobKilled, errors.DependencyFailed, errors.ResultExpired,
+    for kind in (errors.JobTimeout, errors.JobCanceled, errors.JobKilled, errors.DependencyFailed, errors.JobExpired,
+                 errors.ResultExpired,
                  errors.SignatureError, errors.CorruptPayload, errors.CannotPickle, errors.ServerFull)
 }  # fmt: skip
 

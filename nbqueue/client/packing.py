@@ -21,6 +21,7 @@ from nbqueue.payload.records import INPUTS, Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.values import ResultOf, SharedValue
 from nbqueue.payload.versions import packages_of
+from nbqueue.store.description import MANY, ONE
 
 _MOST_CALLS = 256
 """Calls in a block at most."""
@@ -103,6 +104,8 @@ class Packer:
         self._buffers = Buffers()
         self._weighed: dict[int, tuple[Pieces, tuple[Value, ...]]] = {}
         """Entries of the first calls, which were pickled to see how large they are."""
+        self.calls = MANY
+        """What they have in common, see `Description`."""
         self.is_still = False
         """No code of the user's runs between two calls that are packed."""
         self.held: list[Code] = []
@@ -386,8 +389,9 @@ def weight_of(value: Any, depth: int = 2) -> int:
 class ItemPacker(Packer):
     """Calls of one function with one argument each."""
 
-    def __init__(self, seal: Seal, codes: Codes, code: Code) -> None:
+    def __init__(self, seal: Seal, codes: Codes, code: Code, calls: str = ONE) -> None:
         super().__init__(seal, codes)
+        self.calls = calls
         self._code = code
         self._digest = code.digest
         self.packages |= code.packages
@@ -440,8 +444,9 @@ class FollowPacker(Packer):
 class CallPacker(Packer):
     """Calls of functions that may differ."""
 
-    def __init__(self, seal: Seal, codes: Codes) -> None:
+    def __init__(self, seal: Seal, codes: Codes, calls: str = MANY) -> None:
         super().__init__(seal, codes)
+        self.calls = calls
         self._digests: dict[int, tuple[Any, Code]] = {}
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:

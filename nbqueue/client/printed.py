@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nbqueue.cells.carriage_returns import visible
-from nbqueue.store.requests.running import STREAMS, Entry
+from nbqueue.store.requests.running import CONTINUED, STREAMS, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ def text_of(entries: Sequence[Entry], attempt: int, stream: str = "") -> str:
             continue
         if entry.attempt > attempt or entry.at < end:  # it was started again
             text, end, attempt = b"", 0, entry.attempt
+        if entry.at >= CONTINUED > end:
+            end = CONTINUED
         if entry.at > end:
             text += b"" if not text or text.endswith(b"\n") else b"\n"
             text += b"[nbqueue: %s bytes of output are not kept]\n" % f"{entry.at - end:,}".encode()

@@ -199,6 +199,10 @@ class Queue:
         result_ttl, failure_ttl : float or str, optional
             How long the outcome is kept after it ended, and where it failed or was canceled, if that shall be another
             time; 7 days by default, -1 for ever, 0 for a moment.
+        ttl : float, str or timedelta, optional
+            Time for which it may wait in the queue. Has it not started then, it fails with `errors.JobExpired`; what
+            has started once is not given up. By default, and with -1, it waits for ever. After a `delay` it counts
+            from then; what is run again by hand, after that time, waits as long as it takes.
         label, description : str, optional
             What it is called where people read it.
         meta : dict, optional
@@ -216,6 +220,12 @@ class Queue:
         depends_on : Job, Batch, str, Dependency or a list of them, optional
             What has to finish before: jobs and batches, or their ids. Where one fails or is canceled, it fails, too:
             `DependencyFailed`. See `Dependency`.
+        on_success, on_failure, on_stopped : callable or Callback, optional
+            Called where it ran, after it has returned, has failed for good, or was canceled while it ran, with
+            `(job, None, result)`, `(job, None, type, value, traceback)` or `(job, None)`, or those of `job`,
+            `connection`, `result` and so on that it names; the job is what `nbqueue.get_current_job()` gives.
+            What it prints is the job's output. That it fails, or takes longer than `Callback(func, timeout=60)` says,
+            changes nothing of how the job ended, which is recorded when it is over: `job.callback_error` tells it.
         share : bool
             Calls that run in the same process share the function, its globals and its closure, such as a cache in one
             of them. By default each call finds what was submitted.
@@ -443,8 +453,8 @@ class Queue:
             As with the built-in `map`; ends with the shortest. Generators are read block by block.
         kwargs : dict, optional
             Keyword arguments that are the same for each call. They are sent once, as a part of the function.
-        job_timeout, result_ttl, failure_ttl, label, description, meta, at_front, priority, retry, repeat, delay,
-        depends_on, share, seed
+        job_timeout, result_ttl, failure_ttl, ttl, label, description, meta, at_front, priority, retry, repeat, delay,
+        depends_on, on_success, on_failure, on_stopped, share, seed
             See `enqueue`. An item that is a job or a batch stands for its result.
         progress : {"auto", "bar", False}, optional
             How waits for this batch show progress.

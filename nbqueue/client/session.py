@@ -173,11 +173,11 @@ class Session(StaysHere):
             )
         return state
 
-    def retry(self, id: str, index: int | None = None) -> Retried:
+    def retry(self, id: str, index: int | None = None, mended: int | None = None) -> Retried:
         """Queue some failed or canceled jobs of a batch again, or one; who waits for it hears first how it ended."""
-        retried = self.store.call(steering.retry(id, new_token(), index))
+        retried = self.store.call(steering.retry(id, new_token(), index, mended))
         while retried.has_more and not retried.count:
-            retried = self.store.call(steering.retry(id, new_token(), index))
+            retried = self.store.call(steering.retry(id, new_token(), index, mended))
         if retried.broken and not retried.has_more:
             which = f"{retried.broken:,} jobs of batch {id}" if index is None else f"job {id}:{index}"
             warnings.warn(

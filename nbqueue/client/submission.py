@@ -105,9 +105,11 @@ class Submission:
         self._session = session
         self._opening = Opening(
             self.batch, new_token(), queue, session.environment, 0,
-            "", options.priority, options.result_ttl, options.failure_ttl,
+            "", options.priority, options.result_ttl, options.failure_ttl, options.ttl,
         )  # fmt: skip
-        self._description = options.describe(name, queue, attached=attached, compiled=session.codes.compiled)
+        self._description = options.describe(
+            name, queue, calls=packer.calls, attached=attached, compiled=session.codes.compiled
+        )
         self._attached = attached
         self._at_front, self._due = options.at_front, options.due
         self._depends, self._follows = options.depends, follows

@@ -21,7 +21,7 @@ from nbqueue.client.packing import Call, CallPacker, FollowPacker, ItemPacker, P
 from nbqueue.client.session import Session
 from nbqueue.client.submission import IdTaken, Submission
 from nbqueue.payload.functions import name_of
-from nbqueue.store.description import CellDescription
+from nbqueue.store.description import BOUND, MANY, ONE, CellDescription
 
 _TRIES = 10
 """Ids that are made up for a batch, before it is given up: one is taken once in hundreds of thousands of times."""
@@ -63,7 +63,7 @@ class Submitter:
         func = function_of(func)
         code = session.codes.pack(func, share=self._options.share)
         if options.label is not None or options.meta is not None:
-            return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports), 0)
+            return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports, ONE), 0)
         submitted = time.monotonic()
         id, index = session.open_batches.append(self._queue, options, code, args, kwargs)
         session.knows_per_block(id, 1)
@@ -82,9 +82,9 @@ class Submitter:
         func = function_of(func, kwargs)
         code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
-            packer: ItemPacker = ItemPacker(session.seal, session.codes, code)
+            packer: ItemPacker = ItemPacker(session.seal, session.codes, code, BOUND if kwargs else ONE)
             return self._run(iterables[0], packer, name_of(func), imports=code.imports)
-        packer = TuplePacker(session.seal, session.codes, code)
+        packer = TuplePacker(session.seal, session.codes, code, BOUND if kwargs else ONE)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
         calls: Iterable[Any] = zip(*iterables, strict=False)
@@ -101,7 +101,7 @@ class Submitter:
         session = self._session
         func = function_of(func, kwargs)
         code = session.codes.pack(func, share=self._options.share)
-        packer = TuplePacker(session.seal, session.codes, code)
+        packer = TuplePacker(session.seal, session.codes, code, BOUND if kwargs else ONE)
         return self._run(iterable, packer, name_of(func), imports=code.imports)
 
     def enqueue_many(self, calls: Iterable[Any], /, *, imports: Collection[str] = ()) -> Batch:
@@ -130,14 +130,18 @@ class Submitter:
         packer = FollowPacker(session.seal, session.codes, code, followed.id, state.per_block)
         return self._run(range(state.total), packer, name_of(func), imports=code.imports, follows=followed.id)
 
-    def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str]) -> Batch:
-        return self._run(calls, CallPacker(self._session.seal, self._session.codes), name, imports=imports)
+    def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str], what: str = MANY) -> Batch:
+        packer = CallPacker(self._session.seal, self._session.codes, what)
+        return self._run(calls, packer, name, imports=imports)
 
     def _run(
         self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
         imports: Collection[str], follows: str = "",
     ) -> Batch:  # fmt: skip
-        attached = self._session.codes.attached(imports, self._options.environment, settings=self._options.settings)
+        options = self._options
+        attached = self._session.codes.attached(
+            imports, options.environment, settings=options.settings, callbacks=options.callbacks
+        )
         if isinstance(items, Sized):
             expected = len(items)
         if type(items) not in _STILL:  # others may give the same object again and again, changed

@@ -133,6 +133,12 @@ class Calls:
     def digest(self) -> bytes:
         return self._digests[0]
 
+    def digest_of(self, index: int) -> bytes:
+        """The digest of the function of a call, which is not unpickled."""
+        if self._list is not None or self._entries is None:
+            return self._digests[0]
+        return self._digests[self._entries[index - self.first][0] & ~_KWARGS]
+
     def is_elsewhere(self, index: int) -> bool:
         """Whether the call is large and stored by itself."""
         return self._list is None and self._entries is not None and self._entries.is_empty(index - self.first)

@@ -75,12 +75,17 @@ class Do:
     metas: Mapping[int, str] = field(default_factory=dict)
     """What jobs that run again have saved (JSON), by their indices."""
     inputs: Sequence[Input] = ()
+    mended: Blob = b""
+    """Record of the function that they run with, if it is not that of their calls."""
+    decided: Blob = b""
+    """How the only job ends, where its callback is to be called, and nothing else; see `Claimed`."""
 
     def split(self) -> Split:
         names, digests = [name for name, _ in self.calls], [digest.hex() for digest, _ in self.functions]
         blobs: list[Blob] = [record for _, record in self.calls]
         blobs += [b"" if isinstance(record, MappedFile) else record for _, record in self.functions]
         blobs += [record for one in self.inputs for _, record in one.records]
+        blobs += [self.mended, self.decided]
         inputs = [(one.batch, one.per_block, one.total, [name for name, _ in one.records]) for one in self.inputs]
         places = {number: record.place for number, (_, record) in enumerate(self.functions)
                   if isinstance(record, MappedFile)}  # fmt: skip
@@ -95,8 +100,9 @@ class Do:
         (number, batch, start, stop, per_block, description, job_by_job, attempts, names, digests, places, forget,
          metas, inputs) = plain  # fmt: skip
         calls = list(zip(names, blobs[: len(names)], strict=True))
-        records = blobs[len(names) : len(names) + len(digests)]
-        more = iter(blobs[len(names) + len(digests) :])
+        *records, mended, decided = blobs[len(names) :]
+        more = iter(records[len(digests) :])
+        del records[len(digests) :]
         for position, place in places:
             records[position] = MappedFile(*place)
         functions = list(zip(map(bytes.fromhex, digests), records, strict=True))
@@ -117,6 +123,8 @@ class Do:
                 Input(batch, per_block, total, [(field, next(more)) for field in fields])
                 for batch, per_block, total, fields in inputs
             ],
+            mended,
+            decided,
         )
 
 
@@ -137,6 +145,8 @@ class Done:
     """The last of the jobs was stopped because it was canceled; it has no record."""
     again: Sequence[Again] = ()
     """Those that failed and run again."""
+    decided: bool = False
+    """A callback of the last job follows: the outcome is recorded when a `CalledBack` tells that it is over."""
 
     def split(self) -> Split:
         names = [name for name, _ in self.records]
@@ -144,18 +154,21 @@ class Done:
         blobs = [record for _, record in self.records]
         blobs += [one.record for one in self.again]
         again = [(one.index, one.attempt, one.seconds) for one in self.again]
-        return [self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled, again], blobs
+        return [
+            self.number, self.start, self.stop, self.busy, self.ended, names, failures, self.canceled, again,
+            self.decided,
+        ], blobs  # fmt: skip
 
     @classmethod
     def join(cls, plain: list[Any], blobs: list[Any]) -> Done:
-        number, start, stop, busy, ended, names, failures, canceled, again = plain
+        number, start, stop, busy, ended, names, failures, canceled, again, decided = plain
         records = list(zip(names, blobs[: len(names)], strict=True))
         notes = [FailureNote(*failure) for failure in failures]
         tries = tuple(
             Again(about[0], about[1], about[2], bytes(record))
             for about, record in zip(again, blobs[len(names) :], strict=True)
         )
-        return cls(number, start, stop, busy, ended, records, notes, canceled, tries)
+        return cls(number, start, stop, busy, ended, records, notes, canceled, tries, decided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +260,27 @@ class GoesOn:
         return cls(*plain)
 
 
-Message = Hello | Do | Done | Show | Displayed | Meta | Waits | GoesOn
+@dataclass(frozen=True, slots=True)
+class CalledBack:
+    """Child to worker: the callback of a job is over."""
+
+    number: int
+    index: int
+    problem: str = ""
+    """What went wrong in it."""
+
+    def split(self) -> Split:
+        return [self.number, self.index, self.problem], []
+
+    @classmethod
+    def join(cls, plain: list[Any], blobs: list[Any]) -> CalledBack:
+        return cls(*plain)
+
+
+Message = Hello | Do | Done | Show | Displayed | Meta | Waits | GoesOn | CalledBack
 
 _KINDS: dict[str, type[Message]] = {
-    kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta, Waits, GoesOn)
+    kind.__name__: kind for kind in (Hello, Do, Done, Show, Displayed, Meta, Waits, GoesOn, CalledBack)
 }
 
 

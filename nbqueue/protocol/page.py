@@ -20,10 +20,11 @@ _PROGRESS = struct.Struct("<qqddH")
 class Page:
     """Memory that a worker and a child share: what runs, what shall stop, and room for the ring.
 
-    The child writes `number`, `index`, `since`, `is_loading` and `handed_on`; the worker all others. `index` is -1
-    between jobs. While `is_loading` is 1 the job's function or arguments are unpickled, which is user code too.
-    `handed_on` is how many bytes of what a cell has printed the worker was told of in messages. `place` is the ticket
-    of the last job that was given a place after it had waited for others.
+    The child writes `number`, `index`, `since`, `is_loading`, `handed_on` and `is_calling_back`; the worker all others.
+    `index` is -1 between jobs. While `is_loading` is 1 the job's function or arguments are unpickled, which is user
+    code too. `handed_on` is how many bytes of what a cell has printed the worker was told of in messages. `place` is
+    the ticket of the last job that was given a place after it had waited for others. `is_calling_back` is not 0 while a
+    callback of the job runs, whose outcome is decided: its place in `GIVEN`, from 1.
     """
 
     RING = 516 * 1024
@@ -32,10 +33,8 @@ class Page:
     MOST_TEXT = 400
     """Bytes of what a job says that it does."""
 
-    NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON, IS_LOADING, HANDED_ON = range(
-        11
-    )
-    PLACE = 11
+    (NUMBER, INDEX, SINCE, STOP_NUMBER, STOP, SKIP, SOFT_NUMBER, SOFT_INDEX, SOFT_REASON, IS_LOADING, HANDED_ON, PLACE,
+     IS_CALLING_BACK) = range(13)  # fmt: skip
     _CELLS = 8192
     _SAID, _SLOT, _SLOTS = 4096, 512, 8
     """Where the slots are for what jobs say of their progress, bytes of each, and how many: they are written in turns,

@@ -10,6 +10,9 @@ from typing import Any
 
 from nbqueue import errors
 
+MANY, ONE, BOUND = "", "one", "bound"
+"""What the calls of a batch have in common: nothing that is known, their function, and that with some arguments."""
+
 
 @dataclass(frozen=True, slots=True)
 class CellDescription:
@@ -76,6 +79,8 @@ class Description:
     label: str = ""
     function: str = ""
     """The name of the function, or of what else is called."""
+    calls: str = MANY
+    """`ONE` if all call that, `BOUND` if some arguments are the same for all, and a part of it."""
     directory: str = ""
     """Where it was submitted; '' if that is not known."""
     path: tuple[str, ...] = ()
@@ -97,6 +102,8 @@ class Description:
     """Single calls of several functions, appended one by one."""
     timeout: float | None = None
     """Seconds that a job may take."""
+    ttl: float | None = None
+    """Seconds after which a job is given up that still waits."""
     share: bool = False
     """Calls that run in the same process find what others have left in the function, its globals and closure."""
     seed: int | None = None
@@ -107,9 +114,18 @@ class Description:
     """Its jobs run again when they have returned."""
     schedule: str = ""
     """The name of the schedule whose runs its jobs are."""
+    callbacks: Mapping[str, tuple[str, float]] = dataclasses.field(default_factory=dict)
+    """What is called after its jobs, by the name of the option: the digest of a function as hexadecimal, and the
+    seconds that it may take."""
     meta: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """The user's own."""
     cell: CellDescription | None = None
+
+    @property
+    def digests(self) -> list[bytes]:
+        """What its jobs need beside their functions."""
+        found = [self.modules, self.settings, *(digest for digest, _ in self.callbacks.values())]
+        return [bytes.fromhex(digest) for digest in found if digest]
 
     def to_json(self) -> str:
         """Only what is not the default.
@@ -150,6 +166,8 @@ class Description:
         for name in _RETRIES & known.keys():
             retry = {field: value for field, value in known[name].items() if field in _RETRY_NAMES}
             known[name] = RetryDescription(**retry | {field: tuple(retry[field]) for field in ("interval", "on")})
+        if "callbacks" in known:
+            known["callbacks"] = {name: tuple(callback) for name, callback in known["callbacks"].items()}
         lists = {name: tuple(known.get(name, ())) for name in ("path", "compiled")}
         return cls(**{**known, **lists})
 

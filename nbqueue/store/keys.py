@@ -28,6 +28,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |   `:failed_dependents`           |        | may`, by the index of the job; -1 for all (target `*`); may is `a` if it    |
 |                                  |        | may fail                                                                    |
 | `batch:<id>:followers`           | set    | batches whose jobs each wait for that of the same index here                |
+| `batch:<id>:ttl`                 | zset   | runs that are given up if they still wait, by when that is: seconds since   |
+|                                  |        | the epoch                                                                   |
 | `batch:<id>:ended`               | list   | in the order of ending: `10-40`, `17`, `c10-40` (canceled), `r10-40` (undone) |
 | `batch:<id>:canceled`            | list   | runs that were canceled                                                     |
 | `batch:<id>:cancels`, `:passes`  | set    | leased jobs that shall be canceled when they come back; those of them whose |
@@ -47,6 +49,11 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `batch:<id>:rich`                | hash   | `<index>:<position>` -> `<attempt> <JSON>`: what jobs that are no cells     |
 |                                  |        | displayed, beside its text; up to 100 of a job and 64 MB, which are counted |
 | `batch:<id>:meta`                | hash   | index -> what a job has saved of its `meta` (JSON)                          |
+| `batch:<id>:mended`              | hash   | `f<number>` -> signed names of a function that was given to it since, and   |
+|                                  |        | index -> the number of that which a job runs with instead of its call's     |
+| `batch:<id>:callbacks`           | hash   | index -> `<attempt> <words>`: what went wrong in the callback of a job      |
+| `batch:<id>:decided`             | hash   | index -> how a job ends (as in `:outcomes`; `-` canceled) that waits until  |
+|                                  |        | its callback has been called in another process                             |
 | `batch:<id>:forgotten`           | set    | jobs that were deleted; they stay counted in the state in which they ended  |
 | `batch:<id>:deleted`             | string | token of a batch that was deleted: its submission is not taken again        |
 | `code:<digest>`                  | string | a signed function; `:batches` (set) need it, `:ended` (string) lives as     |
@@ -57,6 +64,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
 | `queue:<name>:<env>:scheduled`   | zset   | batches that have runs which wait for a time, by when the first of these is |
 |                                  |        | due; and schedules that are not paused, as `*<schedule>`, by when they are  |
+| `queue:<name>:<env>:ttl`         | zset   | batches that have such runs, by when the first of these is given up         |
 | `schedules`                      | set    | `<queue>:<schedule>`                                                        |
 | `schedules:<queue>:<schedule>`   | hash   | when it recurs and is due, its signed call, and what its batches are made   |
 |                                  |        | of; its batches (the newest first), last job, how many runs. It needs its   |
@@ -167,6 +175,10 @@ def shown(id: str) -> str:
 
 def meta(id: str) -> str:
     return f"{batch(id)}:meta"
+
+
+def callbacks(id: str) -> str:
+    return f"{batch(id)}:callbacks"
 
 
 def rich(id: str) -> str:

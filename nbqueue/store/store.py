@@ -17,6 +17,7 @@ from nbqueue.store.requests import looking
 from nbqueue.store.requests.looking import (
     PLACES,
     BatchState,
+    CallRecords,
     Counted,
     JobState,
     OutcomeRecords,
@@ -105,18 +106,14 @@ class Store(Link):
         records = self.bulk(keys.outcomes_bulk(batch), fields)
         return {name: record or b"" for name, record in zip(pointers, records, strict=True)}
 
-    def calls(self, batch: str, index: int) -> tuple[int, Blob, Blob] | None:
-        """Calls per block, the record of the job's block or b'', its own or b''; None if there is no such batch."""
+    def calls(self, batch: str, index: int) -> CallRecords | None:
+        """The records that a call is in, empty where it is not; None if there is no such batch."""
         found = self.call(looking.calls(batch, index))
-        if found is None:
-            return None
-        per_block, token = found[0], found[3]
-        block: Blob = found[1]
-        own: Blob = found[2]
-        if token and not own:
-            records = self.bulk(keys.calls_bulk(batch), [f"{token}:b{index // per_block}", f"{token}:{index}"])
-            block, own = block or records[0] or b"", records[1] or b""
-        return per_block, block, own
+        if found is None or not found.token or found.own:
+            return found
+        fields = [f"{found.token}:b{index // found.per_block}", f"{found.token}:{index}"]
+        block, own = self.bulk(keys.calls_bulk(batch), fields)
+        return replace(found, block=found.block or block or b"", own=own or b"")
 
     def now(self) -> float:
         """The server's time, seconds since the epoch."""
@@ -294,6 +291,14 @@ class Store(Link):
         found = self.run("HGET", self.key(keys.meta(batch)), index)
         saved: dict[str, Any] | None = None if found is None else json.loads(found)
         return saved
+
+    def callback_error(self, batch: str, index: int) -> tuple[int, str] | None:
+        """The attempt of a job whose callback went wrong last, and how; None if none did."""
+        found = self.run("HGET", self.key(keys.callbacks(batch)), index)
+        if found is None:
+            return None
+        attempt, _, text = found.partition(b" ")
+        return int(attempt), text.decode("utf-8", "replace")
 
     def has_dropped_rich_output(self, batch: str) -> bool:
         """Whether jobs of a batch displayed more than is kept."""

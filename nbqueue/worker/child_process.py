@@ -17,11 +17,23 @@ from dataclasses import replace
 from itertools import groupby
 
 from nbqueue import child, machine
+from nbqueue.payload.callbacks import GIVEN
 from nbqueue.payload.memory import Nameless
 from nbqueue.payload.records import Blob, weight_of
 from nbqueue.protocol import messages
 from nbqueue.protocol.descriptors import Descriptors
-from nbqueue.protocol.messages import Displayed, Do, Done, GoesOn, Message, Meta, Printed, Show, Waits
+from nbqueue.protocol.messages import (
+    CalledBack,
+    Displayed,
+    Do,
+    Done,
+    GoesOn,
+    Message,
+    Meta,
+    Printed,
+    Show,
+    Waits,
+)
 from nbqueue.protocol.page import Page
 from nbqueue.protocol.ring import Reader
 from nbqueue.store.description import Description
@@ -85,6 +97,10 @@ class Line:
         return found
 
 
+Said = Done | Show | Displayed | Meta | Waits | GoesOn | CalledBack
+"""What a child says."""
+
+
 class ChildProcess:
     """One child: its process, its socket, its page, and the leases that it was handed."""
 
@@ -117,6 +133,8 @@ class ChildProcess:
         self.bound: Bound | None = None
         self.wait: Wait | None = None
         """Its job waits for others."""
+        self.decided: Done | None = None
+        """How the job ended whose callback runs."""
         self._asked_for: tuple[int, int] | None = None
         self._active_at = time.monotonic()
         self.is_fresh = True
@@ -146,7 +164,8 @@ class ChildProcess:
         self.leases.append(
             Lease(
                 claimed.number, claimed.batch, claimed.start, claimed.stop, description.timeout, claimed.kind,
-                description.cell is not None, claimed.attempts, description.retry,
+                description.cell is not None, claimed.attempts, description.retry, description.callbacks,
+                bool(claimed.decided),
                 [self._mapped[digest] for digest in functions if digest in self._mapped],
             )
         )  # fmt: skip
@@ -155,7 +174,7 @@ class ChildProcess:
                 claimed.number, claimed.batch, claimed.start, claimed.stop, claimed.per_block,
                 claimed.description.decode(), claimed.has_attempts, claimed.attempts, claimed.calls,
                 [(digest, record.file if isinstance(record, Nameless) else record) for digest, record in news.items()],
-                forget, claimed.metas, claimed.inputs,
+                forget, claimed.metas, claimed.inputs, claimed.mended, claimed.decided,
             )
         )  # fmt: skip
 
@@ -193,13 +212,9 @@ class ChildProcess:
 
     # What it does
 
-    def received(self, *, everything: bool = False) -> list[Done | Show | Displayed | Meta | Waits | GoesOn]:
+    def received(self, *, everything: bool = False) -> list[Said]:
         """What it has said since the last time; a part of it, if that is much."""
-        said = [
-            message
-            for message in self.line.received(everything=everything)
-            if isinstance(message, Done | Show | Displayed | Meta | Waits | GoesOn)
-        ]
+        said = [message for message in self.line.received(everything=everything) if isinstance(message, Said)]
         if said:
             self._active_at = time.monotonic()
         return said
@@ -259,7 +274,16 @@ class ChildProcess:
         if index < 0:
             return None
         lease = self.lease(number)
-        return None if lease is None else RunningJob(lease, index, since, is_loading)
+        if lease is None:
+            return None
+        which = self.calls_back
+        return RunningJob(lease, index, since, is_loading, lease.callbacks[which][1] if which else None)
+
+    @property
+    def calls_back(self) -> str:
+        """Which callback of its job runs; '' if none does."""
+        place = self.page.cells[Page.IS_CALLING_BACK]
+        return list(GIVEN)[place - 1] if place else ""
 
     def progress(self, job: RunningJob) -> Progress | None:
         """How far a job that runs is, if it says so."""
@@ -352,7 +376,7 @@ class ChildProcess:
         cells[Page.SOFT_REASON] = reason
         cells[Page.SOFT_NUMBER] = lease.number
         cells[Page.SOFT_INDEX] = index
-        self.interruption = Interruption(lease.number, index, reason, now)
+        self.interruption = Interruption(lease.number, index, reason, now, bool(self.calls_back))
         self.process.signal(signal.SIGUSR1)
 
     def insist(self) -> None:

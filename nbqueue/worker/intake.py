@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import selectors
 import time
+from dataclasses import replace
 
 from nbqueue import errors
+from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.running import GONE, Claimed, Later
@@ -189,6 +191,7 @@ class Intake:
         child, self.claiming = self.claiming, None
         now = time.monotonic()
         if isinstance(claimed, Claimed):
+            claimed = _as_it_ended(claimed)
             seconds = (claimed.stop - claimed.start) * self._costs.of(claimed.batch)
             self._pace.answered(now, seconds, is_all=not claimed.is_more)
             self._take(child, claimed)
@@ -250,3 +253,10 @@ class Intake:
             self._pool.watch(child)
 
         self._supplies.fetch(claimed, hand)
+
+
+def _as_it_ended(claimed: Claimed) -> Claimed:
+    """A job that died for the last time is called back in that attempt, and a death is counted when it happens."""
+    if not claimed.decided.startswith(IN_WORDS):
+        return claimed
+    return replace(claimed, attempts={index: count - 1 for index, count in claimed.attempts.items()})

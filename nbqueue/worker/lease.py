@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nbqueue.payload.memory import Nameless
@@ -28,6 +28,10 @@ class Lease:
     attempts: dict[int, int] = field(default_factory=dict)
     retry: RetryDescription | None = None
     """Its jobs run again when they have failed."""
+    callbacks: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    """See `Description`."""
+    is_decided: bool = False
+    """How its job ends was decided before, and only its callback is called."""
     mapped: Sequence[Nameless] = ()
     """What the child maps for it, and has to find."""
     output_log: OutputLog | None = None
@@ -52,6 +56,8 @@ class RunningJob:
     """By the monotonic clock: when its function was called, or when loading that began."""
     is_loading: bool = False
     """Its function or arguments are being unpickled, which imports modules."""
+    callback_limit: float | None = None
+    """Seconds that its callback may take, which is what runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,7 @@ class Interruption:
     reason: int
     """page.TIMEOUT or page.CANCEL."""
     since: float
+    is_of_callback: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +128,4 @@ class Seen:
         asked, job = self.interruption, self.job
         if asked is None or job is None or (asked.number, asked.index) != (job.lease.number, job.index):
             return None
-        return asked
+        return asked if asked.is_of_callback == (job.callback_limit is not None) else None

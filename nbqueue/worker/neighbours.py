@@ -10,7 +10,7 @@ from typing import Any
 from nbqueue import machine
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.reaper import EVERY, WORKER_SILENCE, Reaper, vanished
-from nbqueue.store.requests import looking
+from nbqueue.store.requests import looking, running
 from nbqueue.store.requests.looking import WorkerState
 from nbqueue.worker.identity import Identity
 
@@ -18,7 +18,7 @@ log = logging.getLogger("nbqueue.worker")
 
 
 class Neighbours:
-    """Looks at the other workers, and at submitters, now and then.
+    """Looks at the other workers, at submitters, and at what has waited for too long, now and then.
 
     Parameters
     ----------
@@ -51,6 +51,8 @@ class Neighbours:
 
         self._requests.send(looking.submissions(), touched.append)
         self._requests.send(looking.workers(), on_workers)
+        # Where all children are busy, no claim does it.
+        self._requests.send(running.give_up(self._who.environment, self._who.options.queues), lambda answer: None)
 
     def _take_over(self, others: list[WorkerState], touches: dict[str, float]) -> None:
         names = {worker.id: worker.name for worker in others}

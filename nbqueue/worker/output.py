@@ -16,7 +16,7 @@ from nbqueue.protocol.descriptors import Written
 from nbqueue.protocol.messages import Displayed, Meta, Printed, Show
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
-from nbqueue.store.requests.running import STREAMS, Shown
+from nbqueue.store.requests.running import CONTINUED, STREAMS, Shown
 from nbqueue.worker.child_process import ChildProcess
 from nbqueue.worker.identity import Identity
 from nbqueue.worker.lease import Lease
@@ -131,7 +131,7 @@ class Output:
                 lease.kept = child.last_words(lease)[-_MOST_KEPT:]
                 continue
             if lease.output_log is None:
-                lease.output_log = OutputLog(lease.attempts)
+                lease.output_log = OutputLog(lease.attempts, CONTINUED if lease.is_decided else 0)
             self._keep(lease, lease.output_log, printed)
 
     def _keep(self, lease: Lease, output_log: OutputLog, printed: list[Printed]) -> None:

@@ -36,10 +36,13 @@ class OutputLog:
     ----------
     attempts : mapping
         How often jobs were started before, where that is not 0.
+    begins : int
+        How much jobs are taken to have printed before.
     """
 
-    def __init__(self, attempts: Mapping[int, int]) -> None:
+    def __init__(self, attempts: Mapping[int, int], begins: int = 0) -> None:
         self._attempts = attempts
+        self._begins = begins
         self._begin(-1)
 
     def _begin(self, index: int) -> None:
@@ -47,7 +50,7 @@ class OutputLog:
         self._loose: list[Entry] = []
         self._behind: deque[Entry] = deque()
         """Entries that are not of the job's first bytes."""
-        self._end = self._written = 0
+        self._end, self._written = self._begins, 0
         """Bytes of the job so far, and how many of them were written to a descriptor."""
 
     def add(self, printed: Sequence[Printed]) -> tuple[list[str], list[Entry]]:
@@ -74,7 +77,7 @@ class OutputLog:
             at = self._end
             self._written += len(piece.text)
         else:
-            at = piece.at + self._written
+            at = self._begins + piece.at + self._written
         self._end = at + len(piece.text)
         return at, piece.stream, piece.text
 

@@ -7,14 +7,16 @@ import logging
 import random
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
+from nbqueue.payload.callbacks import ON_FAILURE, ON_STOPPED
 from nbqueue.payload.outcomes import Failure, pack_failure
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
-from nbqueue.protocol.messages import Displayed, Done, GoesOn, Meta, Waits
-from nbqueue.protocol.page import TIMEOUT
+from nbqueue.protocol.messages import CalledBack, Displayed, Done, GoesOn, Meta, Waits
+from nbqueue.protocol.page import CANCEL, TIMEOUT
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
 from nbqueue.store.requests.request import BULK
@@ -74,12 +76,18 @@ class Settlement:
                 self.waits += 1
             elif isinstance(said, GoesOn):
                 child.wants_on(said)
+            elif isinstance(said, CalledBack):
+                self._called_back(child, said.problem)
             else:
                 self._output.on_show(child, said)
 
     def _on_done(self, child: ChildProcess, done: Done) -> None:
         lease = child.lease(done.number)
         if lease is None:  # it was taken back
+            return
+        if done.decided:
+            child.decided = done
+            child.has_done(done.number, done.stop, is_all=False)
             return
         self._output.pass_on(child)  # while the jobs are still in the lease
         child.has_done(done.number, done.stop, is_all=done.ended)
@@ -99,12 +107,32 @@ class Settlement:
             child.leases.remove(lease)
             child.is_used_up = child.is_used_up or lease.is_cell
 
+    def _called_back(self, child: ChildProcess, problem: str) -> None:
+        """The callback of a job is over, or its process: how the job ended is recorded."""
+        done, child.decided = child.decided, None
+        lease = None if done is None else child.lease(done.number)
+        if done is None or lease is None:
+            return
+        if problem:
+            index = done.stop - 1
+            attempt = lease.attempts.get(index, 0) + 1
+            request = running.note_callback(self._who.id, lease.number, lease.batch, index, attempt, problem)
+            self._requests.send(request, self._on_noted)
+        self._on_done(child, replace(done, decided=False))
+
+    def _on_noted(self, answer: Any) -> None:
+        if isinstance(answer, errors.NbqueueError):
+            log.warning("what went wrong in a callback is not kept: %s", answer)
+
     # How children die
 
     def settle_death(self, child: ChildProcess, death: str) -> None:
         """A child died: what it recorded counts, the job that ran is suspect, all others are innocent."""
         self.hear(child, is_dead=True)
         self._output.on_death(child)
+        is_innocent = child.decided is not None
+        if child.decided is not None:
+            self._called_back(child, _end_of_callback(child, death))
         for position, lease in enumerate(list(child.leases)):
             index = child.position(lease)
             interruption = child.interruption_of(lease, index)
@@ -113,7 +141,9 @@ class Settlement:
             elif interruption is not None and interruption.reason == TIMEOUT:
                 self.give_back(lease.number, index + 1, lease.stop)
                 self._timed_out(lease, index)
-            elif interruption is not None or child.process.is_killed:
+            elif interruption is not None and interruption.reason == CANCEL and ON_STOPPED in lease.callbacks:
+                self._canceled(lease, index)
+            elif interruption is not None or child.process.is_killed or is_innocent:
                 self.give_back(lease.number, lease.start, lease.stop)
             else:
                 log.warning("job %s:%d: %s", lease.batch, index, death)
@@ -137,13 +167,32 @@ class Settlement:
             self.jobs += 1
             self._finish(lease, index, index + 1, seconds, [], [], [again])
             return
+        if ON_FAILURE in lease.callbacks:
+            self._decide(lease, index, record)
+            return
         summary = {"type": failure.type, "message": text, "example": index, "traceback": failure.traceback}
         note = FailureNote(index, failure.digest, json.dumps(summary))
         self.jobs += 1
         self.failed += 1
         self._finish(lease, index, index + 1, seconds, [(str(index), record)], [note])
 
+    def _canceled(self, lease: Lease, index: int) -> None:
+        """A job that was canceled, and whose process had to be killed, is called back in another one."""
+        self.give_back(lease.number, index + 1, lease.stop)
+        self.give_back(lease.number, lease.start, index)
+        self._decide(lease, index, running.CANCELED)
+
     # What Redis is told
+
+    def _decide(self, lease: Lease, index: int, how: bytes) -> None:
+        """Another process calls back."""
+
+        def on_answer(answer: Any) -> None:
+            if isinstance(answer, errors.NbqueueError):
+                log.error("%s", answer)
+
+        self._requests.send(running.decide(self._who.id, lease.number, index, how), on_answer)
+        self.given_back += 1
 
     def _finish(
         self, lease: Lease, start: int, stop: int, busy: float, records: Sequence[tuple[str, Blob]],
@@ -187,3 +236,10 @@ class Settlement:
         """Number, start and stop of each."""
         for number, start, stop in parts:
             self.give_back(number, start, stop)
+
+
+def _end_of_callback(child: ChildProcess, death: str) -> str:
+    """What is said of a callback during which a process ended."""
+    if child.interruption is not None:
+        death = "it ran longer than its time limit, and its process was killed"
+    return f"{child.calls_back or 'its callback'}: {death}\n"

@@ -160,9 +160,10 @@ def _in_job(seen: Seen, job: RunningJob, cancels: Cancels, now: float) -> list[A
     interruption = seen.interruption_of_job
     if interruption is not None:
         return [Kill()] if now >= interruption.since + _GRACE else [Insist()]
-    if lease.timeout is not None and now - job.since >= lease.timeout:
+    limit = lease.timeout if job.callback_limit is None else job.callback_limit
+    if limit is not None and now - job.since >= limit:
         return [Interrupt(lease, index, TIMEOUT)]
-    if cancels.apply_to(lease.batch, lease.number, index, index + 1):
+    if job.callback_limit is None and cancels.apply_to(lease.batch, lease.number, index, index + 1):
         return [StopSoon(lease, index), Interrupt(lease, index, CANCEL)]
     is_long = (
         now - job.since >= LONG_JOB or seen.wait is not None
@@ -210,8 +211,8 @@ def due_in(seen: Seen, now: float) -> float:
     until = float("inf")
     if seen.interruption_of_job is not None:
         until = _INSIST
-    elif job.lease.timeout is not None:
-        until = job.since + job.lease.timeout - now
+    elif (limit := job.callback_limit or job.lease.timeout) is not None:
+        until = job.since + limit - now
     if seen.bound is not None:
         return min(until, OBEYS)
     if not job.is_loading and (seen.has_more_behind or _can_report(seen, job)):

@@ -90,8 +90,10 @@ class Supplies:
 
     def _fetch_functions(self, claimed: Claimed, then: Callable[[Claimed, dict[bytes, Function]], None]) -> None:
         needed = {digest for _, record in claimed.calls if len(record) > 4 for digest in functions_of(record)}
+        if claimed.mended:
+            needed.update(functions_of(claimed.mended))
         description = self.description(claimed)
-        needed |= {bytes.fromhex(digest) for digest in (description.modules, description.settings) if digest}
+        needed.update(description.digests)
         known = {digest: self._functions[digest] for digest in needed if digest in self._functions}
         missing = [digest for digest in needed if digest not in known]
         if not missing:

@@ -173,6 +173,20 @@ def test_clicks_pause_resume_retry_and_cancel_and_the_panel_says_so(opened):
     says(page, 2, "'queued': 0, 'started': 0")
 
 
+def test_a_retry_by_a_click_says_that_the_function_has_changed(opened):
+    page = opened(
+        "import time\nfrom nbqueue import q\ndef score(x):\n    time.sleep(0.1 * x)\n    return 1 / x",
+        "batch = q.map(score, [0] + 2000 * [1])",
+        "def score(x):\n    return 1",
+    )
+    for cell in range(3):
+        page.run_to_end(cell)
+    page.output(1).get_by_role("button", name="Retry failed").click()
+    says(page, 1, "Queued 1 job again.", "has changed here since batch", "batch.retry(func=score)")
+    page.output(1).get_by_role("button", name="Cancel").click()
+    says(page, 1, "canceled")
+
+
 def test_how_far_the_jobs_are_that_run_is_shown_below_the_bar_of_the_batch(opened, tmp_path):
     go = str(tmp_path / "go")
     code = (

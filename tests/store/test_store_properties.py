@@ -91,8 +91,9 @@ PLACES = st.integers(0, 30)
 LATER = ("+1000", "9999999999")
 DUE = st.sampled_from(["", "", "+0", "1000", *LATER])
 """When jobs that are submitted are due."""
-LIFETIMES = st.sampled_from([(5000, None), (5000, None), (5000, -1), (-1, 5000), (-1, None)])
-"""How long batches are kept that have finished, and that have not."""
+LIFETIMES = st.sampled_from([(5000, None), (5000, None), (5000, -1), (-1, 5000), (-1, None), (5000, None, 5000.0)])
+"""How long batches are kept that have finished, and that have not; and how long their jobs wait."""
+CALLS_BACK = '"on_failure"'
 DEATHS = st.sampled_from(["", "segmentation fault"])
 
 
@@ -130,6 +131,16 @@ class BatchModel:
     due: set[int] = field(default_factory=set)
     """Of what is scheduled, what may be queued now."""
     tries: dict[str, bytes] = field(default_factory=dict)
+    patience: set[int] = field(default_factory=set)
+    """Those that are given up if they still wait when their time is up."""
+    overdue: set[int] = field(default_factory=set)
+    """Those of them whose time is up."""
+    decided: dict[int, bytes] = field(default_factory=dict)
+    """How those end that wait until their callback has been called; a '!' stands for words."""
+    functions_given: list[bytes] = field(default_factory=list)
+    """Records of functions with which jobs run again."""
+    mended: dict[int, int] = field(default_factory=dict)
+    """Which of these a job runs with, from 1."""
     busy: int = 0
     output: list[Entry] = field(default_factory=list)
     last: tuple[int, int, bool] | None = None
@@ -181,6 +192,7 @@ class BatchModel:
         for index in waiting:
             self.states[index] = CANCELED
             self.kinds[index] = ""
+            self.decided.pop(index, None)
         return len(waiting)
 
     def give_back(self, start: int, stop: int, kind: str) -> None:
@@ -189,6 +201,8 @@ class BatchModel:
             self.states[index] = CANCELED if is_canceled else WAITING
             self.kinds[index] = "" if is_canceled else kind
             self.cancels.discard(index)
+            if is_canceled:
+                self.decided.pop(index, None)
 
     def die(self, index: int) -> None:
         self.deaths[index] += 1
@@ -197,6 +211,11 @@ class BatchModel:
             self.give_back(index, index + 1, "x" if self.deaths[index] == 2 else "s")
             return
         del self.deaths[index]
+        if CALLS_BACK in self.opening.description and index not in self.decided:
+            self.decided[index] = b"!"
+            self.give_back(index, index + 1, "s")
+            return
+        self.decided.pop(index, None)
         self.states[index] = FAILED
         self.outcomes[str(index)] = b"!"
         self.digests[index] = ""
@@ -206,6 +225,8 @@ class BatchModel:
         if self.has_ended:
             self.cancels.clear()
             self.deaths.clear()
+            self.patience.clear()
+            self.overdue.clear()
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -313,11 +334,12 @@ class StoreMachine(RuleBasedStateMachine):
         function: bytes,
         known: bool,
         due: str,
-        lifetimes: tuple[int, int | None] = (5000, None),
+        lifetimes: tuple[int, int | None] | tuple[int, int | None, float] = (5000, None),
     ) -> None:
         # The ids are the same each time: batches with the same tag are taken in the order of their ids.
         self.submitted += 1
-        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, "{}", weight, *lifetimes)
+        description = f'{{"callbacks": {{{CALLS_BACK}: ["ab", 60]}}}}' if weight > 1 else "{}"
+        opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, description, weight, *lifetimes)
         batch = BatchModel(opening, is_submitting=not is_last)
         self.batches[batch.id] = batch
         self.send_piece(batch, count, is_last, at_front, function, known, due)
@@ -369,6 +391,8 @@ class StoreMachine(RuleBasedStateMachine):
         if count or (is_last and batch.is_submitting) or batch.last is None:
             batch.functions.add(function)
         batch.last = (first, count, is_last)
+        if batch.opening.ttl is not None:
+            batch.patience |= {*range(batch.total, batch.total + count)}
         batch.states += [SCHEDULED if due in LATER else WAITING] * count
         if is_last:
             batch.is_submitting = False
@@ -470,6 +494,7 @@ class StoreMachine(RuleBasedStateMachine):
         request = running.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
         answer = self.store.call(request)
         self.notice_what_was_queued()
+        self.notice_what_was_given_up(queues if worker in self.registered else (), answer)
         if answer is not None and not isinstance(answer, Later):
             before = self.snapshot()
             assert self.store.call(request) == answer
@@ -544,6 +569,42 @@ class StoreMachine(RuleBasedStateMachine):
         of_queue = self.store.key(f"queue:{batch.opening.queue}:{ENVIRONMENT}:scheduled")
         self.store.run("ZADD", of_queue, "XX", 1000, batch.id)
 
+    @precondition(lambda self: any(batch.patience for batch in self.batches.values()))
+    @rule(place=PLACES, most=st.integers(1, 3), by_claim=st.booleans())
+    def time_is_up(self, place: int, most: int, by_claim: bool) -> None:
+        """Some jobs of a batch have waited for too long."""
+        found = [batch for batch in self.batches.values() if batch.patience]
+        batch = found[place % len(found)]
+        key = self.store.key(f"batch:{batch.id}:ttl")
+        for run in self.store.run("ZRANGE", key, 0, most - 1):
+            self.store.run("ZADD", key, "XX", 1000, run)
+            start, stop = map(int, run.split(b"-"))
+            batch.overdue.update(range(start, stop))
+        self.store.run("ZADD", self.store.key(f"queue:{batch.opening.queue}:{ENVIRONMENT}:ttl"), "XX", 1000, batch.id)
+        if by_claim:
+            self.claim("ann", 0.005, True)
+            return
+        answer, _ = self.twice(running.give_up(ENVIRONMENT, QUEUES))
+        assert not answer
+        self.notice_what_was_given_up(QUEUES, None)
+
+    def notice_what_was_given_up(self, queues: tuple[str, ...], answer: Any) -> None:
+        """What waits and has never started; a claim that takes something from the first queue leaves the second."""
+        for batch in self.batches.values():
+            if batch.opening.queue not in queues:
+                continue
+            if isinstance(answer, Claimed) and answer.batch in self.batches:
+                of_claimed = queues.index(self.batches[answer.batch].opening.queue)
+                if queues.index(batch.opening.queue) > of_claimed:
+                    continue
+            for index in batch.overdue:
+                if batch.states[index] == WAITING and not batch.attempts[index] and not batch.kinds.get(index):
+                    batch.states[index] = FAILED
+                    batch.outcomes[str(index)] = b"!"
+                    batch.digests[index] = ""
+            batch.patience -= batch.overdue
+            batch.overdue.clear()
+
     def scheduled(self, batch: BatchModel) -> Iterator[int]:
         for run in self.value(f"batch:{batch.id}:scheduled", {}):
             start, stop = map(int, run.split("-"))
@@ -590,6 +651,11 @@ class StoreMachine(RuleBasedStateMachine):
         expected = {i: n for i, n in batch.attempts.items() if n and claimed.start <= i < claimed.stop}
         assert claimed.attempts == expected
         assert claimed.has_attempts == bool(+batch.attempts)
+        decided = batch.decided.get(claimed.start, b"")
+        assert (b"!" if claimed.decided[:1] == b"!" else claimed.decided) == decided
+        assert not decided or claimed.stop == claimed.start + 1
+        [number] = {batch.mended.get(index) for index in range(claimed.start, claimed.stop)}
+        assert claimed.mended == (b"" if number is None else batch.functions_given[number - 1])
 
     @precondition(lambda self: self.leases)
     @rule(
@@ -632,6 +698,8 @@ class StoreMachine(RuleBasedStateMachine):
             batch.attempts[one.index] += 1
             batch.tries[f"{one.index}:{one.attempt}"] = one.record
         batch.cancels -= set(range(start, stop))
+        for index in range(start, stop):
+            batch.decided.pop(index, None)
         batch.digests.update({note.index: note.digest for note in notes})
 
     @precondition(lambda self: self.leases)
@@ -709,6 +777,24 @@ class StoreMachine(RuleBasedStateMachine):
             batch.die(start)
             start += 1
         batch.give_back(start, stop, lease.kind)
+
+    @precondition(lambda self: self.leases)
+    @rule(place=PLACES, how=st.sampled_from([b"how it ends", running.CANCELED]))
+    def decide(self, place: int, how: bytes) -> None:
+        lease = self.leases[place % len(self.leases)]
+        answer, again = self.twice(running.decide(lease.worker, lease.number, lease.start, how))
+        assert again == "lost"
+        if lease.stop > lease.start + 1:
+            assert answer == "lost"
+            return
+        assert answer == "ok"
+        index = lease.start
+        self.shrink(lease, lease.stop, lease.stop)
+        batch = self.batches.get(lease.batch)
+        if batch is not None:
+            batch.states[index] = WAITING
+            batch.kinds[index] = "s"
+            batch.decided[index] = how
 
     def the_middle_of_a_lease_cannot_be_given_back(self) -> None:
         lease = next(lease for lease in self.leases if lease.stop - lease.start >= 3)
@@ -824,6 +910,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert answer == "gone"
         elif batch.states[index] in (WAITING, SCHEDULED):
             assert answer == "canceled"
+            batch.decided.pop(index, None)
             batch.states[index] = CANCELED
             batch.due.discard(index)
             batch.kinds[index] = ""
@@ -853,15 +940,16 @@ class StoreMachine(RuleBasedStateMachine):
             self.paused_queues.add(queue)
 
     @precondition(lambda self: any(batch.of(FAILED) or batch.of(CANCELED) for batch in self.batches.values()))
-    @rule(place=PLACES, job=PLACES, one=st.booleans())
-    def retry(self, place: int, job: int, one: bool) -> None:
+    @rule(place=PLACES, job=PLACES, one=st.booleans(), function=st.sampled_from([None, None, *sorted(FUNCTIONS)]))
+    def retry(self, place: int, job: int, one: bool, function: bytes | None) -> None:
         found = [batch for batch in self.batches.values() if batch.of(FAILED) or batch.of(CANCELED)]
         batch = found[place % len(found)]
         again = sorted(batch.of(FAILED) + batch.of(CANCELED))
         index = again[job % len(again)] if one else None
         if one:
             again = [index]
-        retried, repeated = self.twice(steering.retry(batch.id, new_token(), index))
+        number = None if function is None else self.mend(batch, function)
+        retried, repeated = self.twice(steering.retry(batch.id, new_token(), index, number))
         assert repeated == retried
         assert retried.count == len(again)
         if batch.is_canceled and one:
@@ -874,6 +962,24 @@ class StoreMachine(RuleBasedStateMachine):
                 del batch.digests[index]
             batch.deaths.pop(index, None)
             batch.states[index] = WAITING
+            if number is not None:
+                batch.mended[index] = number
+
+    def mend(self, batch: BatchModel, function: bytes) -> int:
+        record = b"signed names of " + function
+        request = steering.mend(batch.id, record, {function: FUNCTIONS[function]})
+        answer, again = self.twice(request)
+        assert answer == again
+        assert answer.answer == "ok"
+        if record not in batch.functions_given:
+            batch.functions_given.append(record)
+        batch.functions.add(function)
+        assert batch.functions_given[answer.number - 1] == record
+        found = self.store.call(looking.functions(batch.id))
+        assert found is not None
+        assert (set(found.digests), found.mended) == (batch.functions, batch.functions_given)
+        assert found.index in batch.of(FAILED) + batch.of(CANCELED)
+        return answer.number
 
     def what_finished_cannot_be_retried(self, place: int, job: int) -> None:
         found = [batch for batch in self.batches.values() if batch.of(FINISHED)]
@@ -899,6 +1005,8 @@ class StoreMachine(RuleBasedStateMachine):
             (steering.resume(id), -1),
             (steering.retry(id, new_token()), Retried(-1, has_more=False, broken=0)),
             (steering.retry(id, new_token(), 0), Retried(-1, has_more=False, broken=0)),
+            (steering.mend(id, b"x", {}), steering.MendedAnswer("gone")),
+            (looking.functions(id), None),
             (steering.delete_job(id, 0), -1),
             (submitting.abandon(id, None, "x"), -1),
             (submitting.touch(id), False),
@@ -972,6 +1080,12 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(leased) == batch.of(LEASED)
         assert sorted(index for index, _ in self.jobs(f"{key}:canceled")) == batch.of(CANCELED)
         assert sorted(self.scheduled(batch)) == batch.of(SCHEDULED)
+        decided = {int(index): how for index, how in self.value(f"{key}:decided", {}).items()}
+        assert {index: b"!" if how[:1] == b"!" else how for index, how in decided.items()} == batch.decided
+        assert {index for index, _ in self.jobs(f"{key}:ttl")} == batch.patience
+        until = self.value(f"{key}:ttl", {}).values()
+        waiting = self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:ttl", {})
+        assert waiting.get(batch.id) == (min(until, key=float) if until else None) or batch.overdue
         due = self.value(f"{key}:scheduled", {}).values()
         of_queue = self.value(f"queue:{batch.opening.queue}:{ENVIRONMENT}:scheduled", {})
         assert of_queue.get(batch.id) == (min(due, key=float) if due else None)
@@ -1011,6 +1125,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert sorted(index for index, how in told.items() if how == "c") == batch.of(CANCELED)
         attempts = {int(index): int(n) for index, n in self.value(f"{key}:attempts", {}).items()}
         assert attempts == dict(+batch.attempts)
+        mended = {name: text for name, text in self.value(f"{key}:mended", {}).items() if name[0] != "f"}
+        assert {int(index): int(number) for index, number in mended.items()} == batch.mended
         tries = self.value(f"{key}:tries", {})
         assert {name: b"!" if text[:1] == b"!" else text for name, text in tries.items()} == batch.tries
 
@@ -1039,7 +1155,7 @@ class StoreMachine(RuleBasedStateMachine):
                 assert key.endswith(":deleted"), key
                 assert ttl > 0
         for queue in QUEUES:
-            for place in ("ready", "scheduled"):
+            for place in ("ready", "scheduled", "ttl"):
                 assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:{place}", {})) <= set(self.batches)
             suspects = self.value(f"queue:{queue}:{ENVIRONMENT}:suspects", [])
             assert {entry.split()[0] for entry in suspects} <= set(self.batches)
@@ -1444,3 +1560,83 @@ def test_to_retry_one_job_of_a_canceled_batch_lets_those_that_still_run_be_cance
     store.call(running.release("ann", 1, (0, 1)))
     states = [store.call(looking.job("canceled", index)) for index in range(3)]
     assert [state.state for state in states if state] == ["canceled", "canceled", "queued"]
+
+
+def test_a_function_that_is_given_to_an_ended_batch_expires_with_it(store: Store) -> None:
+    (function, *_) = FUNCTIONS
+    _submit(store, "ended", 1)
+    store.call(steering.cancel("ended", "enough"))
+    assert store.call(steering.mend("ended", b"names", {function: b""})).answer == "code"
+    assert store.call(steering.mend("ended", b"names", {function: b"record"})).answer == "ok"
+    for key in (f"code:{function.hex()}", "batch:ended:mended"):
+        assert store.run("TTL", store.key(key)) >= store.run("TTL", store.key("batch:ended")) > 0
+    assert not store.run("EXISTS", store.key(f"code:{function.hex()}:batches"))
+
+
+def test_at_most_a_thousand_canceled_jobs_are_given_a_function_at_once(store: Store) -> None:
+    _submit(store, "canceled", 2500)
+    store.call(steering.cancel("canceled", "enough"))
+    number = store.call(steering.mend("canceled", b"names", {})).number
+    answers = [store.call(steering.retry("canceled", new_token(), None, number)) for _ in range(3)]
+    assert answers == [(1000, True), (1000, True), (500, False)]
+
+
+def test_what_has_waited_for_too_long_is_given_up_a_thousand_at_a_time_and_none_of_it_starts(store: Store) -> None:
+    store.call(running.register("ann", {}))
+    opening = Opening("late", new_token(), "first", ENVIRONMENT, 1, "{}", ttl=1000)
+    store.call(submitting.submit(opening, 0, 3500, {}, [("b0", b"call")], is_last=True))
+    store.run("ZADD", store.key("batch:late:ttl"), "XX", 1000, "0-3500")
+    store.run("ZADD", store.key(f"queue:first:{ENVIRONMENT}:ttl"), "XX", 1000, "late")
+    answers = []
+    while not answers or answers[-1] is not None:
+        answers.append(store.call(_claim(store, "ann", len(answers) + 1)))
+    assert answers == [Later(0.0)] * 3 + [None]
+    state = store.batch("late")
+    assert state is not None
+    assert (state.failed, state.queued, state.done) == (3500, 0, True)
+    assert [failure.count for failure in store.failures("late")] == [3500]
+
+
+def test_a_claim_that_gives_up_a_part_leaves_the_order_of_what_still_waits(store: Store) -> None:
+    opening = Opening("some", new_token(), "first", ENVIRONMENT, 1, "{}", ttl=1000)
+    for first in range(0, 40, 10):
+        store.call(submitting.submit(opening, first, 10, {}, [(f"b{first}", b"call")], is_last=True))
+    store.run("RPUSH", store.key("batch:some:queued"), store.run("LPOP", store.key("batch:some:queued")))
+    store.run("ZADD", store.key("batch:some:ttl"), "XX", 1000, "10-20", 1000, "20-30")
+    store.run("ZADD", store.key(f"queue:first:{ENVIRONMENT}:ttl"), "XX", 1000, "some")
+    assert not store.call(running.give_up(ENVIRONMENT, ["first"]))
+    assert store.queued("some") == [(0, 10), (30, 40)]
+    assert sorted(store.failed("some")) == list(range(10, 30))
+
+
+def test_what_went_wrong_in_a_callback_is_kept_by_who_holds_the_lease_only(store: Store) -> None:
+    for name in ("ann", "bob"):
+        store.call(running.register(name, {}))
+    _submit(store, "called", 2)
+    claimed = store.call(_claim(store, "ann", 1))
+    assert isinstance(claimed, Claimed)
+    assert store.call(running.note_callback("bob", 1, "called", claimed.start, 1, "no")) == "lost"
+    assert store.call(running.note_callback("ann", 1, "called", claimed.stop, 1, "no")) == "lost"
+    assert store.callback_error("called", claimed.start) is None
+    for _ in range(2):
+        assert store.call(running.note_callback("ann", 1, "called", claimed.start, 1, "on_success: no")) == "ok"
+    assert store.callback_error("called", claimed.start) == (1, "on_success: no")
+    store.call(steering.delete("called"))
+    assert store.call(running.note_callback("ann", 1, "called", claimed.start, 1, "no")) == "gone"
+
+
+def test_failed_jobs_that_are_neighbours_are_queued_again_as_few_runs(store: Store) -> None:
+    store.call(running.register("ann", {}))
+    _submit(store, "failing", 20_000)
+    for number in range(1, 1000):
+        claimed = store.call(_claim(store, "ann", number))
+        if claimed is None:
+            break
+        assert isinstance(claimed, Claimed)
+        _fail(store, "ann", claimed)
+    more = True
+    while more:
+        _, more = store.call(steering.retry("failing", new_token()))
+    runs = store.queued("failing")
+    assert sum(stop - start for start, stop in runs) == 20_000
+    assert len(runs) <= 200

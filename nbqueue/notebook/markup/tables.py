@@ -55,6 +55,8 @@ def schedules_table(schedules: Sequence[ScheduleSeen], caption: str) -> str:
 
 def _glyph_and_word(state: str) -> str:
     return f"{glyph(state)} {state}" if state else ""
+
+
 def _busy(worker: WorkerSeen) -> str:
     waiting = worker.waiting_in_words
     return f"{worker.busy} of {worker.children}" + (f"; {esc(waiting)}" if waiting else "")

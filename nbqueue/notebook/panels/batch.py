@@ -182,6 +182,7 @@ class BatchContent:
             self.batch.resume()
             return "Resumed."
         if button == RETRY:
-            return f"Queued {many(self.batch.retry(), 'job')} again."
+            n, change = self.batch.run_again()
+            return f"Queued {many(n, 'job')} again." + (f" {change}." if change else "")
         workers = self.batch.session.fleet.start(self.batch.origin, None, IDLE_TIME)
         return f"Started {sum(worker.children for worker in workers)} processes on this machine."

@@ -64,13 +64,46 @@ def outcomes(batch: str, start: int, stop: int) -> Request[OutcomeRecords | None
     return request_to("looking/outcomes", read, batch, start, stop)
 
 
-def calls(batch: str, index: int) -> Request[tuple[int, bytes, bytes, str] | None]:
-    """Calls per block, the record of the job's block, its own record, and the token of records in bulk."""
+@dataclass(frozen=True, slots=True)
+class CallRecords:
+    """The records that a call is in."""
 
-    def read(reply: list[Any]) -> tuple[int, bytes, bytes, str] | None:
-        return (reply[0], reply[1], reply[2], reply[3].decode()) if reply else None
+    per_block: int
+    block: Blob
+    own: Blob
+    token: str
+    """Of records in bulk."""
+    mended: bytes
+    """Of the function that it runs with, if it is not that of the call."""
+
+
+def calls(batch: str, index: int) -> Request[CallRecords | None]:
+    def read(reply: list[Any]) -> CallRecords | None:
+        return CallRecords(reply[0], reply[1], reply[2], reply[3].decode(), reply[4]) if reply else None
 
     return request_to("looking/calls", read, batch, index)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionsOf:
+    """With which functions jobs of a batch run."""
+
+    digests: list[bytes]
+    """All that it needs: functions, and what goes with them."""
+    index: int | None
+    """Of a job that may run again."""
+    mended: list[bytes]
+    """Records of functions that were given to it since."""
+
+
+def functions(batch: str) -> Request[FunctionsOf | None]:
+    def read(reply: list[Any]) -> FunctionsOf | None:
+        if not reply:
+            return None
+        digests = [bytes.fromhex(text.decode()) for text in reply[0].split()]
+        return FunctionsOf(digests, None if reply[1] == b"" else int(reply[1]), reply[2])
+
+    return request_to("looking/functions", read, batch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,14 @@ class Claimed:
     """What jobs that run again have saved (JSON), by their indices."""
     inputs: tuple[Input, ...] = ()
     """The outcomes of other jobs that it needs."""
+    mended: bytes = b""
+    """Record of the function that they run with, if it is not that of their calls."""
+    decided: bytes = b""
+    """How the only job ends, where its callback is to be called, and nothing else: a record, or `CANCELED`."""
+
+
+CANCELED = b"-"
+"""In the place of the record of an outcome: the job was canceled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +96,14 @@ def claim(
             return ScheduleState.read(reply[1:])
         if reply[0] == b"gone":
             return GONE
-        attempts, calls, bulk, is_more, metas = reply[8:]
+        attempts, calls, bulk, is_more, metas, mended, decided = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
             dict(zip(attempts[::2], attempts[1::2], strict=True)),
             [(name.decode(), record) for name, record in zip(calls[::2], calls[1::2], strict=True)],
             [(name.decode(), field.decode()) for name, field in zip(bulk[::2], bulk[1::2], strict=True)],
             bool(is_more), {index: text.decode() for index, text in zip(metas[::2], metas[1::2], strict=True)},
+            mended, decided,
         )  # fmt: skip
 
     return request_to(
@@ -203,6 +212,11 @@ def release(worker: str, number: int, run: Run, death: str = "") -> Request[str]
     return request_to("running/release", as_text, worker, number, run[0], run[1], death)
 
 
+def decide(worker: str, number: int, index: int, how: bytes) -> Request[str]:
+    """'ok' or 'lost'. `how`: the record of its outcome, or `CANCELED`."""
+    return request_to("running/decide", as_text, worker, number, index, how)
+
+
 STREAMS = ("stdout", "stderr")
 """Streams whose text is kept: the names in an `Entry`, and their numbers in the ring."""
 
@@ -225,6 +239,9 @@ class Entry:
         """Bytes of its text."""
         return sum(len(text) for _, text in self.parts)
 
+
+CONTINUED = 1 << 40
+"""Where the text begins that follows on what an attempt had printed in another process, which has died."""
 
 MOST_ENTRIES = 1000
 """Entries of the output of a batch; the oldest go."""
@@ -331,6 +348,11 @@ def save_meta(worker: str, number: int, batch: str, index: int, content: Blob) -
     return request_to("running/save_meta", as_text, worker, number, batch, index, content)
 
 
+def note_callback(worker: str, number: int, batch: str, index: int, attempt: int, text: str) -> Request[str]:
+    """'ok', 'lost' (the lease is not this worker's) or 'gone'."""
+    return request_to("running/note_callback", as_text, worker, number, batch, index, attempt, text)
+
+
 def register(worker: str, description: Mapping[str, str | float], *, again: bool = False) -> Request[bool]:
     """Whether it is registered; not if it was before (`again`) and is not any more: it was taken for dead."""
     return request_to(
@@ -398,6 +420,11 @@ def beat(worker: str, acknowledged: int, changes: Mapping[str, str | float]) -> 
         return [(int(number), _order(text)) for number, _, text in orders]
 
     return request_to("running/beat", read, worker, acknowledged, *(part for item in changes.items() for part in item))
+
+
+def give_up(environment: str, queues: Iterable[str]) -> Request[bool]:
+    """Whether there is more to be given up at once."""
+    return request_to("running/give_up", bool, environment, *queues)
 
 
 def reap(worker: str, beat: float | None, death: str) -> Request[int]:

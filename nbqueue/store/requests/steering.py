@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nbqueue.payload.records import Blob
 from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests.request import Request, as_text, request_to
 from nbqueue.store.requests.running import MOST_RICH
@@ -31,11 +32,37 @@ class Retried:
     """Jobs that failed because of others, and come back with those."""
 
 
-def retry(batch: str, token: str, index: int | None = None) -> Request[Retried]:
+def retry(batch: str, token: str, index: int | None = None, mended: int | None = None) -> Request[Retried]:
+    """`mended`: the number of the function that they run with from now on, see `mend`."""
+
     def read(reply: list[Any]) -> Retried:
         return Retried(int(reply[0]), bool(reply[1]), int(reply[2]))
 
-    return request_to("steering/retry", read, batch, token, "" if index is None else index)
+    return request_to(
+        "steering/retry", read, batch, token, "" if index is None else index, "" if mended is None else mended
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MendedAnswer:
+    """How it went: 'ok', 'gone' or 'code' (send the records)."""
+
+    answer: str
+    number: int = 0
+    """Of the function, in its batch."""
+
+
+def mend(batch: str, record: bytes, functions: Mapping[bytes, Blob]) -> Request[MendedAnswer]:
+    """`functions` as for `submit`."""
+
+    def read(reply: list[Any]) -> MendedAnswer:
+        answer = reply[0].decode()
+        return MendedAnswer(answer, reply[1] if answer == "ok" else 0)
+
+    arguments: list[Blob | str] = [batch, record]
+    for digest, body in functions.items():
+        arguments += (digest.hex(), body)
+    return request_to("steering/mend", read, *arguments)
 
 
 def pause(batch: str) -> Request[int]:

@@ -27,15 +27,20 @@ class Opening:
     """Seconds that it is kept after its end; for ever if below 0."""
     failure_ttl: int | None = None
     """The same where jobs failed or were canceled; None if it is the same time."""
+    ttl: float | None = None
+    """Seconds after which jobs are given up that still wait; None if they wait for ever."""
 
     @property
     def lifetimes(self) -> str:
         """As `submit` takes them."""
-        return lifetimes(self.result_ttl, self.failure_ttl)
+        return lifetimes(self.result_ttl, self.failure_ttl, self.ttl)
 
 
-def lifetimes(result_ttl: int, failure_ttl: int | None) -> str:
-    """How long a batch is kept after its end, and where jobs failed, as scripts take it."""
+def lifetimes(result_ttl: int, failure_ttl: int | None, ttl: float | None = None) -> str:
+    """How long a batch is kept after its end, and where jobs failed, and after how long jobs that wait are given up, as
+    scripts take it."""
+    if ttl is not None:
+        return f"{result_ttl} {'-' if failure_ttl is None else failure_ttl} {ttl:g}"
     return f"{result_ttl}" if failure_ttl is None else f"{result_ttl} {failure_ttl}"
 
 

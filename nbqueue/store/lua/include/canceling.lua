@@ -1,5 +1,5 @@
 -- Canceling what waits.
--- include: keys, runs, counters, fair_share, schedule, settled
+-- include: keys, runs, counters, fair_share, schedule, settled, deciding
 
 -- `state`: in which the jobs were. `what` those are told who wait for them: see `settled.lua`.
 local function add_canceled(id, start, stop, state, what)
@@ -8,6 +8,7 @@ local function add_canceled(id, start, stop, state, what)
   redis.call('RPUSH', key .. ':canceled', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'c' .. write_run(start, stop))
   move(id, state, 'canceled', stop - start)
+  forget_decided(key, start, stop)
   note_settled(id, start, stop, what or 'canceled')
 end
 

@@ -1,5 +1,5 @@
 -- Jobs that fail without having run.
--- include: keys, clock, counters, ending, hints, settled
+-- include: keys, clock, counters, ending, hints, settled, deciding
 
 -- A job fails with a reason in plain text, which nobody unpickles. `failure`: its `state` before, `kind` and `message`;
 -- where it has failed because of another job: `group`, for which it is counted among equal ones, and `root`, which
@@ -21,6 +21,7 @@ end
 local function fail_in_words(id, index, kind, reason)
   if redis.call('EXISTS', batch_key(id)) == 0 then return end
   record_failure(id, index, { state = 'started', kind = kind, message = reason })
+  forget_decided(batch_key(id), index, index + 1)
   note_settled(id, index, index + 1, 'ended')
   tell(id, 'changed')
   check_end(id)

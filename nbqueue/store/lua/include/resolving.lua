@@ -55,7 +55,7 @@ local function fail_because(id, from, upto, dependency, target, most)
 end
 
 -- Jobs that failed because of others wait for them again.
-local function mend(id, from, upto, most)
+local function bring_back(id, from, upto, most)
   local key = batch_key(id)
   local total, is_canceled = unpack(redis.call('HMGET', key, 'total', 'is_canceled'))
   if not total or is_canceled then return 1, upto end
@@ -225,7 +225,7 @@ local function resolve()
       if not is_all then push_first('%s', entry) end
     elseif what == 'mends' then
       local position
-      n, position = mend(id, from, upto, left)
+      n, position = bring_back(id, from, upto, left)
       if position < upto then push_first('%s %d %d mends', id, position, upto) end
     elseif what == 'follows' then
       local position

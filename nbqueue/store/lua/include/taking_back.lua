@@ -1,5 +1,5 @@
 -- Taking jobs back that were leased; those during which a process died are suspect.
--- include: keys, runs, waking, fair_share, counters, canceling, ending, hints, failing
+-- include: keys, clock, runs, waking, fair_share, counters, canceling, ending, hints, failing, deciding
 
 local function push_front(id, start, stop, suspect)
   local queued = batch_key(id) .. ':queued'
@@ -58,7 +58,13 @@ local function after_death(id, index, reason)
   redis.call('HSET', key, 'has_attempts', 1)
   if deaths >= 3 then
     redis.call('HDEL', key .. ':deaths', index)
-    fail_in_words(id, index, 'JobKilled', reason .. '; so it was the ' .. deaths .. ' times that it was started')
+    local words = reason .. '; so it was the ' .. deaths .. ' times that it was started'
+    if calls_back_after_failure(key) and redis.call('HEXISTS', key .. ':decided', index) == 0 then
+      decide(key, index, '!' .. cjson.encode({ type = 'JobKilled', message = words, at = now() }))
+      give_back(id, index, index + 1, 's')
+    else
+      fail_in_words(id, index, 'JobKilled', words)
+    end
   else
     give_back(id, index, index + 1, deaths == 2 and 'x' or 's')
   end

@@ -16,8 +16,9 @@
 --          ended, when it ended or '', when it was made, the time}: a schedule, to be fired; or
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
---          {index, what it has saved before, ...}}
--- include: keys, runs, leases, waking, fair_share, counters, schedule, firing
+--          {index, what it has saved before, ...}, record of the function that they run with if it is not their
+--          calls', else '', how the first one ends, where only its callback is to be called, else ''}
+-- include: keys, runs, leases, waking, fair_share, counters, schedule, firing, mending, giving_up
 -- on demand: resolve of resolving
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -27,13 +28,14 @@ local leases = worker_key(worker) .. ':leases'
 
 local function read_batch(id)
   local key = batch_key(id)
-  local per_block, description, queued, cost, weight, has_large, has_attempts, has_bulk, token, has_meta = unpack(
-    redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight', 'has_large', 'has_attempts',
-      'has_bulk', 'token', 'has_meta'))
+  local per_block, description, queued, cost, weight, has_large, has_attempts, has_bulk, token, has_meta,
+    mended, has_decided = unpack(redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight',
+      'has_large', 'has_attempts', 'has_bulk', 'token', 'has_meta', 'mended', 'has_decided'))
   if not per_block then return nil end
   return { key = key, per_block = tonumber(per_block), description = description, queued = tonumber(queued),
     cost = tonumber(cost), weight = tonumber(weight), has_large = has_large, has_attempts = has_attempts,
-    has_bulk = has_bulk, token = token, has_meta = has_meta }
+    has_bulk = has_bulk, token = token, has_meta = has_meta, mended = mended,
+    has_decided = has_decided }
 end
 
 local function answer(lease, batch)
@@ -79,7 +81,9 @@ local function answer(lease, batch)
     end
   end
   return { 'run', lease.batch, lease.start, lease.stop, lease.kind, batch.per_block, batch.description,
-    batch.has_attempts and 1 or 0, attempts, calls, bulk, redis.call('EXISTS', batch.key .. ':queued'), metas }
+    batch.has_attempts and 1 or 0, attempts, calls, bulk, redis.call('EXISTS', batch.key .. ':queued'), metas,
+    batch.mended and mended_record(batch.key, lease.start) or '',
+    batch.has_decided and redis.call('HGET', batch.key .. ':decided', lease.start) or '' }
 end
 
 local function keep(queue, lease, batch)
@@ -144,6 +148,7 @@ local function take(queue, id, tag)
   end
   local start, stop, suspect = read_run(run)
   local last = suspect == 's' and start + 1 or stop_of(start, stop, batch)
+  if batch.mended then last = same_function_upto(key, start, last) end
   if last < stop then redis.call('LPUSH', key .. ':queued', write_run(last, stop, suspect)) end
   local cost = math.floor(batch.cost or 10000)
   local seconds = (last - start) * cost / 1000000 / batch.weight
@@ -219,7 +224,10 @@ if run then return run end
 local later
 for i = 10, #ARGV do
   local queue = queue_key(ARGV[i], environment)
-  if redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
+  local is_overdue = give_up_overdue(queue)
+  if is_overdue then
+    later = 0  -- nothing starts whose time is up
+  elseif redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
     local seconds, due = queue_due(queue)
     if due then
       local read = read_schedule(ARGV[i], due)

@@ -16,7 +16,7 @@
 -- Returns  'ok' | 'gone': no such batch | and where nothing was written 'lost': the lease is not this worker's, or
 --          'done': this worker has finished or given back these jobs before
 -- include: keys, clock, runs, leases, counters, charges, ending, hints, bulk, schedule, tries, settled,
---          waking
+--          waking, deciding
 -- on demand: resolve of resolving
 local worker, number, id = ARGV[1], ARGV[2], ARGV[3]
 local from, upto, busy = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -50,10 +50,11 @@ if upto < lease.stop then
   lease.start = upto
   redis.call('HSET', leases, number, write_lease(lease))
 end
-local name, environment, weight, cost, is_canceled, has_dependents = unpack(redis.call('HMGET', key, 'queue',
-  'environment', 'weight', 'cost', 'is_canceled', 'has_dependents'))
+local name, environment, weight, cost, is_canceled, has_dependents, has_decided = unpack(redis.call('HMGET', key,
+  'queue', 'environment', 'weight', 'cost', 'is_canceled', 'has_dependents', 'has_decided'))
 if not name then return refuse('gone') end
 local queue = queue_key(name, environment)
+if has_decided then forget_decided(key, from, upto) end
 
 local position = 10
 for i = position, position + 2 * records - 1, 2 do

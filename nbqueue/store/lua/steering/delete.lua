@@ -21,6 +21,7 @@ local name, environment, functions, token, finished, failed, canceled = unpack(r
   'environment', 'functions', 'token', 'finished', 'failed', 'canceled'))
 count(key, queue_key(name, environment), 'started', 0 - redis.call('HGET', key, 'started'))
 unregister_batch(id, name, environment, finished, failed, canceled)
+redis.call('ZREM', queue_key(name, environment) .. ':ttl', id)
 unlink_code(id, functions or '', 0)
 for _, part in ipairs(parts_of_any()) do redis.call('UNLINK', key .. part) end
 -- A submission that is sent again does not make it anew.

@@ -22,6 +22,8 @@ end
 redis.call('HDEL', key .. ':failed', ARGV[2])
 redis.call('HDEL', key .. ':broken', ARGV[2])
 redis.call('HDEL', key .. ':meta', ARGV[2])
+redis.call('HDEL', key .. ':mended', ARGV[2])
+redis.call('HDEL', key .. ':callbacks', ARGV[2])
 drop_tries(key, ARGV[2])
 local index = tonumber(ARGV[2])
 for _, run in ipairs(redis.call('LRANGE', key .. ':canceled', 0, -1)) do

@@ -6,17 +6,21 @@
 -- ARGV[1]  batch
 -- ARGV[2]  token of this call
 -- ARGV[3]  an index, or '' for all
+-- ARGV[4]  number of the function that they run with from now on, see `mend`; '' for that which they had
 -- Returns  {number of jobs queued again, 1 if there are more, number of those that failed because of others}, or
 --          {-1, 0, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, settled, deferred, following, resolving
-local id, token, index = ARGV[1], ARGV[2], tonumber(ARGV[3])
+-- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, settled, deferred, following, mending,
+--          failed, resolving
+local id, token, index, mended = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local key = batch_key(id)
 local total, last, retried, follows = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried', 'follows'))
 if not total then return { -1, 0, 0 } end
+
 local function broken()
   return index and redis.call('HEXISTS', key .. ':broken', index) or redis.call('HLEN', key .. ':broken')
 end
-if last == token then return { tonumber(retried), index and 0 or redis.call('EXISTS', key .. ':failed'), broken() } end
+
+if last == token then return { tonumber(retried), redis.call('HEXISTS', key, 'retry_has_more'), broken() } end
 -- Those who wait for its jobs learn how these ended before they run again.
 if resolve() > 0 then return { 0, 1, 0 } end
 
@@ -33,6 +37,7 @@ local function queue_again(start, stop, state)
   for _, job in ipairs(deaths) do
     if start <= tonumber(job) and tonumber(job) < stop then redis.call('HDEL', key .. ':deaths', job) end
   end
+  mend(key, start, stop, mended)
   redis.call('RPUSH', key .. ':queued', write_run(start, stop))
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
   move(id, state, 'queued', stop - start)
@@ -40,6 +45,7 @@ local function queue_again(start, stop, state)
 end
 
 local function defer_again(start, stop)
+  mend(key, start, stop, mended)
   defer(key, start, stop)
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
   move(id, 'canceled', 'deferred', stop - start)
@@ -49,19 +55,20 @@ end
 -- What was canceled is queued again, or waits again for the others that it waited for, of which so many groups are
 -- looked at; returns how many jobs, and where the rest begins.
 local function undo_cancel(start, stop, most)
+  local last = mended == '' and stop or math.min(stop, start + most)
   if follows then
-    defer_again(start, stop)
-    catch_up(id, follows, start, stop)
-    return stop - start, stop
+    defer_again(start, last)
+    catch_up(id, follows, start, last)
+    return last - start, last
   end
   if redis.call('EXISTS', key .. ':unmet') == 0 then
-    queue_again(start, stop, 'canceled')
-    return stop - start, stop
+    if start < last then queue_again(start, last, 'canceled') end
+    return last - start, last
   end
   local done, position = 0, start
   while position < stop and most > 0 do
     local group = group_of(key, position)
-    local last = group and math.min(stop, group.stop) or position + 1
+    last = group and math.min(stop, group.stop, mended == '' and stop or position + most) or position + 1
     if not group then
       queue_again(position, last, 'canceled')
     elseif group.failed == 0 then
@@ -70,7 +77,8 @@ local function undo_cancel(start, stop, most)
       redis.call('RPUSH', key .. ':canceled', write_run(position, last))
       done = done - (last - position)
     end
-    done, position, most = done + last - position, last, most - 1
+    done, most = done + last - position, most - (mended == '' and 1 or last - position)
+    position = last
   end
   return done, position
 end
@@ -81,7 +89,7 @@ if not index then
   redis.call('DEL', key .. ':canceled')
   for _, run in ipairs(canceled) do
     local start, stop = read_run(run)
-    local done, position = undo_cancel(start, stop, 1000 - n)
+    local done, position = undo_cancel(start, stop, math.max(0, 1000 - n))
     if position < stop then
       redis.call('RPUSH', key .. ':canceled', write_run(position, stop))
       more = 1
@@ -106,13 +114,7 @@ if index then
   local digest = redis.call('HGET', key .. ':failed', index)
   if digest then failed = { tostring(index), digest } end
 else
-  -- The first thousands of places are empty after some calls: further ones are looked at until there are enough.
-  local cursor = '0'
-  repeat
-    local found = redis.call('HSCAN', key .. ':failed', cursor, 'COUNT', 1000)
-    cursor = found[1]
-    for _, part in ipairs(found[2]) do failed[#failed + 1] = part end
-  until cursor == '0' or #failed >= 2000
+  failed = some_failed(key)
 end
 local indices = {}
 for i = 1, math.min(#failed, 2000), 2 do
@@ -139,7 +141,9 @@ end
 if start then queue_again(start, stop, 'failed') end
 if #indices > 0 then redis.call('HSET', key, 'has_attempts', 1) end
 n = n + #indices
+if not index then more = math.max(more, redis.call('EXISTS', key .. ':failed')) end
 redis.call('HSET', key, 'retry', token, 'retried', n)
+if more == 1 then redis.call('HSET', key, 'retry_has_more', 1) else redis.call('HDEL', key, 'retry_has_more') end
 if n > 0 then
   if index and redis.call('HEXISTS', key, 'is_canceled') == 1 then
     -- The others that still run are to be canceled as before.
@@ -155,5 +159,4 @@ if n > 0 then
   resolve()
   tell(id, 'changed')
 end
-if not index then more = math.max(more, redis.call('EXISTS', key .. ':failed')) end
 return { n, more, broken() }

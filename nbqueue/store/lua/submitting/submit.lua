@@ -12,7 +12,7 @@
 -- ARGV[9]  calls per block
 -- ARGV[10] weight in the fair share
 -- ARGV[11] seconds that it is kept after its end, and, if that differs, where jobs failed or were canceled: '600 3600';
---          below 0 for ever
+--          below 0 for ever; and behind them after how many its jobs are given up if they still wait: '600 - 60'
 -- ARGV[12] description, JSON
 -- ARGV[13] when the jobs are due: '' now, '+5' in so many seconds, else seconds since the epoch
 -- ARGV[14] what jobs wait for, a line for neighbours that wait for the same: see `depending.lua`
@@ -25,7 +25,7 @@
 -- Returns  {'ok', total} | {'taken'} | {'gone'}: deleted or expired | {'canceled', reason} | {'gap', total} |
 --          {'code', digest}: send its record | {'unknown', what it would wait for}: is not there any more
 -- include: keys, clock, runs, counters, opening, code, fair_share, ending, reviving, schedule, deferred,
---          depending, following, resolving
+--          depending, following, giving_up, resolving
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
   due, dependencies, follows, functions, fields, bulk = unpack(ARGV, 1, 18)
 first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
@@ -100,8 +100,11 @@ due = due ~= '' and (string.sub(due, 1, 1) == '+' and at or 0) + tonumber(due) o
 if due <= at then due = nil end
 local queue = queue_key(name, environment)
 
+local ttl = string.match(result_ttl, ' %S+ (%S+)$')
+
 local function schedule_or_queue(start, stop)
   if start >= stop then return end
+  if ttl then give_up_at(key, id, queue, start, stop, (due or at) + tonumber(ttl)) end
   count(key, queue, due and 'scheduled' or 'queued', stop - start)
   if due then
     schedule(key, id, queue, start, stop, due)
