@@ -10,9 +10,9 @@ batch. The way in: `options.py` (with `retries.py`, `callback.py` and `depending
 `packing.py` for calls and the size of their blocks, then `submission.py` for a batch, `open_batch.py` for single calls
 or `schedules.py` for calls that recur. The way out: `waiting.py` (inside a job it gives the job's place away:
 `turns.py`), `results.py` (outcomes of a batch in input order, or as they end), `outcome.py` (one of them),
-`printed.py`, `rich.py` (what they displayed), `attempts.py`. `batch.py` (failures in groups, too), `job.py` and `cell_job.py` are
-what users hold, over a `handle.py`; a notebook shows them through `hooks.py`, a terminal by `bar.py`. `mending.py` has
-jobs run again with another function.
+`printed.py`, `rich.py` (what they displayed), `attempts.py`. `batch.py` (failures in groups, too), `job.py` and
+`cell_job.py` are what users hold, over a `handle.py`; a notebook shows them through `hooks.py`, a terminal by `bar.py`.
+`mending.py` has jobs run again with another function.
 Under RQ's names: `registries.py` (which jobs are in which state; parts of such lists by `listing.py`), `prepared.py`
 (calls with options), `latest_result.py`, `waiting_call.py` (`job.result` is no value), `decorator.py` (`@job`),
 `here.py` (calls that are made at once).

@@ -254,6 +254,41 @@ def test_what_is_deleted_fails_those_that_wait_for_it(q, worker, tmp_path):
             job.result(timeout=30)
 
 
+def test_what_failed_because_of_what_was_deleted_is_run_again_by_its_own_retry(q, worker, tmp_path):
+    first = q.map(fail, ["boom"])
+    second, row = q.enqueue(note, tmp_path / "log", "second", depends_on=first[0]), first.then(str)
+    second.wait(timeout=30)
+    row.wait(timeout=30)
+    first.delete()
+    assert second.retry()
+    assert second.result(timeout=30) == "second"
+    assert row.retry() == 1
+    with pytest.raises(errors.DependencyFailed, match=f"it takes the result of job {first.id}:0"):
+        row.results(timeout=30)
+
+
+def test_a_canceled_batch_does_not_come_back_with_what_it_waited_for_but_with_its_own_retry(q, worker, tmp_path):
+    first = q.map(read, [tmp_path / "text", tmp_path / "text"])
+    row, together = first.then(str.upper), q.map(abs, [-1], depends_on=first)
+    held = q.enqueue(hold, tmp_path / "go")
+    more = q.enqueue_many([(str, (1,)), (str, (2,))], depends_on=[first, held])
+    for batch in (row, together, more):
+        batch.wait(timeout=30)
+        batch.cancel()
+    slow = q.map(hold, [tmp_path / "go"], depends_on=first[0])
+    slow.wait(timeout=30)
+    (tmp_path / "text").write_text("text")
+    (tmp_path / "go").touch()
+    assert first.retry() == 2
+    assert first.results(timeout=30) == ["text"] * 2
+    assert slow.results(timeout=30) == ["go"]
+    assert held.result(timeout=30) == "go"
+    assert row.retry() == 0 or row.results(timeout=30) == ["TEXT"] * 2
+    assert row.results(timeout=30) == ["TEXT"] * 2
+    assert together.results(timeout=30) == [1]
+    assert more.results(timeout=30) == ["1", "2"]
+
+
 def test_what_is_not_there_is_refused(q, worker):
     gone = q.map(abs, [1]).wait()
     gone.delete()

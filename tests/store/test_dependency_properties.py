@@ -84,6 +84,7 @@ class DependencyMachine(RuleBasedStateMachine):
         self.submitted = 0
         self.met: set[tuple[str, int, DependsOn]] = set()
         """What was waited for, and had ended as it should."""
+        self.freed: set[tuple[str, int]] = set()
         self.states: dict[str, dict[int, str]] = {}
 
     def teardown(self) -> None:
@@ -137,11 +138,15 @@ class DependencyMachine(RuleBasedStateMachine):
     def notice_what_was_met(self) -> None:
         for batch in self.batches.values():
             for index in range(batch.total):
+                # What has failed because of a batch that is gone may be run again without all that it waited for.
+                is_without = any(on.batch in self.deleted for on in batch.needs(index))
+                if is_without and self.states[batch.id][index] == "failed":
+                    self.freed.add((batch.id, index))
                 for on in batch.needs(index):
                     ended = self.has_ended(on)
                     known = self.batches.get(on.batch)
                     is_passed = known is not None and on.index in known.passed
-                    if ended == "ok" or (ended and (on.may_fail or is_passed)):
+                    if ended == "ok" or (ended and (on.may_fail or is_passed)) or (batch.id, index) in self.freed:
                         self.met.add((batch.id, index, on))
         for batch in self.batches.values():  # those hold who waited then
             batch.passed -= {index for index in batch.passed if self.states[batch.id][index] in ENDED}
@@ -298,7 +303,8 @@ class DependencyMachine(RuleBasedStateMachine):
                     assert unmet, f"{where}, and all that it waits for has ended"
                     assert not bad, f"{where}, and {bad} has failed"
                 elif index in broken:
-                    assert bad or batch.was_canceled, f"{where} because of another one, and none of {needs} has failed"
+                    is_known = not batch.was_canceled and (batch.id, index) not in self.freed
+                    assert bad or not is_known, f"{where} because of another one, and none of {needs} has failed"
                 elif state != "canceled":
                     assert not unmet, f"{where}, and waits for {unmet}"
 

@@ -48,12 +48,12 @@ class Claimed:
     """Further jobs of the batch wait."""
     metas: dict[int, str] = field(default_factory=dict)
     """What jobs that run again have saved (JSON), by their indices."""
-    inputs: tuple[Input, ...] = ()
-    """The outcomes of other jobs that it needs."""
     mended: bytes = b""
     """Record of the function that they run with, if it is not that of their calls."""
     decided: bytes = b""
     """How the only job ends, where its callback is to be called, and nothing else: a record, or `CANCELED`."""
+    inputs: tuple[Input, ...] = ()
+    """The outcomes of other jobs that it needs."""
 
 
 CANCELED = b"-"

@@ -2,16 +2,16 @@
 -- include: keys, clock, counters, ending, hints, settled, deciding
 
 -- A job fails with a reason in plain text, which nobody unpickles. `failure`: its `state` before, `kind` and `message`;
--- where it has failed because of another job: `group`, for which it is counted among equal ones, and `root`, which
--- failed first.
+-- where it has failed because of another job: the batch of that as `because`, for which it is counted among equal ones,
+-- and `root`, which failed first.
 local function record_failure(id, index, failure)
   local key = batch_key(id)
   local summary = cjson.encode({ type = failure.kind, message = failure.message, example = index,
     traceback = failure.message })
-  local digest = string.sub(redis.sha1hex(failure.kind .. (failure.group or failure.message)), 1, 12)
+  local digest = string.sub(redis.sha1hex(failure.kind .. (failure.because or failure.message)), 1, 12)
   redis.call('HSET', key .. ':outcomes', index, '!' .. cjson.encode({ type = failure.kind, message = failure.message,
-    at = now(), root = failure.root }))
-  redis.call('HSET', key .. (failure.group and ':broken' or ':failed'), index, digest)
+    at = now(), root = failure.root, because = failure.because }))
+  redis.call('HSET', key .. (failure.because and ':broken' or ':failed'), index, digest)
   redis.call('HSETNX', key .. ':errors', digest, summary)
   redis.call('HINCRBY', key .. ':errors', 'n:' .. digest, 1)
   move(id, failure.state, 'failed', 1)

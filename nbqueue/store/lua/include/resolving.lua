@@ -37,13 +37,13 @@ local function fail_because(id, from, upto, dependency, target, most)
   local taken, n = take_deferred(batch_key(id), from, upto, most)
   local message, root
   -- What was deleted does not bring them back: they are run again as others.
-  local group = redis.call('EXISTS', batch_key(dependency)) == 1 and dependency or nil
+  local because = redis.call('EXISTS', batch_key(dependency)) == 1 and dependency or nil
   if n > 0 and target ~= '=' then message, root = reason_of(dependency, target) end
   for _, run in ipairs(taken) do
     for index = run[1], run[2] - 1 do
       if target == '=' then message, root = reason_of(dependency, index) end
-      record_failure(id, index, { state = 'deferred', kind = 'DependencyFailed', message = message, group = group,
-        root = root })
+      record_failure(id, index, { state = 'deferred', kind = 'DependencyFailed', message = message,
+        because = because, root = root })
     end
     note_settled(id, run[1], run[2], 'ended')
   end

@@ -9,8 +9,8 @@
 -- ARGV[4]  number of the function that they run with from now on, see `mend`; '' for that which they had
 -- Returns  {number of jobs queued again, 1 if there are more, number of those that failed because of others}, or
 --          {-1, 0, 0} if there is no such batch
--- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, settled, deferred, following, mending,
---          failed, resolving
+-- include: keys, runs, holders, counters, fair_share, reviving, hints, tries, settled, deferred, following, job_places,
+--          mending, failed, resolving
 local id, token, index, mended = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local key = batch_key(id)
 local total, last, retried, follows = unpack(redis.call('HMGET', key, 'total', 'retry', 'retried', 'follows'))
@@ -44,11 +44,11 @@ local function queue_again(start, stop, state)
   note_settled(id, start, stop, 'again')
 end
 
-local function defer_again(start, stop)
+local function defer_again(start, stop, state)
   mend(key, start, stop, mended)
   defer(key, start, stop)
   redis.call('RPUSH', key .. ':ended', 'r' .. write_run(start, stop))
-  move(id, 'canceled', 'deferred', stop - start)
+  move(id, state, 'deferred', stop - start)
   note_settled(id, start, stop, 'again')
 end
 
@@ -57,7 +57,7 @@ end
 local function undo_cancel(start, stop, most)
   local last = mended == '' and stop or math.min(stop, start + most)
   if follows then
-    defer_again(start, last)
+    defer_again(start, last, 'canceled')
     catch_up(id, follows, start, last)
     return last - start, last
   end
@@ -72,7 +72,7 @@ local function undo_cancel(start, stop, most)
     if not group then
       queue_again(position, last, 'canceled')
     elseif group.failed == 0 then
-      defer_again(position, last)
+      defer_again(position, last, 'canceled')
     else
       redis.call('RPUSH', key .. ':canceled', write_run(position, last))
       done = done - (last - position)
@@ -81,6 +81,47 @@ local function undo_cancel(start, stop, most)
     position = last
   end
   return done, position
+end
+
+local function drop_error(job, digest)
+  redis.call('HDEL', key .. ':outcomes', job)
+  if redis.call('HINCRBY', key .. ':errors', 'n:' .. digest, -1) <= 0 then
+    redis.call('HDEL', key .. ':errors', digest, 'n:' .. digest)
+  end
+end
+
+-- Of a job that failed because of another one: 'failed' if that is gone, so that it is run again as others, 'deferred'
+-- if it waits for nothing any more that has failed, else nil.
+local function becomes(job)
+  local is_read, outcome = pcall(cjson.decode, string.sub(redis.call('HGET', key .. ':outcomes', job) or '', 2))
+  if not is_read or redis.call('EXISTS', batch_key(outcome.because)) == 0 then return 'failed' end
+  if follows then
+    local upstream = batch_key(follows)
+    local is_bad = redis.call('HEXISTS', upstream .. ':failed', job) == 1 or
+      redis.call('HEXISTS', upstream .. ':broken', job) == 1 or is_within(upstream .. ':canceled', tonumber(job))
+    return not is_bad and 'deferred' or nil
+  end
+  local group = group_of(key, tonumber(job))
+  return not group and 'failed' or group.failed == 0 and 'deferred' or nil
+end
+
+-- Some of the jobs that failed because of others, of which nothing keeps them any more; returns how many wait again.
+local function free_broken(found)
+  local n = 0
+  for i = 1, #found, 2 do
+    local job, digest = found[i], found[i + 1]
+    local state = becomes(job)
+    if state then redis.call('HDEL', key .. ':broken', job) end
+    if state == 'failed' then
+      redis.call('HSET', key .. ':failed', job, digest)
+    elseif state then
+      drop_error(job, digest)
+      defer_again(tonumber(job), job + 1, 'failed')
+      if follows then catch_up(id, follows, tonumber(job), job + 1) end
+      n = n + 1
+    end
+  end
+  return n
 end
 
 local n, more = 0, 0
@@ -109,6 +150,14 @@ else
   end
 end
 
+if index then
+  local digest = redis.call('HGET', key .. ':broken', index)
+  if digest then n = n + free_broken({ ARGV[3], digest }) end
+elseif redis.call('EXISTS', key .. ':broken') == 1 then
+  n = n + free_broken(redis.call('HRANDFIELD', key .. ':broken', 1000, 'WITHVALUES'))
+  if n > 0 then more = redis.call('EXISTS', key .. ':broken') end
+end
+
 local failed = {}
 if index then
   local digest = redis.call('HGET', key .. ':failed', index)
@@ -123,10 +172,7 @@ for i = 1, math.min(#failed, 2000), 2 do
   local attempt = tonumber(redis.call('HGET', key .. ':attempts', job) or '0') + 1
   keep_try(key, job, attempt, redis.call('HGET', key .. ':outcomes', job) or '')
   redis.call('HDEL', key .. ':failed', job)
-  redis.call('HDEL', key .. ':outcomes', job)
-  if redis.call('HINCRBY', key .. ':errors', 'n:' .. digest, -1) <= 0 then
-    redis.call('HDEL', key .. ':errors', digest, 'n:' .. digest)
-  end
+  drop_error(job, digest)
 end
 table.sort(indices)
 local start, stop
