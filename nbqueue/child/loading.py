@@ -23,6 +23,7 @@ from nbqueue.payload.modules import Source, unpack_modules
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import STORED, Encoded, Encoding, find_serializer
 from nbqueue.payload.surroundings import Settings, unpack_settings
 
 _stands_around_user_code = True
@@ -65,6 +66,8 @@ class Functions:
         """Those of a batch whose calls shall find what others of it have left, as far as they ran in this process."""
         self._shared_scope: Scope | None = None
         self._caches: dict[bytes, dict[str, Any]] = {}
+        self._serializer: Any = None
+        """One that is stored, for the call that was loaded last."""
         self._batch = ""
         self._is_single = False
         self._memory = 0
@@ -143,11 +146,27 @@ class Functions:
         scope = self._shared_scope or Scope()
         scope.values = self._load_value
         scope.enter()
+        self._serializer = None
         return scope
 
     def _load_value(self, digest: bytes) -> Any:
         """An argument that is stored by itself, for one call."""
         return self._open(digest).load()
+
+    def serializer(self, name: str) -> Any:
+        """A serializer that is stored, for one call: it finds the classes of that."""
+        if self._serializer is None:
+            self._serializer = self._load_value(bytes.fromhex(name.removeprefix(STORED)))
+        return self._serializer
+
+    def encode(self, name: str, value: Any) -> Encoded:
+        """What the call has returned that was loaded last, as the serializer of its batch makes it.
+
+        Raises
+        ------
+        CannotPickle
+        """
+        return Encoding(name, find_serializer(name, self.serializer)).encode_result(value)
 
     def constant(self, digest: bytes) -> Loaded | None:
         """A function that is loaded and can be called again and again, to be called next; None if it is not that."""
@@ -260,7 +279,7 @@ class Block:
         self.atoms: list[Any] = []
         try:
             if record is not None:
-                self._calls = Calls(seal, batch, first, record, once=True)
+                self._calls = Calls(seal, batch, first, record, once=True, find=functions.serializer)
         except Exception as error:  # noqa: BLE001 - what is wrong with the record is the outcome of its jobs
             self._problem = error
         atoms = None if self._calls is None else self._calls.atoms()
@@ -309,4 +328,4 @@ class Block:
         own = self._own.get(str(index))
         if own is None:
             raise errors.CorruptPayload(f"the call of job {self._batch}:{index} is not there any more")
-        return Calls(self._seal, self._batch, index, own, once=True)
+        return Calls(self._seal, self._batch, index, own, once=True, find=self._functions.serializer)

@@ -40,7 +40,7 @@ from nbqueue.child.tracebacks import describe, of_user
 from nbqueue.payload.files import Files
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.modules import Source
-from nbqueue.payload.outcomes import Failure
+from nbqueue.payload.outcomes import Failure, pack_value
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
@@ -362,6 +362,8 @@ class Child:
         value = job.run(function, *args, **kwargs)
         if type(value) is types.CoroutineType:
             value = self._coroutines.run(value, job)
+        if description.serializer and not self.is_fork:
+            value = pack_value(job.run(self._functions.encode, description.serializer, value))
         return began, value
 
     def _end_output(self) -> None:

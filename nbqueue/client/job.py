@@ -451,12 +451,12 @@ class Job:
             self._session.state(self._batch.id)  # raises NotFound
         else:
             per_block, block, own = found
-            seal = self._session.seal
+            seal, find = self._session.seal, self._session.serializer
             if own:
-                return Calls(seal, self._batch.id, self.index, own)[self.index]
+                return Calls(seal, self._batch.id, self.index, own, find=find)[self.index]
             if block:
                 first = self.index // per_block * per_block
-                return Calls(seal, self._batch.id, first, block)[self.index]
+                return Calls(seal, self._batch.id, first, block, find=find)[self.index]
         raise errors.ResultExpired(
             f"the arguments of job {self.id} are not kept any more: those of batches of more than 1,000 jobs are "
             "dropped when all have finished"

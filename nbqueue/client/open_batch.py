@@ -7,15 +7,17 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Set
+from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
 from nbqueue.backend import Backend
 from nbqueue.client.codes import Codes
 from nbqueue.client.options import Attached, JobOptions
-from nbqueue.payload.calls import pack_arguments, pack_entries, pack_items
+from nbqueue.payload.calls import pack_arguments, pack_encoded, pack_entries, pack_items
 from nbqueue.payload.functions import Code
 from nbqueue.payload.records import Blob, size_of
+from nbqueue.payload.serializers import Encoding
 from nbqueue.payload.versions import packages_of
 from nbqueue.store.keys import new_id, new_token
 from nbqueue.store.requests import submitting
@@ -81,14 +83,20 @@ class OpenBatch:
         is_full = self._count >= _MOST_JOBS or time.monotonic() - self._since > _SECONDS
         return self._is_closed or is_full or self._attached != attached or self._made_at != _place()
 
-    def append(self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], due: str = "") -> int | None:
+    def append(
+        self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], due: str = "",
+        encoding: Encoding | None = None,
+    ) -> int | None:  # fmt: skip
         """Submit one call, which may start when it is due; returns its index, or None if the batch takes no more."""
         index = self._count
         record: Blob | None = None
-        if not kwargs and len(args) == 1:
+        if encoding is None and not kwargs and len(args) == 1:
             record = pack_items(self._seal, self.id, index, code.digest, args)
         if record is None:
-            entry = pack_arguments(0, args, kwargs)
+            if encoding is None:
+                entry = pack_arguments(0, args, kwargs)
+            else:
+                entry = pack_encoded(0, encoding.encode_call(args, kwargs))
             self._codes.sizes.look(f"the arguments of {code.name}()", args, size_of(entry))
             record = pack_entries(self._seal, self.id, index, [code.digest], [entry])
         try:
@@ -141,9 +149,11 @@ class OpenBatches:
         """The packages of calls in the last ones."""
 
     def append(
-        self, queue: str, options: JobOptions, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[str, int]:
-        """Submit one call; returns its batch and its index there.
+        self, queue: str, options: JobOptions, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any],
+        serializer: Code | None = None,
+    ) -> tuple[str, int]:  # fmt: skip
+        """Submit one call; returns its batch and its index there. `serializer` is that of the options, if it is to be
+        sent.
 
         Raises
         ------
@@ -153,14 +163,19 @@ class OpenBatches:
             Batches are canceled or deleted as soon as they are made.
         """
         key = queue, options
-        attached = self._codes.attached(code.imports)
+        if serializer is None:
+            attached = self._codes.attached(code.imports)
+        else:
+            attached = replace(self._codes.attached(code.imports | serializer.imports), serializer=serializer)
         packages: Set[str] = frozenset()
         if self._codes.compares_versions:
             packages = {*code.packages, *packages_of((*args, *kwargs.values()))}
         for _ in range(_TRIES):
             batch = self._open.get(key) or self._make(key, attached, packages)
             with batch.lock:
-                index = None if batch.is_over(attached, packages) else batch.append(code, args, kwargs, options.due)
+                index = None
+                if not batch.is_over(attached, packages):
+                    index = batch.append(code, args, kwargs, options.due, options.encoding)
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)

@@ -19,6 +19,7 @@ from typing import Any, TypedDict
 from nbqueue import errors, machine, settings
 from nbqueue.client.retries import Repeat, Retry
 from nbqueue.payload.functions import Code, name_of
+from nbqueue.payload.serializers import Encoding
 from nbqueue.store.description import CellDescription, Description
 
 _WEEK = 7 * 86400
@@ -64,9 +65,10 @@ class Attached:
 
     modules: Code | None = None
     settings: Code | None = None
+    serializer: Code | None = None
 
     def digests(self) -> list[bytes]:
-        return [code.digest for code in (self.modules, self.settings) if code is not None]
+        return [code.digest for code in (self.modules, self.settings, self.serializer) if code is not None]
 
 
 NOTHING = Attached()
@@ -102,6 +104,8 @@ class JobOptions:
     """Settings of this process on which results depend go along."""
     environment: tuple[str, ...] = ()
     """Environment variables that go along to a server that is not the embedded one."""
+    encoding: Encoding | None = None
+    """What makes bytes of arguments and results, if it is not ours."""
     cell: CellDescription | None = None
     """The cell, of one that runs in the background."""
 
@@ -155,7 +159,8 @@ class JobOptions:
         return Description(
             label=self.label or function, function=function, queue=queue, directory=directory,
             path=tuple(machine.added_path()),
-            modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
+            modules=_hex(attached.modules), settings=_hex(attached.settings),
+            serializer=self.encoding.name if self.encoding is not None else "", compiled=tuple(sorted(compiled)),
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, share=self.share, seed=self.seed,

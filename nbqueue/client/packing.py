@@ -11,12 +11,13 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.client.codes import Codes
 from nbqueue.client.named import function_of
-from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.calls import of_function, pack_arguments, pack_encoded, pack_entries, pack_items, pack_tuples
 from nbqueue.payload.functions import Code
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import Encoding
 from nbqueue.payload.values import SharedValue
 from nbqueue.payload.versions import packages_of
 
@@ -84,9 +85,11 @@ class _Repeated:
 class Packer:
     """Packs calls of one form."""
 
-    def __init__(self, seal: Seal, codes: Codes) -> None:
+    def __init__(self, seal: Seal, codes: Codes, encoding: Encoding | None = None) -> None:
         self._seal = seal
         self._codes = codes
+        self._encoding = encoding
+        """What makes bytes of arguments, if it is not ours."""
         self.packages: set[str] = set()
         """The top names of modules that their functions, and first arguments, are of or refer to."""
         self.notes_packages = codes.compares_versions
@@ -127,7 +130,8 @@ class Packer:
         """The number of calls that make a block, from the size of the first ones."""
         sizes: list[int] = []
         kept = 0
-        self._expect_repeated(items)
+        if self._encoding is None:
+            self._expect_repeated(items)
         for position, item in enumerate(items):
             if type(item) is Packed:
                 sizes.append(size_of(item.entry))
@@ -174,6 +178,10 @@ class Packer:
         if self.notes_packages:
             self.packages |= packages_of((*args, *kwargs.values()))
         try:
+            if self._encoding is not None:
+                entry = pack_encoded(function, self._encoding.encode_call(args, kwargs))
+                self._codes.sizes.look("the arguments of a call", args, size_of(entry))
+                return entry, ()
             values: list[Code] = []
             if _only_one_can_change((*args, *kwargs.values())):
                 stands_for: dict[int, Any] = {}
@@ -328,22 +336,27 @@ def weight_of(value: Any, depth: int = 2) -> int:
 
 
 class ItemPacker(Packer):
-    """Calls of one function with one argument each."""
+    """Calls of one function with one argument each, and constant keyword arguments that go through a serializer."""
 
-    def __init__(self, seal: Seal, codes: Codes, code: Code) -> None:
-        super().__init__(seal, codes)
-        self._code = code
+    def __init__(
+        self, seal: Seal, codes: Codes, code: Code, encoding: Encoding | None = None,
+        kwargs: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(seal, codes, encoding)
+        self._code, self._kwargs = code, kwargs or {}
         self._digest = code.digest
         self.packages |= code.packages
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
-        return self._digest, (item,), {}
+        return self._digest, (item,), self._kwargs
 
     def take(self, index: int, item: Any) -> Any:
-        return item if type(item) in IMMUTABLE else self._freeze(index, self._code, (item,), {})
+        return item if type(item) in IMMUTABLE else self._freeze(index, self._code, (item,), self._kwargs)
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         functions.setdefault(self._digest, b"")
+        if self._encoding is not None:
+            return None
         return pack_items(self._seal, batch, first, self._digest, items)
 
 
@@ -351,15 +364,15 @@ class TuplePacker(ItemPacker):
     """Calls of one function with several arguments each."""
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
-        return self._digest, tuple(item), {}
+        return self._digest, tuple(item), self._kwargs
 
     def take(self, index: int, item: Any) -> Any:
         args = tuple(item)
-        return args if set(map(type, args)) <= IMMUTABLE else self._freeze(index, self._code, args, {})
+        return args if set(map(type, args)) <= IMMUTABLE else self._freeze(index, self._code, args, self._kwargs)
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         functions.setdefault(self._digest, b"")
-        if any(type(item) is Packed for item in items):
+        if self._encoding is not None or any(type(item) is Packed for item in items):
             return None
         return pack_tuples(self._seal, batch, first, self._digest, [tuple(item) for item in items])
 
@@ -367,8 +380,8 @@ class TuplePacker(ItemPacker):
 class CallPacker(Packer):
     """Calls of functions that may differ."""
 
-    def __init__(self, seal: Seal, codes: Codes) -> None:
-        super().__init__(seal, codes)
+    def __init__(self, seal: Seal, codes: Codes, encoding: Encoding | None = None) -> None:
+        super().__init__(seal, codes, encoding)
         self._digests: dict[int, tuple[Any, Code]] = {}
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:

@@ -32,6 +32,7 @@ from nbqueue.client.registries import (
 from nbqueue.client.session import Session
 from nbqueue.client.submitter import Submitter, enqueue_cell
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import chosen
 from nbqueue.store.connection import Client, Source
 from nbqueue.store.description import CellDescription
 from nbqueue.store.requests import steering
@@ -71,6 +72,12 @@ class Queue:
     is_async : bool
         With False, `enqueue` makes the call here, at once, and returns a job that has ended: for tests of what submits.
         No server is needed; there are no time limits and no batches.
+    serializer : str, module or object, optional
+        What makes bytes of arguments and results: "json", "pickle", or anything with `dumps` and `loads`, which gives
+        and takes bytes or a text. By default cloudpickle, which takes almost anything and is the fastest way here. It
+        is kept with each batch: workers, and whoever reads results, need not be told. One that cannot be imported
+        travels with the jobs. "json" makes lists of tuples, and refuses keys that are no texts. Functions and what
+        they refer to, exceptions, cells in the background and `meta` do not go through it.
 
     Examples
     --------
@@ -92,6 +99,7 @@ class Queue:
         local_modules: Choice = True,
         default_timeout: float | str | None = None,
         is_async: bool = True,
+        serializer: Any = None,
     ) -> None:
         for what, value in (("name", name), ("namespace", namespace)):
             if not isinstance(value, str) or not re.fullmatch(r"[^\s{}:]+", value):
@@ -104,6 +112,7 @@ class Queue:
         self._progress = progress
         self._default_timeout = None if default_timeout is None else seconds(default_timeout, "default_timeout")
         self._is_async = is_async
+        self._serializer = chosen(serializer)
         self._plain = self._submitter({}, None)
         """Submits without options."""
 
@@ -111,7 +120,8 @@ class Queue:
         return f"<Queue {self.name}>"
 
     def __reduce__(self) -> tuple[Callable[..., Queue], tuple[Any, ...]]:
-        return _restored, (self.name, self.session, self._progress, self._default_timeout, self._is_async)
+        known = self.name, self.session, self._progress, self._default_timeout, self._is_async, self._serializer
+        return _restored, known
 
     # The server that it is on
 
@@ -173,10 +183,11 @@ class Queue:
     def _submitter(self, options: Options, progress: Progress | None, due: str | None = None) -> Submitter:
         kind = Submitter if self._is_async else SubmitterHere
         given: Options = {"job_timeout": self._default_timeout, **options}
-        chosen = JobOptions.of(given)
+        checked = JobOptions.of(given)
         if due is not None:
-            chosen = replace(chosen, due=due)
-        return kind(self.session, self.name, chosen, self._progress if progress is None else progress)
+            checked = replace(checked, due=due)
+        shown = self._progress if progress is None else progress
+        return kind(self.session, self.name, checked, shown, self._serializer)
 
     def enqueue(self, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; returns when it is accepted.
@@ -719,9 +730,10 @@ class Queue:
 
 
 def _restored(
-    name: str, session: Session, progress: Progress, default_timeout: float | None = None, is_async: bool = True
-) -> Queue:
-    queue = Queue(name, progress=progress, default_timeout=default_timeout, is_async=is_async)
+    name: str, session: Session, progress: Progress, default_timeout: float | None = None, is_async: bool = True,
+    serializer: Any = None,
+) -> Queue:  # fmt: skip
+    queue = Queue(name, progress=progress, default_timeout=default_timeout, is_async=is_async, serializer=serializer)
     queue.session = session
     queue._plain = queue._submitter({}, None)
     return queue

@@ -8,6 +8,7 @@ import time
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from nbqueue import backend, errors
 from nbqueue.backend import Backend
@@ -16,8 +17,10 @@ from nbqueue.client.fleet import Fleet
 from nbqueue.client.local_modules import Choice, LocalModules
 from nbqueue.client.open_batch import OpenBatches
 from nbqueue.client.problem import Problem
+from nbqueue.payload.functions import unpack_code
 from nbqueue.payload.pickling import StaysHere
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import STORED
 from nbqueue.store.connection import Source
 from nbqueue.store.requests.looking import BatchState
 from nbqueue.store.store import Store
@@ -67,6 +70,7 @@ class Session(StaysHere):
         self._locked_by = os.getpid()
         self._connected: _Connected | None = None
         self._per_block: dict[str, int] = {}
+        self._serializers: dict[str, Any] = {}
         self._clock: tuple[float, float] | None = None
         self.fleet = Fleet(lambda: self.backend, source, namespace)
 
@@ -178,6 +182,23 @@ class Session(StaysHere):
     def knows_per_block(self, id: str, per_block: int) -> None:
         """Keep what need not be asked for: this client has made the batch."""
         self._per_block[id] = per_block
+
+    def serializer(self, name: str) -> Any:
+        """A serializer of the user's that is stored on the server, by the name that batches call it; see
+        `payload.serializers`.
+
+        Raises
+        ------
+        ResultExpired
+            It is not there any more.
+        """
+        if name not in self._serializers:
+            digest = bytes.fromhex(name.removeprefix(STORED))
+            record = self.store.function(digest)
+            if record is None:
+                raise errors.ResultExpired(f"the serializer of the job is not on {self.store.url} any more")
+            self._serializers[name] = unpack_code(self.seal, digest, record)
+        return self._serializers[name]
 
     def attend(self, state: BatchState) -> Problem | None:
         """See to it that somebody serves a batch; returns what is wrong if nobody does."""

@@ -6,6 +6,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
@@ -20,7 +21,8 @@ from nbqueue.client.options import JobOptions
 from nbqueue.client.packing import Call, CallPacker, ItemPacker, Packer, TuplePacker, as_call
 from nbqueue.client.session import Session
 from nbqueue.client.submission import IdTaken, Submission
-from nbqueue.payload.functions import name_of
+from nbqueue.payload.functions import Code, name_of
+from nbqueue.payload.serializers import Encoding
 from nbqueue.store.description import CellDescription
 
 _TRIES = 10
@@ -44,6 +46,8 @@ class Submitter:
     options : JobOptions
     progress : {"auto", "bar", False}
         How batches show progress.
+    serializer : object, optional
+        What makes bytes of arguments and results, if it is not ours: from `payload.serializers.chosen`.
 
     Examples
     --------
@@ -51,11 +55,18 @@ class Submitter:
     1024
     """
 
-    def __init__(self, session: Session, queue: str, options: JobOptions, progress: Progress) -> None:
+    def __init__(
+        self, session: Session, queue: str, options: JobOptions, progress: Progress, serializer: Any = None
+    ) -> None:  # fmt: skip
         self._session = session
         self._queue = queue
         self._options = options
         self._progress = progress
+        self._serializer = serializer
+
+    def _encoding(self) -> tuple[Encoding | None, Code | None]:
+        """What makes bytes of arguments and results, and its code, as it is now."""
+        return (None, None) if self._serializer is None else self._session.codes.encoding(self._serializer)
 
     def enqueue(self, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; all arguments are the function's own. See `Queue.enqueue`."""
@@ -64,8 +75,12 @@ class Submitter:
         code = session.codes.pack(func, share=self._options.share)
         if options.label is not None or options.meta is not None:
             return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports), 0)
+        serializer = None
+        if self._serializer is not None:
+            encoding, serializer = self._encoding()
+            options = replace(options, encoding=encoding)
         submitted = time.monotonic()
-        id, index = session.open_batches.append(self._queue, options, code, args, kwargs)
+        id, index = session.open_batches.append(self._queue, options, code, args, kwargs, serializer)
         session.knows_per_block(id, 1)
         session.fleet.attend_now_and_then(self._queue)
         return Job(Batch(session, id, progress=self._progress), index, waits_since=submitted)
@@ -79,18 +94,23 @@ class Submitter:
         for items in iterables:
             _check_iterable(items)
         session = self._session
-        func = function_of(func, kwargs)
+        encoding, serializer = self._encoding()
+        func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
-            packer: ItemPacker = ItemPacker(session.seal, session.codes, code)
-            return self._run(iterables[0], packer, name_of(func), imports=code.imports)
-        packer = TuplePacker(session.seal, session.codes, code)
+            packer: ItemPacker = ItemPacker(session.seal, session.codes, code, encoding, kwargs)
+            return self._run(
+                iterables[0], packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
+            )
+        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
         calls: Iterable[Any] = zip(*iterables, strict=False)
         if expected is not None and expected <= _MOST_ZIPPED and {type(each) for each in iterables} <= _STILL:
             calls = list(calls)
-        return self._run(calls, packer, name_of(func), expected, imports=code.imports)
+        return self._run(
+            calls, packer, name_of(func), expected, imports=code.imports, encoding=encoding, serializer=serializer
+        )
 
     def starmap(
         self, func: Callable[..., Any] | str, iterable: Iterable[Iterable[Any]], /, *,
@@ -99,10 +119,13 @@ class Submitter:
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
         _check_iterable(iterable)
         session = self._session
-        func = function_of(func, kwargs)
+        encoding, serializer = self._encoding()
+        func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
-        packer = TuplePacker(session.seal, session.codes, code)
-        return self._run(iterable, packer, name_of(func), imports=code.imports)
+        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs)
+        return self._run(
+            iterable, packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
+        )
 
     def enqueue_many(self, calls: Iterable[Any], /, *, imports: Collection[str] = ()) -> Batch:
         """Submit calls of functions that may differ, in which modules of these names may be imported. See
@@ -113,19 +136,26 @@ class Submitter:
         return self._submit(calls, name, imports)
 
     def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str]) -> Batch:
-        return self._run(calls, CallPacker(self._session.seal, self._session.codes), name, imports=imports)
+        encoding, serializer = self._encoding()
+        packer = CallPacker(self._session.seal, self._session.codes, encoding)
+        return self._run(calls, packer, name, imports=imports, encoding=encoding, serializer=serializer)
 
     def _run(
         self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
-        imports: Collection[str],
+        imports: Collection[str], encoding: Encoding | None, serializer: Code | None,
     ) -> Batch:  # fmt: skip
-        attached = self._session.codes.attached(imports, self._options.environment, settings=self._options.settings)
+        options = self._options
+        if serializer is not None:
+            imports = {*imports, *serializer.imports}
+        attached = self._session.codes.attached(imports, options.environment, settings=options.settings)
+        if encoding is not None:
+            options, attached = replace(options, encoding=encoding), replace(attached, serializer=serializer)
         if isinstance(items, Sized):
             expected = len(items)
         if type(items) not in _STILL:  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
-            submission = Submission(self._session, self._queue, self._options, name, packer, attached)
+            submission = Submission(self._session, self._queue, options, name, packer, attached)
             try:
                 return self._show(submission, items, name, expected)
             except IdTaken as taken:
@@ -177,6 +207,14 @@ def enqueue_cell(
     """
     one = Call(run_cell, (raw_cell, packed, list(cell.returns), number, settings), {})
     return CellJob(submitter.enqueue_many([one], imports=_IMPORT.findall(raw_cell)), 0)
+
+
+def _with_constants(
+    function: Callable[..., Any] | str, kwargs: dict[str, Any] | None, encoding: Encoding | None
+) -> tuple[Callable[..., Any], dict[str, Any] | None]:
+    """The function with constant keyword arguments, as a part of it; apart where a serializer takes arguments."""
+    whole = function_of(function, kwargs)
+    return (whole, None) if encoding is None else (function_of(function), kwargs)
 
 
 def _check_iterable(items: Any) -> None:

@@ -9,7 +9,8 @@ Read `records.py` first: its table describes every record, and all else stands o
 the last two with the `sources.py` of their code;
 `explain.py` finds the part of an object that cannot be. What a batch has beside its functions are records of their
 own: `modules.py` (sources of local modules), `surroundings.py` (settings), and `values.py` (large arguments that come
-again). Large bodies lie in `files.py`, beside the embedded server; `versions.py` compares packages.
+again). `serializers.py` has those that a user chose instead of ours. Large bodies lie in `files.py`, beside the
+embedded server; `versions.py` compares packages.
 
 How objects come back as what they were: `classes.py` (never touching one that is there), `exceptions.py` (without their
 constructors), `random_streams.py`, `stored_names.py` (what files name), and for all of them `scope.py`, the `__main__`
