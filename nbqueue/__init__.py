@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nbqueue.client.retries import Repeat, Retry
     from nbqueue.client.rich import RichOutput
     from nbqueue.client.submitter import Submitter
+    from nbqueue.command.worker import Worker
     from nbqueue.errors import RetryLater
     from nbqueue.store.requests.running import Progress
 
@@ -66,6 +67,7 @@ __all__ = [
     "RichOutput",
     "Result",
     # Who does it
+    "Worker",
     "Workers",
     # What can go wrong
     "errors",
@@ -88,6 +90,7 @@ _HOMES = {
     "RichOutput": "nbqueue.client.rich",
     "Result": "nbqueue.client.latest_result",
     "Submitter": "nbqueue.client.submitter",
+    "Worker": "nbqueue.command.worker",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
     "get_current_job": "nbqueue.child.current",

@@ -63,8 +63,9 @@ class Session(StaysHere):
         self._local = LocalModules(local_modules)
         self.source = source
         self.namespace = namespace
-        self._key = key
-        self._environment = environment
+        self.key = key
+        """The secret that it was given, if it was given one."""
+        self.chosen_environment = environment
         self._lock = threading.Lock()
         """Held while it is connected, never while a request is under way."""
         self._locked_by = os.getpid()
@@ -87,7 +88,7 @@ class Session(StaysHere):
                 "what was made with a redis.Redis cannot be pickled: only that client has its settings. Make the queue "
                 "with the URL of its server, as in Queue(connection='redis://...')"
             )
-        return _restored, (self.source, self.namespace, self._environment)
+        return _restored, (self.source, self.namespace, self.chosen_environment)
 
     def _connection(self) -> _Connected:
         connected, pid = self._connected, os.getpid()
@@ -98,7 +99,7 @@ class Session(StaysHere):
         with self._lock:
             if self._connected is None or self._connected.pid != pid:
                 found = backend.connect(
-                    self.source, namespace=self.namespace, key=self._key, environment=self._environment
+                    self.source, namespace=self.namespace, key=self.key, environment=self.chosen_environment
                 )
                 self._clock = None
                 codes = Codes(found, self._local)

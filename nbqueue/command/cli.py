@@ -161,27 +161,20 @@ def worker(
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
     """
+    from nbqueue.command.worker import serve
     from nbqueue.worker.identity import Options
-    from nbqueue.worker.loop import Worker
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     backend = _connect(url, namespace, environment)
-    for variable, value in (("NBQUEUE_URL", url), ("NBQUEUE_ENVIRONMENT", environment)):
-        if value is not None:  # `from nbqueue import q` inside a job is this worker's queue
-            os.environ[variable] = value
-    if not backend.has_key:
-        logging.getLogger("nbqueue.worker").warning(
-            "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", backend.store.url
-        )
+    given = {"NBQUEUE_URL": url, "NBQUEUE_ENVIRONMENT": environment}
     if with_scheduler:
         logging.getLogger("nbqueue.worker").info("--with-scheduler is not needed: all workers start what is due")
     modules = tuple(part for text in preload for part in text.split(",") if part)
-    backend.store.run("PING")
     options = Options(
         queues or ("default",), children or machine.cpus(), name or "", burst, max_jobs, max_idle_time, modules
     )
-    Worker(backend, options).work()
+    serve(backend, options, {name: value for name, value in given.items() if value is not None})
 
 
 @main.command(context_settings={"ignore_unknown_options": True})  # -3 is a number

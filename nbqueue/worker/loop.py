@@ -71,6 +71,11 @@ class Worker:
         self._neighbours = Neighbours(who, requests)
         self._intake = Intake(who, store, selector, requests, cancels, presence, pool, settlement, output, costs)
 
+    @property
+    def jobs(self) -> int:
+        """How many it has run."""
+        return self._settlement.jobs
+
     # Life
 
     def work(self) -> None:
