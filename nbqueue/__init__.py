@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nbqueue.client.attempts import Attempt
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.cell_job import CellJob
+    from nbqueue.client.commands import send_stop_job_command
     from nbqueue.client.decorator import job
     from nbqueue.client.explaining import Explanation, explain
     from nbqueue.client.fleet import Workers
@@ -69,6 +70,7 @@ __all__ = [
     # Who does it
     "Worker",
     "Workers",
+    "send_stop_job_command",
     # What can go wrong
     "errors",
 ]
@@ -96,6 +98,7 @@ _HOMES = {
     "get_current_job": "nbqueue.child.current",
     "explain": "nbqueue.client.explaining",
     "job": "nbqueue.client.decorator",
+    "send_stop_job_command": "nbqueue.client.commands",
     "set_progress": "nbqueue.child.progress",
     "track": "nbqueue.child.progress",
 }
