@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from nbqueue import errors
@@ -72,6 +74,19 @@ class CurrentJob:
         self._save(text)
 
 
+_made_here: ContextVar[CurrentJob | None] = ContextVar("nbqueue_job", default=None)
+
+
+@contextlib.contextmanager
+def made_here(job: CurrentJob) -> Iterator[None]:
+    """A call is made without a worker; it is the current job meanwhile."""
+    token = _made_here.set(job)
+    try:
+        yield
+    finally:
+        _made_here.reset(token)
+
+
 def get_current_job() -> CurrentJob | None:
     """The job that runs here; None outside of a job, and in processes that a job has started.
 
@@ -91,5 +106,8 @@ def get_current_job() -> CurrentJob | None:
     ...         job.save_meta()
     ...     return job.id
     """
+    made = _made_here.get()
+    if made is not None:
+        return made
     running = context.running()
     return None if running is None else running.job()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import inspect
 import threading
 from collections.abc import Callable, Generator, Iterable
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any, Literal
 from nbqueue import errors
 from nbqueue.client import hooks, listing, outcome
 from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
+from nbqueue.client.coroutines import finished
 from nbqueue.client.handle import Handle
 from nbqueue.client.latest_result import Result, ResultType
 from nbqueue.client.outcome import Outcome
@@ -617,12 +617,7 @@ class Job:
         if record is None:
             raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
         function = unpack_code(self._session.seal, digest, record)
-        found = function(*args, **kwargs)
-        if not inspect.iscoroutine(found):
-            return found
-        import asyncio  # here, because only coroutines need it
-
-        return asyncio.run(found)
+        return finished(function(*args, **kwargs))
 
     def cancel(self) -> bool:
         """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended."""

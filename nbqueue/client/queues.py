@@ -70,8 +70,10 @@ class Queue:
     default_timeout : float or str, optional
         The `job_timeout` of jobs that are given none.
     is_async : bool
-        With False, `enqueue` makes the call here, at once, and returns a job that has ended: for tests of what submits.
-        No server is needed; there are no time limits and no batches.
+        With False calls are made here, at once and one after the other, and jobs have ended when they are returned: for
+        tests of what submits. No server is needed. They get the very arguments; there are no time limits, and `seed`
+        means nothing. What fails or repeats runs again at once, without its intervals. What is to wait for a time
+        (`enqueue_in`) is 'scheduled' until `job.retry()` runs it.
     serializer : str, module or object, optional
         What makes bytes of arguments and results: "json", "pickle", or anything with `dumps` and `loads`, which gives
         and takes bytes or a text. By default cloudpickle, which takes almost anything and is the fastest way here. It

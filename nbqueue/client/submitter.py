@@ -92,7 +92,7 @@ class Submitter:
         if not iterables:
             raise errors.UsageError("map: give at least one iterable of arguments, as in q.map(func, items)")
         for items in iterables:
-            _check_iterable(items)
+            check_iterable(items)
         session = self._session
         encoding, serializer = self._encoding()
         func, kwargs = _with_constants(func, kwargs, encoding)
@@ -117,7 +117,7 @@ class Submitter:
         kwargs: dict[str, Any] | None = None,
     ) -> Batch:  # fmt: skip
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
-        _check_iterable(iterable)
+        check_iterable(iterable)
         session = self._session
         encoding, serializer = self._encoding()
         func, kwargs = _with_constants(func, kwargs, encoding)
@@ -130,7 +130,7 @@ class Submitter:
     def enqueue_many(self, calls: Iterable[Any], /, *, imports: Collection[str] = ()) -> Batch:
         """Submit calls of functions that may differ, in which modules of these names may be imported. See
         `Queue.enqueue_many`."""
-        _check_iterable(calls)
+        check_iterable(calls)
         first, calls = _peek(calls)
         name = name_of(as_call(first).function) if first is not None else "calls"
         return self._submit(calls, name, imports)
@@ -217,7 +217,7 @@ def _with_constants(
     return (whole, None) if encoding is None else (function_of(function), kwargs)
 
 
-def _check_iterable(items: Any) -> None:
+def check_iterable(items: Any) -> None:
     if not isinstance(items, Iterable):
         raise errors.WrongType(f"{items!r:.80} is not iterable: a list, a range, a generator of arguments is needed")
 
