@@ -84,7 +84,7 @@ def main() -> None:
     printing = Printing(Writer(page.ring), descriptors, page.alone)
     printing.install()
     files = Files(Path(hello.files), hello.namespace) if hello.files else None
-    child = Child(link, page, Seal(hello.key, hello.namespace, files), hello.worker, printing)
+    child = Child(link, page, Seal(hello.key, hello.namespace, files), hello.worker, printing, hello.namespace)
     os.register_at_fork(after_in_child=child.forked)
     try:
         child.displays.install()
@@ -129,7 +129,9 @@ def _seconds_until_repeated(repeat: RetryDescription | None, attempt: int) -> fl
 class Child:
     """Runs jobs, one after the other."""
 
-    def __init__(self, link: socket.socket, page: Page, seal: Seal, worker: str, printing: Printing) -> None:
+    def __init__(
+        self, link: socket.socket, page: Page, seal: Seal, worker: str, printing: Printing, namespace: str
+    ) -> None:
         self._link = link
         self._page = page
         self._cells = page.cells
@@ -137,7 +139,7 @@ class Child:
         """This is a fork that a job has made; of what is the child's it has a copy of the memory only."""
         self._printing = printing
         self._seal = seal
-        self._worker = worker
+        self._worker, self._namespace = worker, namespace
         self._functions = Functions(seal)
         self._coroutines = Coroutines()
         self.displays = Displays(page.cells, self._send_from_job)
@@ -257,7 +259,14 @@ class Child:
                 self._send_from_job(Meta(run.number, index, text))
 
             job = CurrentJob(
-                run.batch, index, run.attempts.get(index, 0) + 1, described.queue, meta, described.timeout, save
+                run.batch,
+                index,
+                run.attempts.get(index, 0) + 1,
+                described.queue,
+                meta,
+                described.timeout,
+                save,
+                self._namespace,
             )
             self._current = index, job
         return self._current[1]

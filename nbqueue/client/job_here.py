@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from nbqueue import errors
-from nbqueue.child.current import CurrentJob, made_here
+from nbqueue.child.current import CurrentJob, made_here, meta_as_json
 from nbqueue.client import outcome
 from nbqueue.client.coroutines import finished
 from nbqueue.client.handle import Handle
@@ -115,6 +115,11 @@ class JobHere(Job):
             return retry is not None and tries <= retry.max
         return retry is not None and tries <= retry.max and retry.describe().is_for(type(error))
 
+    def save_meta(self) -> None:
+        """Keep `meta` as it was changed."""
+        self._saved_meta = json.loads(meta_as_json(self.id, self.meta))
+        self._given_meta = None
+
     def _save_meta(self, text: bytes) -> None:
         self._saved_meta = json.loads(text)
 
@@ -149,7 +154,7 @@ class JobHere(Job):
             raise error
         return self._attempts[-1]
 
-    def get_status(self) -> str:
+    def get_status(self, refresh: bool = True) -> str:
         """'finished' or 'failed'; 'scheduled' while it waits for its time, 'canceled' if it was."""
         if self._is_canceled or self._is_scheduled:
             return "canceled" if self._is_canceled else "scheduled"
@@ -172,7 +177,8 @@ class JobHere(Job):
         return self
 
     def refresh(self) -> None:
-        """There is nothing to read."""
+        """There is nothing to read; what was changed in `meta` is forgotten."""
+        self._given_meta = None
 
     def return_value(self) -> Any:
         """The return value of the call.
@@ -253,7 +259,7 @@ class JobHere(Job):
     @property
     def meta(self) -> dict[str, Any]:
         """The `meta` that it was submitted with, or has saved."""
-        return dict(self._options.meta or {} if self._saved_meta is None else self._saved_meta)
+        return self._changeable_meta(dict(self._options.meta or {} if self._saved_meta is None else self._saved_meta))
 
     @property
     def timeout(self) -> float | None:

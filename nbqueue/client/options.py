@@ -10,6 +10,7 @@ import difflib
 import inspect
 import os
 import re
+import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ class Options(TypedDict, total=False):
 
     job_timeout: float | str | None
     """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. None, or RQ's -1, is no limit."""
-    result_ttl: float | str
+    result_ttl: float | str | None
     """Time for which outcomes are kept after the batch has ended; 7 days by default, -1 for ever."""
     failure_ttl: float | str | None
     """The same where jobs of the batch failed or were canceled; by default no other time."""
@@ -131,11 +132,12 @@ class JobOptions:
             raise kind(f"priority={priority!r}: a number above 0 is accepted")
         if meta is not None and not isinstance(meta, dict):
             raise errors.WrongType(f"meta={meta!r:.80}: a dict is accepted, of what JSON can hold")
-        failure_ttl = options.get("failure_ttl")
+        _check_kinds(options)
+        failure_ttl, result_ttl = options.get("failure_ttl"), options.get("result_ttl")
         return cls(
             label=options.get("label") or options.get("description"),
             timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
-            result_ttl=_lifetime(options.get("result_ttl", _WEEK), "result_ttl"),
+            result_ttl=_WEEK if result_ttl is None else _lifetime(result_ttl, "result_ttl"),
             failure_ttl=None if failure_ttl is None else _lifetime(failure_ttl, "failure_ttl"),
             priority=float(priority),
             at_front=bool(options.get("at_front", False)),
@@ -167,6 +169,16 @@ class JobOptions:
             retry=self.retry.describe() if self.retry is not None else None,
             repeat=self.repeat.describe() if self.repeat is not None else None, meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
+
+
+def _check_kinds(options: Options) -> None:
+    """Refuse what would be taken for something else."""
+    for name in ("label", "description"):
+        if not isinstance(options.get(name), str | None):
+            raise errors.WrongType(f"{name}={options.get(name)!r:.80}: a text is accepted")
+    for name in ("at_front", "share"):
+        if not isinstance(options.get(name), bool | int | None):
+            raise errors.WrongType(f"{name}={options.get(name)!r:.80}: True or False is accepted")
 
 
 def _lifetime(value: float | str, what: str) -> int:
@@ -227,6 +239,31 @@ def take_options(kwargs: dict[str, Any]) -> Options:
     return taken
 
 
+def refuse_unknown(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse keyword arguments that a function of Python cannot take: they were meant as options, or are misspelt.
+
+    Raises
+    ------
+    WrongType
+    """
+    plain = function.__func__ if isinstance(function, types.MethodType) else function
+    if type(plain) is not types.FunctionType or plain.__code__.co_flags & inspect.CO_VARKEYWORDS:
+        return
+    code = plain.__code__
+    known = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+    if unknown := sorted(kwargs.keys() - set(known)):
+        words = "; ".join(_LACKING.get(name) or _not_an_option(name) for name in unknown)
+        raise errors.WrongType(f"{name_of(function)}() has no parameter {', '.join(map(repr, unknown))}. {words}")
+
+
+_LACKING = {
+    "job_id": "job_id: ids of jobs are made up here, and job.id tells them; label= is for people",
+    "unique": "unique: not an option here, where no two jobs have the same id",
+    "pipeline": "pipeline: not needed, enqueue_many and map submit many calls at once",
+}
+"""What is said of RQ's options that have no counterpart."""
+
+
 _told: set[tuple[str, str]] = set()
 """Functions and arguments of which it was said that they are taken for options."""
 
@@ -263,7 +300,7 @@ def seconds(value: float | str, what: str) -> float:
         if match and float(match[1]) > 0:
             return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if value > 0:
+        if 0 < value < float("inf"):
             return float(value)
     else:
         raise errors.WrongType(f"{what}={value!r:.80}: {_ACCEPTED}")

@@ -18,7 +18,16 @@ from nbqueue.client.here import SubmitterHere
 from nbqueue.client.job import Job
 from nbqueue.client.local_modules import Choice
 from nbqueue.client.named import function_of
-from nbqueue.client.options import JobOptions, Options, due_at, due_in, seconds, take_options, tell_of_claimed
+from nbqueue.client.options import (
+    JobOptions,
+    Options,
+    due_at,
+    due_in,
+    refuse_unknown,
+    seconds,
+    take_options,
+    tell_of_claimed,
+)
 from nbqueue.client.packing import Call
 from nbqueue.client.prepared import PreparedCall, split
 from nbqueue.client.registries import (
@@ -305,6 +314,9 @@ class Queue:
                 raise errors.UsageError("give the function's arguments either directly or as args= and kwargs=")
             one = _prepared(func, kwargs.pop("args", None), kwargs.pop("kwargs", None))
             args, kwargs = one.args, {**(one.kwargs or {}), **kwargs}
+        if kwargs:
+            func = function_of(func)
+            refuse_unknown(func, kwargs)
         return submitter.enqueue(func, *args, **kwargs)
 
     def enqueue_call(

@@ -435,11 +435,23 @@ def retry(id: str, url: str | None, namespace: str) -> None:
 
 
 @main.command()
-@click.argument("id")
+@click.argument("id", required=False)
 @_server_options
-def requeue(id: str, url: str | None, namespace: str) -> None:
-    """RQ's name for retry."""
-    _retry(id, url, namespace)
+@click.option("-a", "--all", "all_failed", is_flag=True, help="All that failed in the queue.")
+@click.option("-q", "--queue", type=_word, metavar="NAME", default="default", show_default=True, help="With --all.")
+def requeue(id: str | None, url: str | None, namespace: str, all_failed: bool, queue: str) -> None:
+    """RQ's name for retry; with --all for all jobs of a queue that failed."""
+    if (id is None) != all_failed:
+        raise click.UsageError("either the ID of a batch or a job is needed, or --all")
+    if id is not None:
+        _retry(id, url, namespace)
+        return
+    where = _queue(url, namespace, queue)
+    n = where.failed_job_registry.requeue_all()
+    click.echo(f"{many(n, 'job')} of queue {queue} queued again")
+    problem = where.session.fleet.attend(queue, where.environment) if n else None
+    if problem is not None:
+        click.echo(f"nbqueue: {problem}", err=True)
 
 
 @main.command()

@@ -57,6 +57,9 @@ def is_mistake(done, *words):
         (["info", "-i", "0"], ["seconds above 0"]),
         (["info", "-i", "-1"], ["seconds above 0"]),
         (["info", "-i", "soon"], ["soon"]),
+        (["requeue"], ["--all"]),
+        (["requeue", "k3f9x2", "--all"], ["either the ID"]),
+        (["requeue", "--all", "-q", "a:b"], ["a:b"]),
         (["batch"], ["Missing argument"]),
         (["demo", "/nonexistent/folder"], ["does not exist"]),
         (["demo", "-n", "0"], ["0 is not in the range"]),
@@ -299,3 +302,11 @@ def test_help_loads_neither_redis_nor_what_draws():
     assert done.returncode == 0 and "QUEUES" in done.stdout
     loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
     assert not loaded & {"redis", "hiredis", "rich", "tqdm", "cloudpickle", "IPython", "ipywidgets"}
+
+
+def test_all_that_failed_in_a_queue_is_queued_again(run, q, worker, namespace):
+    assert q.map(lambda n: 1 / n, [0, 1, 0]).wait(30).counts["failed"] == 2
+    done = run("requeue", "--all", "--queue", "other")
+    assert (done.stdout, done.stderr) == ("0 jobs of queue other queued again\n", "")
+    assert run("requeue", "--all").stdout == "2 jobs of queue default queued again\n"
+    wait_until(lambda: q.failed_job_registry.count == 2)

@@ -25,6 +25,11 @@ def retry(batch: str, token: str, index: int | None = None) -> Request[tuple[int
     )
 
 
+def set_meta(batch: str, index: int, content: bytes) -> Request[int]:
+    """1; 0 if the job was deleted, or -1 if there is no such batch."""
+    return request_to("steering/set_meta", int, batch, index, content)
+
+
 def pause(batch: str) -> Request[int]:
     return request_to("steering/pause", int, batch)
 
