@@ -52,6 +52,10 @@ class Options(TypedDict, total=False):
     """How often a job that has returned runs again; see `Repeat`."""
     delay: float | str | datetime.timedelta
     """Time until it may start: seconds, "90s", "5m", a timedelta."""
+    job_id: str | None
+    """A name for the job of `enqueue`, by which it is found, too, as long as no other has it; see `unique`."""
+    unique: bool
+    """No other job has its `job_id`, also none that has ended."""
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
@@ -101,6 +105,8 @@ class JobOptions:
     due: str = field(default="", hash=False, compare=False)
     """When it may start, as `submitting.submit` takes it: each call of an open batch has its own."""
     meta: dict[str, Any] | None = field(default=None, hash=False)
+    job_id: str | None = None
+    unique: bool = False
     settings: bool = True
     """Settings of this process on which results depend go along."""
     environment: tuple[str, ...] = ()
@@ -147,6 +153,8 @@ class JobOptions:
             due=due_in(options["delay"]) if "delay" in options else "",
             seed=seed,
             meta=meta,
+            job_id=_checked_name(options.get("job_id"), options.get("unique")),
+            unique=bool(options.get("unique", False)),
         )
 
     def describe(
@@ -171,12 +179,30 @@ class JobOptions:
         )  # fmt: skip
 
 
+def _checked_name(job_id: object, unique: object) -> str | None:
+    """The name that a user has made up for a job.
+
+    Raises
+    ------
+    UsageError, WrongType
+    """
+    if job_id is None:
+        if unique:
+            raise errors.UsageError("unique=True: of which name no other job shall be says job_id=")
+        return None
+    if not isinstance(job_id, str):
+        raise errors.WrongType(f"job_id={job_id!r:.80}: a text is accepted")
+    if not re.fullmatch(r"[\w.-]{1,200}", job_id):
+        raise errors.UsageError(f"job_id={job_id!r:.80}: letters, digits and '_', '-', '.' are accepted, up to 200")
+    return job_id
+
+
 def _check_kinds(options: Options) -> None:
     """Refuse what would be taken for something else."""
     for name in ("label", "description"):
         if not isinstance(options.get(name), str | None):
             raise errors.WrongType(f"{name}={options.get(name)!r:.80}: a text is accepted")
-    for name in ("at_front", "share"):
+    for name in ("at_front", "share", "unique"):
         if not isinstance(options.get(name), bool | int | None):
             raise errors.WrongType(f"{name}={options.get(name)!r:.80}: True or False is accepted")
 
@@ -257,8 +283,6 @@ def refuse_unknown(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> N
 
 
 _LACKING = {
-    "job_id": "job_id: ids of jobs are made up here, and job.id tells them; label= is for people",
-    "unique": "unique: not an option here, where no two jobs have the same id",
     "pipeline": "pipeline: not needed, enqueue_many and map submit many calls at once",
 }
 """What is said of RQ's options that have no counterpart."""

@@ -226,6 +226,11 @@ class Queue:
             Before all others that wait in the queue.
         priority : float
             Weight in the fair share; 2 gets twice the time of 1, the default.
+        job_id : str, optional
+            A name by which the job is found, too: `q.fetch_job("report-17")`. While the job that has it has not ended,
+            another one is refused; then it is the next one's.
+        unique : bool
+            With `job_id`: refused also while a job of that name is there that has ended.
         retry : int or Retry, optional
             How often it runs again after it failed, and when: `Retry(max=3, interval=[1, 10, 60])`.
         repeat : int or Repeat, optional
@@ -505,7 +510,7 @@ class Queue:
     # Finding
 
     def fetch_job(self, id: str) -> Job:
-        """The job of an id such as 'k3f9x2:17'.
+        """The job of an id such as 'k3f9x2:17', or the newest that was given this `job_id`.
 
         Raises
         ------
@@ -513,14 +518,21 @@ class Queue:
         """
         if not isinstance(id, str):
             raise errors.WrongType(f"{id!r:.80}: the id of a job is a text such as 'k3f9x2:17'")
-        batch, _, index = id.partition(":")
+        batch, _, index = self._id_of(id).partition(":")
         if not index.isdigit():
-            raise errors.NotFound(f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17'")
+            raise errors.NotFound(
+                f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17', or its job_id"
+            )
         found = self._batch(batch)
         try:
             return found[int(index)]
         except IndexError as error:
             raise errors.NotFound(str(error)) from None
+
+    def _id_of(self, name: str) -> str:
+        """The id of a job that was given a name; any other text as it is."""
+        batch = None if ":" in name or not name else self.store.named(name)
+        return name if batch is None else f"{batch}:0"
 
     def batch(self, id: str) -> Batch:
         """The batch of an id.
@@ -601,7 +613,8 @@ class Queue:
 
     def get_job_position(self, job_or_id: Job | str) -> int | None:
         """How many jobs wait before one, in the order of `get_job_ids`; None if it does not wait here."""
-        batch, _, index = (job_or_id.id if isinstance(job_or_id, Job) else job_or_id).partition(":")
+        id = job_or_id.id if isinstance(job_or_id, Job) else self._id_of(job_or_id)
+        batch, _, index = id.partition(":")
         return listing.position(self.store, self.name, batch, int(index)) if index.isdigit() else None
 
     @property

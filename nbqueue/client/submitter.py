@@ -17,6 +17,7 @@ from nbqueue.client.cell_job import CellJob
 from nbqueue.client.handle import Progress
 from nbqueue.client.job import Job
 from nbqueue.client.named import function_of
+from nbqueue.client.named_jobs import taken_name
 from nbqueue.client.options import JobOptions
 from nbqueue.client.packing import Call, CallPacker, ItemPacker, Packer, TuplePacker, as_call
 from nbqueue.client.session import Session
@@ -73,7 +74,7 @@ class Submitter:
         session, options = self._session, self._options
         func = function_of(func)
         code = session.codes.pack(func, share=self._options.share)
-        if options.label is not None or options.meta is not None:
+        if options.label is not None or options.meta is not None or options.job_id is not None:
             return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports), 0)
         serializer = None
         if self._serializer is not None:
@@ -89,6 +90,7 @@ class Submitter:
         self, func: Callable[..., Any] | str, /, *iterables: Iterable[Any], kwargs: dict[str, Any] | None = None
     ) -> Batch:
         """Submit a call for each item. See `Queue.map`."""
+        self._refuse_name()
         if not iterables:
             raise errors.UsageError("map: give at least one iterable of arguments, as in q.map(func, items)")
         for items in iterables:
@@ -117,6 +119,7 @@ class Submitter:
         kwargs: dict[str, Any] | None = None,
     ) -> Batch:  # fmt: skip
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
+        self._refuse_name()
         check_iterable(iterable)
         session = self._session
         encoding, serializer = self._encoding()
@@ -130,10 +133,15 @@ class Submitter:
     def enqueue_many(self, calls: Iterable[Any], /, *, imports: Collection[str] = ()) -> Batch:
         """Submit calls of functions that may differ, in which modules of these names may be imported. See
         `Queue.enqueue_many`."""
+        self._refuse_name()
         check_iterable(calls)
         first, calls = _peek(calls)
         name = name_of(as_call(first).function) if first is not None else "calls"
         return self._submit(calls, name, imports)
+
+    def _refuse_name(self) -> None:
+        if self._options.job_id is not None:
+            raise errors.UsageError(f"job_id={self._options.job_id!r} names one job, of enqueue, and not a batch")
 
     def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str]) -> Batch:
         encoding, serializer = self._encoding()
@@ -157,7 +165,8 @@ class Submitter:
         for _ in range(_TRIES):
             submission = Submission(self._session, self._queue, options, name, packer, attached)
             try:
-                return self._show(submission, items, name, expected)
+                with taken_name(self._session.store, options, submission.batch):
+                    return self._show(submission, items, name, expected)
             except IdTaken as taken:
                 if taken.items is not None:
                     items = itertools.chain(taken.items, items)

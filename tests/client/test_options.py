@@ -22,7 +22,8 @@ def test_each_option_is_defined_and_described_once():
     assert JobOptions.of({}) == JobOptions()
     for name in Options.__annotations__:
         value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2, "repeat": 2}
-        chosen = JobOptions.of({name: value.get(name, "7d")})
+        needs = {"job_id": "7d"} if name == "unique" else {}
+        chosen = JobOptions.of({**needs, name: value.get(name, name == "unique" or "7d")})
         assert (chosen, chosen.due) != (JobOptions(at_front=name == "result_ttl"), ""), name
 
 
