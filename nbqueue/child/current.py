@@ -43,6 +43,7 @@ class CurrentJob:
         self.meta = dict(meta)
         self.timeout = timeout
         self._save, self._namespace = save, namespace
+        self._queue: Any = None
 
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id}>"
@@ -58,8 +59,10 @@ class CurrentJob:
     @property
     def queue(self) -> Any:
         """Its queue, on the server that it came from."""
-        # By its name, here only: a child needs no client.
-        return importlib.import_module("nbqueue.client.queues").Queue(self.origin, namespace=self._namespace)
+        if self._queue is None:  # by its name, here only: a child needs no client
+            made = importlib.import_module("nbqueue.client.queues").Queue
+            self._queue = made(self.origin, namespace=self._namespace, progress=False)
+        return self._queue
 
     @property
     def batch(self) -> Any:

@@ -34,14 +34,16 @@ def test_a_job_is_found_by_the_name_that_it_was_given(q, workers):
 
 
 def test_all_single_submits_take_names(q, namespace, workers):
+    other = Queue(namespace=namespace, serializer="json")
     jobs = [
         q.enqueue_in(3600, abs, -1, job_id="later", label="x"),
         q.enqueue_call(abs, (-1,), job_id="call", meta={"a": 1}),
         q.options(job_id="options").enqueue(abs, -1),
-        Queue(namespace=namespace, serializer="json").enqueue(abs, -1, job_id="json"),
+        other.enqueue(abs, -1, job_id="json"),
     ]
     assert [q.fetch_job(name) for name in ("later", "call", "options", "json")] == jobs
     jobs[0].cancel()
+    other.close()
 
 
 def test_a_name_is_taken_until_its_job_has_ended(q, workers):

@@ -124,6 +124,7 @@ def test_the_client_of_a_queue_on_the_embedded_server_means_that_server(q, worke
     assert Job.fetch(job.id, connection=other).return_value() == 3
     assert other.environment == q.environment
     assert other.enqueue(add, 2, 3).result(timeout=30) == 5
+    other.close()
 
 
 @pytest.mark.parametrize(
@@ -200,3 +201,5 @@ def test_queues_are_served_in_their_order_by_one_worker(q, namespace, workers, t
         high.enqueue(note, "h")
     workers.start("high", "low", "--burst", children=1).wait(30)
     assert path.read_text() == "hhhlll"
+    high.close()
+    low.close()
