@@ -404,7 +404,8 @@ def debug(id: str, url: str | None, namespace: str) -> None:
 @click.argument("id")
 @_server_options
 def cancel(id: str, url: str | None, namespace: str) -> None:
-    """Cancel a batch, or one job ('k3f9x2:17')."""
+    """Cancel a batch, or one job ('k3f9x2:17', or its job_id)."""
+    id = _meant(url, namespace, id)
     if ":" in id:
         done = _queue(url, namespace).fetch_job(id).cancel()
         click.echo(f"job {id} is canceled" if done else f"job {id} had ended")
@@ -412,7 +413,16 @@ def cancel(id: str, url: str | None, namespace: str) -> None:
         click.echo(f"{many(_batch(url, namespace, id).cancel(), 'job')} of batch {id} canceled")
 
 
+def _meant(url: str | None, namespace: str, id: str) -> str:
+    """The id of the job that was given this name; any other text as it is."""
+    store = _store(url, namespace)
+    batch = None if ":" in id or store.batch(id) is not None else store.named(id)
+    store.close()
+    return id if batch is None else f"{batch}:0"
+
+
 def _retry(id: str, url: str | None, namespace: str) -> None:
+    id = _meant(url, namespace, id)
     found = _batch(url, namespace, id.partition(":")[0])
     if ":" in id:
         done = _queue(url, namespace).fetch_job(id).retry()
@@ -430,7 +440,7 @@ def _retry(id: str, url: str | None, namespace: str) -> None:
 @click.argument("id")
 @_server_options
 def retry(id: str, url: str | None, namespace: str) -> None:
-    """Run again what failed or was canceled of a batch, or one job ('k3f9x2:17')."""
+    """Run again what failed or was canceled of a batch, or one job ('k3f9x2:17', or its job_id)."""
     _retry(id, url, namespace)
 
 

@@ -310,3 +310,11 @@ def test_all_that_failed_in_a_queue_is_queued_again(run, q, worker, namespace):
     assert (done.stdout, done.stderr) == ("0 jobs of queue other queued again\n", "")
     assert run("requeue", "--all").stdout == "2 jobs of queue default queued again\n"
     wait_until(lambda: q.failed_job_registry.count == 2)
+
+
+def test_a_job_is_canceled_and_retried_by_its_name(run, q, namespace):
+    job = q.enqueue(abs, -1, job_id="mine")
+    assert run("cancel", "mine").stdout == f"job {job.id} is canceled\n"
+    assert run("retry", "mine").stdout == f"job {job.id} is queued again\n"
+    assert job.is_queued
+    is_mistake(run("cancel", "other"), "there is no batch other")
