@@ -13,5 +13,6 @@ a batch in input order, or as they end), `outcome.py` (one of them), `printed.py
 `handle.py`; a notebook shows them through `hooks.py`, a terminal by `bar.py`.
 Under RQ's names: `registries.py` (which jobs are in which state; parts of such lists by `listing.py`), `prepared.py`
 (calls with options), `latest_result.py`, `waiting_call.py` (`job.result` is no value), `decorator.py` (`@job`),
-`named_jobs.py` (`job_id=`), `commands.py`, `here.py` (calls that are made at once, each a `job_here.py`).
+`named_jobs.py` (`job_id=`), `commands.py`, `here.py` (calls that are made at once, each a `job_here.py`; those of
+coroutines end by `coroutines.py`).
 """
