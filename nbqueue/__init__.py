@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nbqueue.client.batch import Batch, FailureGroup
     from nbqueue.client.callback import Callback
     from nbqueue.client.cell_job import CellJob
+    from nbqueue.client.commands import send_stop_job_command
     from nbqueue.client.decorator import job
     from nbqueue.client.depending import Dependency
     from nbqueue.client.explaining import Explanation, explain
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from nbqueue.client.rich import RichOutput
     from nbqueue.client.schedules import Schedule
     from nbqueue.client.submitter import Submitter
+    from nbqueue.command.worker import Worker
     from nbqueue.errors import RetryLater
     from nbqueue.store.requests.running import Progress
 
@@ -72,7 +74,9 @@ __all__ = [
     "RichOutput",
     "Result",
     # Who does it
+    "Worker",
     "Workers",
+    "send_stop_job_command",
     # What can go wrong
     "errors",
 ]
@@ -97,11 +101,13 @@ _HOMES = {
     "Result": "nbqueue.client.latest_result",
     "Schedule": "nbqueue.client.schedules",
     "Submitter": "nbqueue.client.submitter",
+    "Worker": "nbqueue.command.worker",
     "Workers": "nbqueue.client.fleet",
     "call": "nbqueue.client.queues",
     "get_current_job": "nbqueue.child.current",
     "explain": "nbqueue.client.explaining",
     "job": "nbqueue.client.decorator",
+    "send_stop_job_command": "nbqueue.client.commands",
     "set_progress": "nbqueue.child.progress",
     "track": "nbqueue.child.progress",
 }

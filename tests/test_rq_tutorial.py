@@ -6,11 +6,13 @@ One story, told in order, on pages that a local server serves.
 from __future__ import annotations
 
 import http.server
+import json
 import re
 import threading
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -18,7 +20,7 @@ from typing import ClassVar
 import pytest
 from conftest import wait_until
 
-from nbqueue import Job, Queue, Retry, get_current_job
+from nbqueue import Job, Queue, Retry, get_current_job, send_stop_job_command
 
 PAGES = {"/one": "a few words on a page", "/two": "some more words, on another page", "/three": "three"}
 
@@ -163,3 +165,50 @@ def test_inside_a_job(q, worker):
     wait_until(lambda: job.meta == {"of": "somebody", "handled_by": "me"})
     gone = Job.fetch_many([job.id, "zzzzzz:0"], connection=q)
     assert [found and found.id for found in gone] == [job.id, None]
+
+
+def test_a_serializer_of_ones_own(q, worker, site):
+    class Compressed:
+        """JSON with sets, compressed."""
+
+        @staticmethod
+        def dumps(value: object) -> bytes:
+            return zlib.compress(json.dumps(value, default=lambda found: {"a set": sorted(found)}).encode())
+
+        @staticmethod
+        def loads(data: bytes) -> object:
+            return json.loads(
+                zlib.decompress(data), object_hook=lambda found: set(found["a set"]) if "a set" in found else found
+            )
+
+    def words_at_url(url: str, without: set[str]) -> set[str]:
+        with urllib.request.urlopen(url, timeout=10) as page:
+            return {*re.findall(r"\w+", page.read().decode())} - without
+
+    compressed = Queue(namespace=q.namespace, serializer=Compressed, progress=False)
+    job = compressed.enqueue(words_at_url, f"{site}/one", without={"a", "on"})
+    assert job.result(timeout=20) == {"few", "words", "page"}
+    found = Job.fetch(job.id, connection=q)  # which need not be told
+    assert (found.kwargs, found.return_value()) == ({"without": {"a", "on"}}, {"few", "words", "page"})
+    compressed.close()
+
+
+def test_names_for_jobs_and_a_job_that_is_stopped(q, worker, tmp_path):
+    def watch(directory: Path) -> None:
+        (directory / "begun").touch()
+        while True:
+            time.sleep(0.01)
+
+    q.enqueue(watch, tmp_path, job_id="watching")
+    wait_until((tmp_path / "begun").exists)
+    assert q.fetch_job("watching").get_status() == "started"
+    send_stop_job_command(q, "watching")
+    assert Job.fetch("watching", connection=q).wait(20).is_canceled
+
+
+def test_without_workers_for_tests(site):
+    here = Queue(is_async=False)
+    assert here.enqueue(count_words_at_url, f"{site}/one").return_value() == 6
+    patient = here.enqueue(count_words_at_url, f"{site}/late", retry=Retry(max=3, interval=[10, 60]))
+    assert (patient.return_value(), len(patient.attempts)) == (2, 3)
+    assert [job.result() for job in here.map(count_words_at_url, [f"{site}/two", f"{site}/three"]).jobs] == [6, 1]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from nbqueue import errors
@@ -34,12 +37,13 @@ class CurrentJob:
 
     def __init__(
         self, batch_id: str, index: int, attempt: int, origin: str, meta: Mapping[str, Any], timeout: float | None,
-        save: Callable[[bytes], None],
+        save: Callable[[bytes], None], namespace: str = "default",
     ) -> None:  # fmt: skip
         self.batch_id, self.index, self.attempt, self.origin = batch_id, index, attempt, origin
         self.meta = dict(meta)
         self.timeout = timeout
-        self._save = save
+        self._save, self._namespace = save, namespace
+        self._queue: Any = None
 
     def __repr__(self) -> str:
         return f"<CurrentJob {self.id}>"
@@ -52,6 +56,24 @@ class CurrentJob:
         """RQ's name for `id`."""
         return self.id
 
+    @property
+    def queue(self) -> Any:
+        """Its queue, on the server that it came from."""
+        if self._queue is None:  # by its name, here only: a child needs no client
+            made = importlib.import_module("nbqueue.client.queues").Queue
+            self._queue = made(self.origin, namespace=self._namespace, progress=False)
+        return self._queue
+
+    @property
+    def batch(self) -> Any:
+        """The batch that it belongs to, as `q.batch(id)` gives it."""
+        return self.queue.batch(self.batch_id)
+
+    @property
+    def output(self) -> str:
+        """The text that it has put out up to a moment ago: see `Job.output`."""
+        return str(self.queue.fetch_job(self.id).output)
+
     def save_meta(self) -> None:
         """Have `meta` kept: from then on `job.meta` is that for everybody, also after the job has ended.
 
@@ -60,16 +82,40 @@ class CurrentJob:
         UsageError
             It holds what JSON cannot, or is larger than 64 KB.
         """
-        try:
-            text = json.dumps(self.meta).encode()
-        except (TypeError, ValueError) as error:
-            raise errors.UsageError(f"meta of job {self.id}: only what JSON can hold is accepted ({error})") from None
-        if len(text) > _MOST_META:
-            raise errors.UsageError(
-                f"meta of job {self.id} is {len(text):,} bytes: up to {_MOST_META:,} are kept. What is large belongs "
-                "into the result, or a file"
-            )
-        self._save(text)
+        self._save(meta_as_json(self.id, self.meta))
+
+
+def meta_as_json(job_id: str, meta: dict[str, Any]) -> bytes:
+    """The `meta` of a job, as it is kept.
+
+    Raises
+    ------
+    UsageError
+        It holds what JSON cannot, or is larger than 64 KB.
+    """
+    try:
+        text = json.dumps(meta).encode()
+    except (TypeError, ValueError) as error:
+        raise errors.UsageError(f"meta of job {job_id}: only what JSON can hold is accepted ({error})") from None
+    if len(text) > _MOST_META:
+        raise errors.UsageError(
+            f"meta of job {job_id} is {len(text):,} bytes: up to {_MOST_META:,} are kept. What is large belongs into "
+            "the result, or a file"
+        )
+    return text
+
+
+_made_here: ContextVar[CurrentJob | None] = ContextVar("nbqueue_job", default=None)
+
+
+@contextlib.contextmanager
+def made_here(job: CurrentJob) -> Iterator[None]:
+    """A call is made without a worker; it is the current job meanwhile."""
+    token = _made_here.set(job)
+    try:
+        yield
+    finally:
+        _made_here.reset(token)
 
 
 def get_current_job() -> CurrentJob | None:
@@ -91,5 +137,8 @@ def get_current_job() -> CurrentJob | None:
     ...         job.save_meta()
     ...     return job.id
     """
+    made = _made_here.get()
+    if made is not None:
+        return made
     running = context.running()
     return None if running is None else running.job()

@@ -10,6 +10,7 @@ from nbqueue import errors
 from nbqueue.payload.outcomes import Failure, Outcomes
 from nbqueue.payload.records import Blob
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import Find
 from nbqueue.payload.values import ResultOf, StandsFor
 from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests.running import Input
@@ -24,10 +25,13 @@ class Inputs:
     Parameters
     ----------
     seal : Seal
+    find : callable
+        The serializer of this name that travels with the run; see `payload.serializers`.
     """
 
-    def __init__(self, seal: Seal) -> None:
+    def __init__(self, seal: Seal, find: Find) -> None:
         self._seal = seal
+        self._find = find
         self._inputs: dict[str, Input] = {}
         self._records: dict[str, dict[str, Blob]] = {}
         self._opened: dict[tuple[str, str], Outcomes] = {}
@@ -82,7 +86,7 @@ class Inputs:
             if record[:1] == IN_WORDS:
                 words = json.loads(bytes(record[len(IN_WORDS) :]))
                 return Failure(str(words.get("type")), str(words.get("message")), "")
-            outcomes = self._opened[batch, name] = Outcomes(self._seal, batch, first, record)
+            outcomes = self._opened[batch, name] = Outcomes(self._seal, batch, first, record, find=self._find)
         return outcomes if index in outcomes or outcomes.is_failed else None
 
     def _value(self, batch: str, index: int, *, may_fail: bool) -> Any:

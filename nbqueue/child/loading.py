@@ -24,6 +24,7 @@ from nbqueue.payload.modules import Source, unpack_modules
 from nbqueue.payload.records import Blob
 from nbqueue.payload.scope import Scope
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import STORED, Encoded, Encoding, find_serializer
 from nbqueue.payload.surroundings import Settings, unpack_settings
 from nbqueue.payload.values import Results
 
@@ -69,6 +70,8 @@ class Functions:
         self._caches: dict[bytes, dict[str, Any]] = {}
         self.results: Results | None = None
         """Gives the results of other jobs."""
+        self._serializer: Any = None
+        """One that is stored, for the call that was loaded last."""
         self._batch = ""
         self.instead: bytes | None = None
         """The digest of the function that calls of the present run are made with, if it is not their own."""
@@ -153,11 +156,27 @@ class Functions:
         scope = self._shared_scope or Scope()
         scope.values, scope.results = self._load_value, self.results
         scope.enter()
+        self._serializer = None
         return scope
 
     def _load_value(self, digest: bytes) -> Any:
         """An argument that is stored by itself, for one call."""
         return self._open(digest).load()
+
+    def serializer(self, name: str) -> Any:
+        """A serializer that is stored, for one call: it finds the classes of that."""
+        if self._serializer is None:
+            self._serializer = self._load_value(bytes.fromhex(name.removeprefix(STORED)))
+        return self._serializer
+
+    def encode(self, name: str, value: Any) -> Encoded:
+        """What the call has returned that was loaded last, as the serializer of its batch makes it.
+
+        Raises
+        ------
+        CannotPickle
+        """
+        return Encoding(name, find_serializer(name, self.serializer)).encode_result(value)
 
     def constant(self, digest: bytes) -> Loaded | None:
         """A function that is loaded and can be called again and again, to be called next; None if it is not that."""
@@ -274,7 +293,7 @@ class Block:
         self.atoms: list[Any] = []
         try:
             if record is not None:
-                self._calls = Calls(seal, batch, first, record, once=True)
+                self._calls = Calls(seal, batch, first, record, once=True, find=functions.serializer)
             if self._calls is not None and self._calls.follows is not None and inputs is not None:
                 atoms = inputs.atoms(self._calls.follows, first, part)
             else:
@@ -330,4 +349,4 @@ class Block:
         own = self._own.get(str(index))
         if own is None:
             raise errors.CorruptPayload(f"the call of job {self._batch}:{index} is not there any more")
-        return Calls(self._seal, self._batch, index, own, once=True)
+        return Calls(self._seal, self._batch, index, own, once=True, find=self._functions.serializer)

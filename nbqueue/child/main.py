@@ -45,7 +45,7 @@ from nbqueue.payload.files import Files
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.mended import Mended, unpack_mended
 from nbqueue.payload.modules import Source
-from nbqueue.payload.outcomes import Failure
+from nbqueue.payload.outcomes import Failure, pack_value
 from nbqueue.payload.seal import Seal
 from nbqueue.payload.surroundings import Settings
 from nbqueue.protocol import messages
@@ -89,7 +89,7 @@ def main() -> None:
     printing = Printing(Writer(page.ring), descriptors, page.alone)
     printing.install()
     files = Files(Path(hello.files), hello.namespace) if hello.files else None
-    child = Child(link, page, Seal(hello.key, hello.namespace, files), hello.worker, printing)
+    child = Child(link, page, Seal(hello.key, hello.namespace, files), hello.worker, printing, hello.namespace)
     os.register_at_fork(after_in_child=child.forked)
     try:
         child.displays.install()
@@ -135,7 +135,9 @@ def _seconds_until_repeated(repeat: RetryDescription | None, attempt: int) -> fl
 class Child:
     """Runs jobs, one after the other."""
 
-    def __init__(self, link: socket.socket, page: Page, seal: Seal, worker: str, printing: Printing) -> None:
+    def __init__(
+        self, link: socket.socket, page: Page, seal: Seal, worker: str, printing: Printing, namespace: str
+    ) -> None:
         self._link = link
         self._page = page
         self._cells = page.cells
@@ -143,9 +145,9 @@ class Child:
         """This is a fork that a job has made; of what is the child's it has a copy of the memory only."""
         self._printing = printing
         self._seal = seal
-        self._worker = worker
+        self._worker, self._namespace = worker, namespace
         self._functions = Functions(seal)
-        self._inputs = Inputs(seal)
+        self._inputs = Inputs(seal, self._serializer)
         self._functions.results = self._inputs.result
         self._coroutines = Coroutines()
         self.displays = Displays(page.cells, self._send_from_job)
@@ -265,6 +267,15 @@ class Child:
         )
         return problem
 
+    def _serializer(self, name: str) -> Any:
+        """The serializer of a result that a call takes, which is that of the call's own batch."""
+        if name != self._description.serializer:
+            raise errors.DependencyFailed(
+                "the result that it takes was made by a serializer that cannot be imported, and does not come along: "
+                "put that into a module, or submit both on a queue with serializer=, the second with depends_on="
+            )
+        return self._functions.serializer(name)
+
     def _send(self, message: Done | Show | Displayed | Meta | CalledBack | Waits | GoesOn) -> None:
         with self._sending:  # what a cell puts out comes from a thread of its own
             messages.send(self._link, message)
@@ -282,7 +293,14 @@ class Child:
                 self._send_from_job(Meta(run.number, index, text))
 
             job = CurrentJob(
-                run.batch, index, run.attempts.get(index, 0) + 1, described.queue, meta, described.timeout, save
+                run.batch,
+                index,
+                run.attempts.get(index, 0) + 1,
+                described.queue,
+                meta,
+                described.timeout,
+                save,
+                self._namespace,
             )
             self._current = index, job
         return self._current[1]
@@ -399,6 +417,8 @@ class Child:
         value = job.run(function, *args, **kwargs)
         if type(value) is types.CoroutineType:
             value = self._coroutines.run(value, job)
+        if description.serializer and not self.is_fork:
+            value = pack_value(job.run(self._functions.encode, description.serializer, value))
         return began, value
 
     def _call_back(self, report: Report, index: int, which: str, *values: Any) -> None:

@@ -15,5 +15,6 @@ or `schedules.py` for calls that recur. The way out: `waiting.py` (inside a job 
 `mending.py` has jobs run again with another function.
 Under RQ's names: `registries.py` (which jobs are in which state; parts of such lists by `listing.py`), `prepared.py`
 (calls with options), `latest_result.py`, `waiting_call.py` (`job.result` is no value), `decorator.py` (`@job`),
-`here.py` (calls that are made at once).
+`named_jobs.py` (`job_id=`), `commands.py`, `here.py` (calls that are made at once, each a `job_here.py`; those of
+coroutines end by `coroutines.py`).
 """

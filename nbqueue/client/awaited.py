@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nbqueue.store.requests.submitting import DependsOn
 
 
@@ -10,4 +12,8 @@ class Awaited:
 
     def as_dependency(self, *, may_fail: bool = False) -> list[DependsOn]:
         """What others wait for that depend on it; nothing where it is known to have ended."""
+        raise NotImplementedError
+
+    def result_here(self) -> Any:
+        """What stands in its place where there is nothing to wait for."""
         raise NotImplementedError

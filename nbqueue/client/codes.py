@@ -19,6 +19,7 @@ from nbqueue.client.sizes import Sizes
 from nbqueue.payload.explain import sizes_of_parts
 from nbqueue.payload.functions import Code, name_of, pack_code, parts_of
 from nbqueue.payload.records import DIGEST_SIZE, Blob, pieces_of
+from nbqueue.payload.serializers import STORED, Encoding, name_of_importable
 from nbqueue.payload.surroundings import Collector
 from nbqueue.payload.versions import PICKLING, versions_of
 from nbqueue.store.keys import code_piece
@@ -124,6 +125,19 @@ class Codes:
             with contextlib.suppress(TypeError):  # not all objects can be referred to weakly
                 self._values.put(id(value), (weakref.ref(value),), code)
         return code
+
+    def encoding(self, serializer: Any) -> tuple[Encoding, Code | None]:
+        """A serializer of the user's in use, and its code as it is now, where workers do not find it by its name.
+
+        Raises
+        ------
+        CannotPickle, ServerFull
+        """
+        name = name_of_importable(serializer)
+        if name is not None:
+            return Encoding(name, serializer), None
+        code = self.pack_value("the serializer", serializer, None)
+        return Encoding(STORED + code.digest.hex(), serializer), code
 
     def attached(
         self, imports: Collection[str], variables: Collection[str] = (), *, settings: bool = True,

@@ -131,7 +131,8 @@ def with_results(args: tuple[Any, ...], kwargs: dict[str, Any], depends: Depende
 
     def replaced(value: Any, within: tuple[int, ...]) -> Any:
         if isinstance(value, Awaited):
-            return result_of(value.as_dependency()[0])
+            on = value.as_dependency()
+            return result_of(on[0]) if on else value.result_here()
         if type(value) not in _CONTAINERS or id(value) in within:
             return value
         within = (*within, id(value))

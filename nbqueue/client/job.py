@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
-import inspect
 import threading
 import warnings
 from collections.abc import Callable, Generator, Iterable
@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from nbqueue import errors
+from nbqueue.child.current import meta_as_json
 from nbqueue.client import hooks, listing, outcome
 from nbqueue.client.attempts import Attempt, attempt_of, read_attempts
 from nbqueue.client.awaited import Awaited
+from nbqueue.client.coroutines import finished
 from nbqueue.client.handle import Handle
 from nbqueue.client.latest_result import Result, ResultType
 from nbqueue.client.mending import change_of, mend
@@ -31,7 +33,7 @@ from nbqueue.payload.records import Blob
 from nbqueue.payload.values import ResultOf, SharedValue, giving
 from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.requests import looking, steering
-from nbqueue.store.requests.looking import JobState
+from nbqueue.store.requests.looking import JobState, RunningNow
 from nbqueue.store.requests.running import Progress
 from nbqueue.store.requests.submitting import DependsOn
 
@@ -49,6 +51,8 @@ class Job(Awaited):
         self._session = batch.session
         self.index = index
         self._record = record
+        self._given_meta: tuple[dict[str, Any], dict[str, Any]] | None = None
+        """What was given out as `meta`, and as it was then."""
         self._waits_since = waits_since
         """Just submitted by this process: by its monotonic clock, it had not ended then."""
 
@@ -172,8 +176,14 @@ class Job(Awaited):
     def _read(self, own: Blob, block: Blob) -> Outcome | None:
         return outcome.read(self._session, self._batch.id, self.index, own, block)
 
-    def get_status(self) -> str:
-        """'queued', 'started', 'finished', 'failed' or 'canceled'; 'deferred' or 'scheduled' before it is queued."""
+    def get_status(self, refresh: bool = True) -> str:
+        """'queued', 'started', 'finished', 'failed' or 'canceled'; 'deferred' or 'scheduled' before it is queued.
+
+        Parameters
+        ----------
+        refresh : bool
+            RQ's; here it is read each time, until it has finished.
+        """
         ended = self._ended()
         if isinstance(ended, str):
             return ended
@@ -226,7 +236,7 @@ class Job(Awaited):
         NotFound
             There is no such job (any more).
         """
-        self._record = None
+        self._record = self._given_meta = None
         self._state()
 
     @waiting_call
@@ -465,12 +475,13 @@ class Job(Awaited):
             self._session.state(self._batch.id)  # raises NotFound
         else:
             seal, per_block, call = self._session.seal, found.per_block, None
+            find = self._session.serializer
             with giving(self._as_given):
                 if found.own:
-                    call = Calls(seal, self._batch.id, self.index, found.own)[self.index]
+                    call = Calls(seal, self._batch.id, self.index, found.own, find=find)[self.index]
                 elif found.block:
                     first = self.index // per_block * per_block
-                    call = Calls(seal, self._batch.id, first, found.block)[self.index]
+                    call = Calls(seal, self._batch.id, first, found.block, find=find)[self.index]
             if call is not None and found.mended:
                 return unpack_mended(seal, self._batch.id, found.mended).function, *call[1:]
             if call is not None:
@@ -491,8 +502,8 @@ class Job(Awaited):
         """
         if self.get_status() != "started":
             return None
-        running = (job for worker in self._session.store.call(looking.workers()) for job in worker.running)
-        return next((job.progress for job in running if job.id == self.id), None)
+        found = self._running_now()
+        return None if found is None else found.progress
 
     @property
     def args(self) -> tuple[Any, ...]:
@@ -524,8 +535,9 @@ class Job(Awaited):
 
     @property
     def description(self) -> str:
-        """The name of its batch where people read it."""
-        return self._batch.label
+        """The name of its batch where people read it; of a single call without one, that of its function."""
+        described = self._batch.description
+        return self.func_name if described.is_single else described.label
 
     @property
     def local_modules(self) -> dict[str, str]:
@@ -534,9 +546,42 @@ class Job(Awaited):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The `meta` that it was submitted with, or has saved since (`nbqueue.get_current_job().save_meta()`)."""
+        """The `meta` that it was submitted with, or has saved since (`nbqueue.get_current_job().save_meta()`).
+
+        It is read each time, until something is changed in it: then it is that until `save_meta` or `refresh`.
+        """
         saved = self._session.store.meta(self._batch.id, self.index)
-        return dict(self._batch.description.meta) if saved is None else saved
+        return self._changeable_meta(dict(self._batch.description.meta) if saved is None else saved)
+
+    def _changeable_meta(self, found: dict[str, Any]) -> dict[str, Any]:
+        """What was read of `meta`; what was given out before if that was changed since."""
+        if self._given_meta is not None and self._given_meta[0] != self._given_meta[1]:
+            return self._given_meta[0]
+        self._given_meta = found, copy.deepcopy(found)
+        return found
+
+    def save_meta(self) -> None:
+        """Keep `meta` as it was changed here, for everybody: a start of the job that comes finds it.
+
+        While it runs, the job itself may save its own, and who saves last has said it.
+
+        Raises
+        ------
+        UsageError
+            It holds what JSON cannot, or is larger than 64 KB.
+        NotFound
+            There is no such job (any more).
+
+        Examples
+        --------
+        >>> job.meta["reviewed"] = True
+        >>> job.save_meta()
+        """
+        text = meta_as_json(self.id, self.meta)
+        if self._session.store.call(steering.set_meta(self._batch.id, self.index, text)) != 1:
+            self._state()
+            raise errors.NotFound(f"job {self.id} was deleted")
+        self._given_meta = None
 
     @property
     def timeout(self) -> float | None:
@@ -560,9 +605,18 @@ class Job(Awaited):
 
     @property
     def started_at(self) -> datetime | None:
-        """The time at which it started; None if it has not ended."""
-        outcomes = self._outcomes()
-        return datetime.fromtimestamp(outcomes.started_at(self.index), UTC) if outcomes else None
+        """The time at which it started; None if it has not, or a moment ago."""
+        ended = self._ended()
+        if isinstance(ended, Outcome):
+            outcomes = ended.outcomes
+            return datetime.fromtimestamp(outcomes.started_at(self.index), UTC) if outcomes else None
+        found = self._running_now() if ended == "started" else None
+        return None if found is None else datetime.fromtimestamp(found.since, UTC)
+
+    def _running_now(self) -> RunningNow | None:
+        """What its worker last said of it."""
+        running = (job for worker in self._session.store.call(looking.workers()) for job in worker.running)
+        return next((job for job in running if job.id == self.id), None)
 
     @property
     def ended_at(self) -> datetime | None:
@@ -662,12 +716,7 @@ class Job(Awaited):
         if record is None:
             raise errors.ResultExpired(f"the function of job {self.id} is not in Redis any more")
         function = unpack_code(self._session.seal, digest, record)
-        found = function(*args, **kwargs)
-        if not inspect.iscoroutine(found):
-            return found
-        import asyncio  # here, because only coroutines need it
-
-        return asyncio.run(found)
+        return finished(function(*args, **kwargs))
 
     def cancel(self, *, enqueue_dependents: bool = False) -> bool:
         """Cancel it: at once if it waits; if it runs it is stopped. False if it had ended.

@@ -54,7 +54,7 @@ def start_worker(
                  "--namespace", namespace, "--environment", environment]  # fmt: skip
     if max_idle_time is not None:
         arguments += ["--max-idle-time", str(max_idle_time)]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(_KERNELS_OWN)}
+    inherited = inherited_environment()
     if url is not None:
         inherited["NBQUEUE_URL"] = url
     if key is not None:
@@ -71,6 +71,11 @@ def start_worker(
             check=True,
         )  # fmt: skip
     return int(started.stdout)
+
+
+def inherited_environment() -> dict[str, str]:
+    """The environment variables of this process, without those of a kernel that mean nothing to a worker."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_KERNELS_OWN)}
 
 
 def stop_worker(store: Store, worker: WorkerState) -> None:

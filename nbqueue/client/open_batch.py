@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
@@ -18,6 +19,7 @@ from nbqueue.client.packing import pack_call
 from nbqueue.payload.calls import pack_entries, pack_items
 from nbqueue.payload.functions import Code
 from nbqueue.payload.records import INPUTS, Blob, size_of
+from nbqueue.payload.serializers import Encoding
 from nbqueue.payload.values import ResultOf
 from nbqueue.payload.versions import packages_of
 from nbqueue.store.keys import new_id, new_token
@@ -92,17 +94,17 @@ class OpenBatch:
 
     def append(
         self, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any], due: str = "",
-        depends: Dependencies = NO_DEPENDENCIES,
+        depends: Dependencies = NO_DEPENDENCIES, encoding: Encoding | None = None,
     ) -> int | None:  # fmt: skip
         """Submit one call, which may start when it is due, and others have ended; returns its index, or None if the
         batch takes no more."""
         index = self._count
         record: Blob | None = None
         results: tuple[ResultOf, ...] = ()
-        if not kwargs and len(args) == 1:
+        if encoding is None and not kwargs and len(args) == 1:
             record = pack_items(self._seal, self.id, index, code.digest, args)
         if record is None:
-            entry, results = pack_call(0, args, kwargs, depends)
+            entry, results = pack_call(0, args, kwargs, depends, encoding)
             self._codes.sizes.look(f"the arguments of {code.name}()", args, size_of(entry))
             header = [code.digest, INPUTS, *(one.reference() for one in results)] if results else [code.digest]
             record = pack_entries(self._seal, self.id, index, header, [entry])
@@ -162,9 +164,11 @@ class OpenBatches:
         """The packages of calls in the last ones."""
 
     def append(
-        self, queue: str, options: JobOptions, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[str, int]:
-        """Submit one call; returns its batch and its index there.
+        self, queue: str, options: JobOptions, code: Code, args: tuple[Any, ...], kwargs: dict[str, Any],
+        serializer: Code | None = None,
+    ) -> tuple[str, int]:  # fmt: skip
+        """Submit one call; returns its batch and its index there. `serializer` is that of the options, if it is to be
+        sent.
 
         Raises
         ------
@@ -173,7 +177,11 @@ class OpenBatches:
         SubmitError
             Batches are canceled or deleted as soon as they are made.
         """
-        attached = self._codes.attached(code.imports, callbacks=options.callbacks)
+        if serializer is None:
+            attached = self._codes.attached(code.imports, callbacks=options.callbacks)
+        else:
+            attached = self._codes.attached(code.imports | serializer.imports, callbacks=options.callbacks)
+            attached = replace(attached, serializer=serializer)
         key = queue, options, attached.callbacks
         packages: Set[str] = frozenset()
         if self._codes.compares_versions:
@@ -181,11 +189,9 @@ class OpenBatches:
         for _ in range(_TRIES):
             batch = self._open.get(key) or self._make(key, attached, packages)
             with batch.lock:
-                index = (
-                    None
-                    if batch.is_over(attached, packages)
-                    else batch.append(code, args, kwargs, options.due, options.depends)
-                )
+                index = None
+                if not batch.is_over(attached, packages):
+                    index = batch.append(code, args, kwargs, options.due, options.depends, options.encoding)
             if index is not None:
                 return batch.id, index
             self._forget(key, batch)

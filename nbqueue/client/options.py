@@ -10,6 +10,7 @@ import difflib
 import inspect
 import os
 import re
+import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies
 from nbqueue.client.retries import Repeat, Retry
 from nbqueue.payload.callbacks import GIVEN
 from nbqueue.payload.functions import Code, name_of
+from nbqueue.payload.serializers import Encoding
 from nbqueue.store.description import MANY, CellDescription, Description
 
 _WEEK = 7 * 86400
@@ -33,7 +35,7 @@ class Options(TypedDict, total=False):
 
     job_timeout: float | str | None
     """Seconds, or "90s", "5m", "2h"; by default that of the queue, which is none. None, or RQ's -1, is no limit."""
-    result_ttl: float | str
+    result_ttl: float | str | None
     """Time for which outcomes are kept after the batch has ended; 7 days by default, -1 for ever."""
     failure_ttl: float | str | None
     """The same where jobs of the batch failed or were canceled; by default no other time."""
@@ -63,6 +65,10 @@ class Options(TypedDict, total=False):
     """Called with the job, None, and the type, value and traceback of the error, after it has failed for good."""
     on_stopped: Callback | Callable[..., Any] | str | None
     """Called with the job and None, after it was canceled while it ran."""
+    job_id: str | None
+    """A name for the job of `enqueue`, by which it is found, too, as long as no other has it; see `unique`."""
+    unique: bool
+    """No other job has its `job_id`, also none that has ended."""
     share: bool
     """Calls that run in the same process share the function with its globals and closure, as a cache in one of them
     wants. By default each call finds what was submitted."""
@@ -77,11 +83,12 @@ class Attached:
 
     modules: Code | None = None
     settings: Code | None = None
+    serializer: Code | None = None
     callbacks: tuple[tuple[str, Code, float], ...] = ()
     """What is called after them: the name of the option, the function, the seconds that it may take."""
 
     def digests(self) -> list[bytes]:
-        codes = self.modules, self.settings, *(code for _, code, _ in self.callbacks)
+        codes = self.modules, self.settings, self.serializer, *(code for _, code, _ in self.callbacks)
         return [code.digest for code in codes if code is not None]
 
 
@@ -120,10 +127,14 @@ class JobOptions:
     depends: Dependencies = field(default=NO_DEPENDENCIES, hash=False, compare=False)
     """What it waits for: the same."""
     meta: dict[str, Any] | None = field(default=None, hash=False)
+    job_id: str | None = None
+    unique: bool = False
     settings: bool = True
     """Settings of this process on which results depend go along."""
     environment: tuple[str, ...] = ()
     """Environment variables that go along to a server that is not the embedded one."""
+    encoding: Encoding | None = None
+    """What makes bytes of arguments and results, if it is not ours."""
     cell: CellDescription | None = None
     """The cell, of one that runs in the background."""
 
@@ -149,11 +160,12 @@ class JobOptions:
             raise kind(f"priority={priority!r}: a number above 0 is accepted")
         if meta is not None and not isinstance(meta, dict):
             raise errors.WrongType(f"meta={meta!r:.80}: a dict is accepted, of what JSON can hold")
-        failure_ttl = options.get("failure_ttl")
+        _check_kinds(options)
+        failure_ttl, result_ttl = options.get("failure_ttl"), options.get("result_ttl")
         return cls(
             label=options.get("label") or options.get("description"),
             timeout=None if timeout in (None, -1) else seconds(timeout, "job_timeout"),
-            result_ttl=_lifetime(options.get("result_ttl", _WEEK), "result_ttl"),
+            result_ttl=_WEEK if result_ttl is None else _lifetime(result_ttl, "result_ttl"),
             failure_ttl=None if failure_ttl is None else _lifetime(failure_ttl, "failure_ttl"),
             ttl=_patience(options.get("ttl")),
             priority=float(priority),
@@ -170,6 +182,8 @@ class JobOptions:
             depends=Dependencies.of(options["depends_on"]) if "depends_on" in options else NO_DEPENDENCIES,
             seed=seed,
             meta=meta,
+            job_id=_checked_name(options.get("job_id"), options.get("unique")),
+            unique=bool(options.get("unique", False)),
         )
 
     def describe(
@@ -184,7 +198,8 @@ class JobOptions:
         return Description(
             label=self.label or function, function=function, calls=calls, queue=queue, directory=directory,
             path=tuple(machine.added_path()),
-            modules=_hex(attached.modules), settings=_hex(attached.settings), compiled=tuple(sorted(compiled)),
+            modules=_hex(attached.modules), settings=_hex(attached.settings),
+            serializer=self.encoding.name if self.encoding is not None else "", compiled=tuple(sorted(compiled)),
             versions=versions,
             host=machine.name(), pid=os.getpid(), notebook=settings.notebook() or "", is_single=is_single,
             timeout=self.timeout, ttl=self.ttl, share=self.share, seed=self.seed,
@@ -193,6 +208,34 @@ class JobOptions:
             callbacks={name: (code.digest.hex(), limit) for name, code, limit in attached.callbacks},
             meta=self.meta or {}, cell=self.cell,
         )  # fmt: skip
+
+
+def _checked_name(job_id: object, unique: object) -> str | None:
+    """The name that a user has made up for a job.
+
+    Raises
+    ------
+    UsageError, WrongType
+    """
+    if job_id is None:
+        if unique:
+            raise errors.UsageError("unique=True: of which name no other job shall be says job_id=")
+        return None
+    if not isinstance(job_id, str):
+        raise errors.WrongType(f"job_id={job_id!r:.80}: a text is accepted")
+    if not re.fullmatch(r"[\w.-]{1,200}", job_id):
+        raise errors.UsageError(f"job_id={job_id!r:.80}: letters, digits and '_', '-', '.' are accepted, up to 200")
+    return job_id
+
+
+def _check_kinds(options: Options) -> None:
+    """Refuse what would be taken for something else."""
+    for name in ("label", "description"):
+        if not isinstance(options.get(name), str | None):
+            raise errors.WrongType(f"{name}={options.get(name)!r:.80}: a text is accepted")
+    for name in ("at_front", "share", "unique"):
+        if not isinstance(options.get(name), bool | int | None):
+            raise errors.WrongType(f"{name}={options.get(name)!r:.80}: True or False is accepted")
 
 
 def _lifetime(value: float | str, what: str) -> int:
@@ -264,6 +307,29 @@ def take_options(kwargs: dict[str, Any]) -> Options:
     return taken
 
 
+def refuse_unknown(function: Callable[..., Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse keyword arguments that a function of Python cannot take: they were meant as options, or are misspelt.
+
+    Raises
+    ------
+    WrongType
+    """
+    plain = function.__func__ if isinstance(function, types.MethodType) else function
+    if type(plain) is not types.FunctionType or plain.__code__.co_flags & inspect.CO_VARKEYWORDS:
+        return
+    code = plain.__code__
+    known = code.co_varnames[code.co_posonlyargcount : code.co_argcount + code.co_kwonlyargcount]
+    if unknown := sorted(kwargs.keys() - set(known)):
+        words = "; ".join(_LACKING.get(name) or _not_an_option(name) for name in unknown)
+        raise errors.WrongType(f"{name_of(function)}() has no parameter {', '.join(map(repr, unknown))}. {words}")
+
+
+_LACKING = {
+    "pipeline": "pipeline: not needed, enqueue_many and map submit many calls at once",
+}
+"""What is said of RQ's options that have no counterpart."""
+
+
 _told: set[tuple[str, str]] = set()
 """Functions and arguments of which it was said that they are taken for options."""
 
@@ -303,7 +369,7 @@ def seconds(value: float | str, what: str) -> float:
         if match and float(match[1]) > 0:
             return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
     elif isinstance(value, int | float) and not isinstance(value, bool):
-        if value > 0:
+        if 0 < value < float("inf"):
             return float(value)
     else:
         raise errors.WrongType(f"{what}={value!r:.80}: {_ACCEPTED}")

@@ -127,7 +127,7 @@ def read(session: Session, batch: str, index: int, own: Blob, block: Blob) -> Ou
         return read_own(session, batch, index, own)
     if block:
         per_block = session.per_block(batch)
-        outcomes = Outcomes(session.seal, batch, index // per_block * per_block, block)
+        outcomes = Outcomes(session.seal, batch, index // per_block * per_block, block, find=session.serializer)
         if index in outcomes:
             return Outcome(outcomes)
     return None
@@ -136,7 +136,7 @@ def read(session: Session, batch: str, index: int, own: Blob, block: Blob) -> Ou
 def read_own(session: Session, batch: str, index: int, own: Blob, *, once: bool = False) -> Outcome:
     """The outcome of a job, from its own record; `once` as for `Outcomes`."""
     if own[:1] != IN_WORDS:
-        return Outcome(Outcomes(session.seal, batch, index, own, once=once))
+        return Outcome(Outcomes(session.seal, batch, index, own, once=once, find=session.serializer))
     try:
         words: dict[str, Any] = json.loads(bytes(own[len(IN_WORDS) :]))
     except ValueError as error:

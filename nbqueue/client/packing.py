@@ -13,12 +13,21 @@ from nbqueue.client.awaited import Awaited
 from nbqueue.client.codes import Codes
 from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies, may_have_results, with_results
 from nbqueue.client.named import function_of
-from nbqueue.payload.calls import of_function, pack_arguments, pack_entries, pack_following, pack_items, pack_tuples
+from nbqueue.payload.calls import (
+    of_function,
+    pack_arguments,
+    pack_encoded,
+    pack_entries,
+    pack_following,
+    pack_items,
+    pack_tuples,
+)
 from nbqueue.payload.functions import Code
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.pickling import IMMUTABLE
 from nbqueue.payload.records import INPUTS, Blob, Pieces, size_of
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import Encoding
 from nbqueue.payload.values import ResultOf, SharedValue
 from nbqueue.payload.versions import packages_of
 from nbqueue.store.description import MANY, ONE
@@ -94,9 +103,11 @@ class _Repeated:
 class Packer:
     """Packs calls of one form."""
 
-    def __init__(self, seal: Seal, codes: Codes) -> None:
+    def __init__(self, seal: Seal, codes: Codes, encoding: Encoding | None = None) -> None:
         self._seal = seal
         self._codes = codes
+        self._encoding = encoding
+        """What makes bytes of arguments, if it is not ours."""
         self.packages: set[str] = set()
         """The top names of modules that their functions, and first arguments, are of or refer to."""
         self.notes_packages = codes.compares_versions
@@ -143,7 +154,8 @@ class Packer:
         """The number of calls that make a block, from the size of the first ones."""
         sizes: list[int] = []
         kept = 0
-        self._expect_repeated(items)
+        if self._encoding is None:
+            self._expect_repeated(items)
         for position, item in enumerate(items):
             if type(item) is Packed:
                 sizes.append(size_of(item.entry))
@@ -190,6 +202,10 @@ class Packer:
         if self.notes_packages:
             self.packages |= packages_of((*args, *kwargs.values()))
         try:
+            if self._encoding is not None:
+                entry, _ = pack_call(function, args, kwargs, self.depends, self._encoding)
+                self._codes.sizes.look("the arguments of a call", args, size_of(entry))
+                return entry, ()
             values: list[Value] = []
             if _only_one_can_change((*args, *kwargs.values())):
                 stands_for: dict[int, Any] = {}
@@ -310,14 +326,24 @@ class Packer:
 
 
 def pack_call(
-    function: int, args: tuple[Any, ...], kwargs: dict[str, Any], depends: Dependencies
-) -> tuple[Pieces, tuple[ResultOf, ...]]:
+    function: int, args: tuple[Any, ...], kwargs: dict[str, Any], depends: Dependencies,
+    encoding: Encoding | None = None,
+) -> tuple[Pieces, tuple[ResultOf, ...]]:  # fmt: skip
     """A call as an entry, and the results that it takes in the places of jobs and batches.
 
     Raises
     ------
     CannotPickle
+    UsageError
+        It takes very many results, or some through a serializer of the user's.
     """
+    if encoding is not None:
+        if with_results(args, kwargs, depends).results:
+            raise errors.UsageError(
+                "a job or batch as an argument stands for its result, and a serializer of your own cannot take that: "
+                "submit this call on a queue without serializer=, or give depends_on= and have the function read it"
+            )
+        return pack_encoded(function, encoding.encode_call(args, kwargs)), ()
     try:
         entry = pack_arguments(function, args, kwargs)
         if not may_have_results(entry):
@@ -387,23 +413,28 @@ def weight_of(value: Any, depth: int = 2) -> int:
 
 
 class ItemPacker(Packer):
-    """Calls of one function with one argument each."""
+    """Calls of one function with one argument each, and constant keyword arguments that go through a serializer."""
 
-    def __init__(self, seal: Seal, codes: Codes, code: Code, calls: str = ONE) -> None:
-        super().__init__(seal, codes)
+    def __init__(
+        self, seal: Seal, codes: Codes, code: Code, encoding: Encoding | None = None,
+        kwargs: dict[str, Any] | None = None, *, calls: str = ONE,
+    ) -> None:  # fmt: skip
+        super().__init__(seal, codes, encoding)
         self.calls = calls
-        self._code = code
+        self._code, self._kwargs = code, kwargs or {}
         self._digest = code.digest
         self.packages |= code.packages
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
-        return self._digest, (item,), {}
+        return self._digest, (item,), self._kwargs
 
     def take(self, index: int, item: Any) -> Any:
-        return item if type(item) in IMMUTABLE else self._freeze(index, self._code, (item,), {})
+        return item if type(item) in IMMUTABLE else self._freeze(index, self._code, (item,), self._kwargs)
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         functions.setdefault(self._digest, b"")
+        if self._encoding is not None:
+            return None
         return pack_items(self._seal, batch, first, self._digest, items)
 
 
@@ -411,15 +442,15 @@ class TuplePacker(ItemPacker):
     """Calls of one function with several arguments each."""
 
     def call(self, item: Any) -> tuple[bytes, tuple[Any, ...], dict[str, Any]]:
-        return self._digest, tuple(item), {}
+        return self._digest, tuple(item), self._kwargs
 
     def take(self, index: int, item: Any) -> Any:
         args = tuple(item)
-        return args if set(map(type, args)) <= IMMUTABLE else self._freeze(index, self._code, args, {})
+        return args if set(map(type, args)) <= IMMUTABLE else self._freeze(index, self._code, args, self._kwargs)
 
     def fast(self, batch: str, first: int, items: list[Any], functions: dict[bytes, bytes]) -> bytes | None:
         functions.setdefault(self._digest, b"")
-        if any(type(item) is Packed for item in items):
+        if self._encoding is not None or any(type(item) is Packed for item in items):
             return None
         return pack_tuples(self._seal, batch, first, self._digest, [tuple(item) for item in items])
 
@@ -444,8 +475,8 @@ class FollowPacker(Packer):
 class CallPacker(Packer):
     """Calls of functions that may differ."""
 
-    def __init__(self, seal: Seal, codes: Codes, calls: str = MANY) -> None:
-        super().__init__(seal, codes)
+    def __init__(self, seal: Seal, codes: Codes, encoding: Encoding | None = None, *, calls: str = MANY) -> None:
+        super().__init__(seal, codes, encoding)
         self.calls = calls
         self._digests: dict[int, tuple[Any, Code]] = {}
 

@@ -18,7 +18,16 @@ from nbqueue.client.here import SubmitterHere
 from nbqueue.client.job import Job
 from nbqueue.client.local_modules import Choice
 from nbqueue.client.named import function_of
-from nbqueue.client.options import JobOptions, Options, due_at, due_in, seconds, take_options, tell_of_claimed
+from nbqueue.client.options import (
+    JobOptions,
+    Options,
+    due_at,
+    due_in,
+    refuse_unknown,
+    seconds,
+    take_options,
+    tell_of_claimed,
+)
 from nbqueue.client.packing import Call
 from nbqueue.client.prepared import PreparedCall, split
 from nbqueue.client.registries import (
@@ -33,6 +42,7 @@ from nbqueue.client.schedules import Schedule, Schedules
 from nbqueue.client.session import Session
 from nbqueue.client.submitter import Submitter, enqueue_cell
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import chosen
 from nbqueue.store.connection import Client, Source
 from nbqueue.store.description import CellDescription
 from nbqueue.store.requests import steering
@@ -71,8 +81,16 @@ class Queue:
     default_timeout : float or str, optional
         The `job_timeout` of jobs that are given none.
     is_async : bool
-        With False, `enqueue` makes the call here, at once, and returns a job that has ended: for tests of what submits.
-        No server is needed; there are no time limits and no batches.
+        With False calls are made here, at once and one after the other, and jobs have ended when they are returned: for
+        tests of what submits. No server is needed. They get the very arguments; there are no time limits, and `seed`
+        means nothing. What fails or repeats runs again at once, without its intervals. What is to wait for a time
+        (`enqueue_in`) is 'scheduled' until `job.retry()` runs it.
+    serializer : str, module or object, optional
+        What makes bytes of arguments and results: "json", "pickle", or anything with `dumps` and `loads`, which gives
+        and takes bytes or a text. By default cloudpickle, which takes almost anything and is the fastest way here. It
+        is kept with each batch: workers, and whoever reads results, need not be told. One that cannot be imported
+        travels with the jobs. "json" makes lists of tuples, and refuses keys that are no texts. Functions and what
+        they refer to, exceptions, cells in the background and `meta` do not go through it.
 
     Examples
     --------
@@ -94,6 +112,7 @@ class Queue:
         local_modules: Choice = True,
         default_timeout: float | str | None = None,
         is_async: bool = True,
+        serializer: Any = None,
     ) -> None:
         for what, value in (("name", name), ("namespace", namespace)):
             if not isinstance(value, str) or not re.fullmatch(r"[^\s{}:]+", value):
@@ -106,6 +125,7 @@ class Queue:
         self._progress = progress
         self._default_timeout = None if default_timeout is None else seconds(default_timeout, "default_timeout")
         self._is_async = is_async
+        self._serializer = chosen(serializer)
         self._plain = self._submitter({}, None)
         """Submits without options."""
 
@@ -113,7 +133,8 @@ class Queue:
         return f"<Queue {self.name}>"
 
     def __reduce__(self) -> tuple[Callable[..., Queue], tuple[Any, ...]]:
-        return _restored, (self.name, self.session, self._progress, self._default_timeout, self._is_async)
+        known = self.name, self.session, self._progress, self._default_timeout, self._is_async, self._serializer
+        return _restored, known
 
     # The server that it is on
 
@@ -175,10 +196,11 @@ class Queue:
     def _submitter(self, options: Options, progress: Progress | None, due: str | None = None) -> Submitter:
         kind = Submitter if self._is_async else SubmitterHere
         given: Options = {"job_timeout": self._default_timeout, **options}
-        chosen = JobOptions.of(given)
+        checked = JobOptions.of(given)
         if due is not None:
-            chosen = replace(chosen, due=due)
-        return kind(self.session, self.name, chosen, self._progress if progress is None else progress)
+            checked = replace(checked, due=due)
+        shown = self._progress if progress is None else progress
+        return kind(self.session, self.name, checked, shown, self._serializer)
 
     def enqueue(self, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; returns when it is accepted.
@@ -211,6 +233,11 @@ class Queue:
             Before all others that wait in the queue.
         priority : float
             Weight in the fair share; 2 gets twice the time of 1, the default.
+        job_id : str, optional
+            A name by which the job is found, too: `q.fetch_job("report-17")`. While the job that has it has not ended,
+            another one is refused; then it is the next one's.
+        unique : bool
+            With `job_id`: refused also while a job of that name is there that has ended.
         retry : int or Retry, optional
             How often it runs again after it failed, and when: `Retry(max=3, interval=[1, 10, 60])`.
         repeat : int or Repeat, optional
@@ -308,6 +335,9 @@ class Queue:
         if "args" in kwargs or "kwargs" in kwargs:
             one = self._apart(func, args, kwargs)
             args, kwargs = one.args, one.kwargs or {}
+        if kwargs:
+            func = function_of(func)
+            refuse_unknown(func, kwargs)
         return submitter.enqueue(func, *args, **kwargs)
 
     @staticmethod
@@ -590,7 +620,7 @@ class Queue:
     # Finding
 
     def fetch_job(self, id: str) -> Job:
-        """The job of an id such as 'k3f9x2:17'.
+        """The job of an id such as 'k3f9x2:17', or the newest that was given this `job_id`.
 
         Raises
         ------
@@ -598,14 +628,21 @@ class Queue:
         """
         if not isinstance(id, str):
             raise errors.WrongType(f"{id!r:.80}: the id of a job is a text such as 'k3f9x2:17'")
-        batch, _, index = id.partition(":")
+        batch, _, index = self._id_of(id).partition(":")
         if not index.isdigit():
-            raise errors.NotFound(f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17'")
+            raise errors.NotFound(
+                f"{id!r} is not the id of a job: that is a batch and an index, such as 'k3f9x2:17', or its job_id"
+            )
         found = self._batch(batch)
         try:
             return found[int(index)]
         except IndexError as error:
             raise errors.NotFound(str(error)) from None
+
+    def _id_of(self, name: str) -> str:
+        """The id of a job that was given a name; any other text as it is."""
+        batch = None if ":" in name or not name else self.store.named(name)
+        return name if batch is None else f"{batch}:0"
 
     def batch(self, id: str) -> Batch:
         """The batch of an id.
@@ -711,7 +748,8 @@ class Queue:
 
     def get_job_position(self, job_or_id: Job | str) -> int | None:
         """How many jobs wait before one, in the order of `get_job_ids`; None if it does not wait here."""
-        batch, _, index = (job_or_id.id if isinstance(job_or_id, Job) else job_or_id).partition(":")
+        id = job_or_id.id if isinstance(job_or_id, Job) else self._id_of(job_or_id)
+        batch, _, index = id.partition(":")
         return listing.position(self.store, self.name, batch, int(index)) if index.isdigit() else None
 
     @property
@@ -854,9 +892,10 @@ class Queue:
 
 
 def _restored(
-    name: str, session: Session, progress: Progress, default_timeout: float | None = None, is_async: bool = True
-) -> Queue:
-    queue = Queue(name, progress=progress, default_timeout=default_timeout, is_async=is_async)
+    name: str, session: Session, progress: Progress, default_timeout: float | None = None, is_async: bool = True,
+    serializer: Any = None,
+) -> Queue:  # fmt: skip
+    queue = Queue(name, progress=progress, default_timeout=default_timeout, is_async=is_async, serializer=serializer)
     queue.session = session
     queue._plain = queue._submitter({}, None)
     return queue

@@ -186,7 +186,7 @@ class Reader:
         problem: Exception | None = None
         try:
             if record is not None:
-                outcomes = Outcomes(session.seal, batch, first, record, once=True)
+                outcomes = Outcomes(session.seal, batch, first, record, once=True, find=session.serializer)
         except errors.PayloadError as error:
             problem = error
         if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
@@ -284,5 +284,6 @@ class Reader:
         if record is None:
             return None
         if block not in opened:
-            opened[block] = Outcomes(self._session.seal, self._id, block * found.per_block, record)
+            first, find = block * found.per_block, self._session.serializer
+            opened[block] = Outcomes(self._session.seal, self._id, first, record, find=find)
         return Outcome(opened[block]) if index in opened[block] else None

@@ -9,6 +9,7 @@ import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from nbqueue import backend, errors
 from nbqueue.backend import Backend
@@ -17,8 +18,10 @@ from nbqueue.client.fleet import Fleet
 from nbqueue.client.local_modules import Choice, LocalModules
 from nbqueue.client.open_batch import OpenBatches
 from nbqueue.client.problem import Problem
+from nbqueue.payload.functions import unpack_code
 from nbqueue.payload.pickling import StaysHere
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import STORED
 from nbqueue.store.connection import Source
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import steering
@@ -64,13 +67,15 @@ class Session(StaysHere):
         self._local = LocalModules(local_modules)
         self.source = source
         self.namespace = namespace
-        self._key = key
-        self._environment = environment
+        self.key = key
+        """The secret that it was given, if it was given one."""
+        self.chosen_environment = environment
         self._lock = threading.Lock()
         """Held while it is connected, never while a request is under way."""
         self._locked_by = os.getpid()
         self._connected: _Connected | None = None
         self._per_block: dict[str, int] = {}
+        self._serializers: dict[str, Any] = {}
         self._clock: tuple[float, float] | None = None
         self.fleet = Fleet(lambda: self.backend, source, namespace)
 
@@ -87,7 +92,7 @@ class Session(StaysHere):
                 "what was made with a redis.Redis cannot be pickled: only that client has its settings. Make the queue "
                 "with the URL of its server, as in Queue(connection='redis://...')"
             )
-        return _restored, (self.source, self.namespace, self._environment)
+        return _restored, (self.source, self.namespace, self.chosen_environment)
 
     def _connection(self) -> _Connected:
         connected, pid = self._connected, os.getpid()
@@ -98,7 +103,7 @@ class Session(StaysHere):
         with self._lock:
             if self._connected is None or self._connected.pid != pid:
                 found = backend.connect(
-                    self.source, namespace=self.namespace, key=self._key, environment=self._environment
+                    self.source, namespace=self.namespace, key=self.key, environment=self.chosen_environment
                 )
                 self._clock = None
                 codes = Codes(found, self._local)
@@ -197,6 +202,23 @@ class Session(StaysHere):
     def knows_per_block(self, id: str, per_block: int) -> None:
         """Keep what need not be asked for: this client has made the batch."""
         self._per_block[id] = per_block
+
+    def serializer(self, name: str) -> Any:
+        """A serializer of the user's that is stored on the server, by the name that batches call it; see
+        `payload.serializers`.
+
+        Raises
+        ------
+        ResultExpired
+            It is not there any more.
+        """
+        if name not in self._serializers:
+            digest = bytes.fromhex(name.removeprefix(STORED))
+            record = self.store.function(digest)
+            if record is None:
+                raise errors.ResultExpired(f"the serializer of the job is not on {self.store.url} any more")
+            self._serializers[name] = unpack_code(self.seal, digest, record)
+        return self._serializers[name]
 
     def attend(self, state: BatchState) -> Problem | None:
         """See to it that somebody serves a batch; returns what is wrong if nobody does."""

@@ -6,6 +6,7 @@ import itertools
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from dataclasses import replace
 from typing import Any
 
 from nbqueue import errors
@@ -16,11 +17,13 @@ from nbqueue.client.cell_job import CellJob
 from nbqueue.client.handle import Handle, Progress
 from nbqueue.client.job import Job
 from nbqueue.client.named import function_of
+from nbqueue.client.named_jobs import taken_name
 from nbqueue.client.options import JobOptions, Options
 from nbqueue.client.packing import Call, CallPacker, FollowPacker, ItemPacker, Packer, TuplePacker, as_call
 from nbqueue.client.session import Session
 from nbqueue.client.submission import IdTaken, Submission
-from nbqueue.payload.functions import name_of
+from nbqueue.payload.functions import Code, name_of
+from nbqueue.payload.serializers import Encoding
 from nbqueue.store.description import BOUND, MANY, ONE, CellDescription
 
 _TRIES = 10
@@ -44,6 +47,8 @@ class Submitter:
     options : JobOptions
     progress : {"auto", "bar", False}
         How batches show progress.
+    serializer : object, optional
+        What makes bytes of arguments and results, if it is not ours: from `payload.serializers.chosen`.
 
     Examples
     --------
@@ -51,21 +56,32 @@ class Submitter:
     1024
     """
 
-    def __init__(self, session: Session, queue: str, options: JobOptions, progress: Progress) -> None:
+    def __init__(
+        self, session: Session, queue: str, options: JobOptions, progress: Progress, serializer: Any = None
+    ) -> None:  # fmt: skip
         self._session = session
         self._queue = queue
         self._options = options
         self._progress = progress
+        self._serializer = serializer
+
+    def _encoding(self) -> tuple[Encoding | None, Code | None]:
+        """What makes bytes of arguments and results, and its code, as it is now."""
+        return (None, None) if self._serializer is None else self._session.codes.encoding(self._serializer)
 
     def enqueue(self, func: Callable[..., Any] | str, /, *args: Any, **kwargs: Any) -> Job:
         """Submit one call; all arguments are the function's own. See `Queue.enqueue`."""
         session, options = self._session, self._options
         func = function_of(func)
         code = session.codes.pack(func, share=self._options.share)
-        if options.label is not None or options.meta is not None:
+        if options.label is not None or options.meta is not None or options.job_id is not None:
             return Job(self._submit([Call(func, args, kwargs)], name_of(func), code.imports, ONE), 0)
+        serializer = None
+        if self._serializer is not None:
+            encoding, serializer = self._encoding()
+            options = replace(options, encoding=encoding)
         submitted = time.monotonic()
-        id, index = session.open_batches.append(self._queue, options, code, args, kwargs)
+        id, index = session.open_batches.append(self._queue, options, code, args, kwargs, serializer)
         session.knows_per_block(id, 1)
         session.fleet.attend_now_and_then(self._queue)
         return Job(Batch(session, id, progress=self._progress), index, waits_since=submitted)
@@ -74,40 +90,53 @@ class Submitter:
         self, func: Callable[..., Any] | str, /, *iterables: Iterable[Any], kwargs: dict[str, Any] | None = None
     ) -> Batch:
         """Submit a call for each item. See `Queue.map`."""
+        self._refuse_name()
         if not iterables:
             raise errors.UsageError("map: give at least one iterable of arguments, as in q.map(func, items)")
         for items in iterables:
-            _check_iterable(items)
+            check_iterable(items)
         session = self._session
-        func = function_of(func, kwargs)
+        encoding, serializer = self._encoding()
+        func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
-            packer: ItemPacker = ItemPacker(session.seal, session.codes, code, BOUND if kwargs else ONE)
-            return self._run(iterables[0], packer, name_of(func), imports=code.imports)
-        packer = TuplePacker(session.seal, session.codes, code, BOUND if kwargs else ONE)
+            packer: ItemPacker = ItemPacker(
+                session.seal, session.codes, code, encoding, kwargs, calls=BOUND if kwargs else ONE
+            )
+            return self._run(
+                iterables[0], packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
+            )
+        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs, calls=BOUND if kwargs else ONE)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
         calls: Iterable[Any] = zip(*iterables, strict=False)
         if expected is not None and expected <= _MOST_ZIPPED and {type(each) for each in iterables} <= _STILL:
             calls = list(calls)
-        return self._run(calls, packer, name_of(func), expected, imports=code.imports)
+        return self._run(
+            calls, packer, name_of(func), expected, imports=code.imports, encoding=encoding, serializer=serializer
+        )
 
     def starmap(
         self, func: Callable[..., Any] | str, iterable: Iterable[Iterable[Any]], /, *,
         kwargs: dict[str, Any] | None = None,
     ) -> Batch:  # fmt: skip
         """Submit a call for each tuple of arguments. See `Queue.starmap`."""
-        _check_iterable(iterable)
+        self._refuse_name()
+        check_iterable(iterable)
         session = self._session
-        func = function_of(func, kwargs)
+        encoding, serializer = self._encoding()
+        func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
-        packer = TuplePacker(session.seal, session.codes, code, BOUND if kwargs else ONE)
-        return self._run(iterable, packer, name_of(func), imports=code.imports)
+        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs, calls=BOUND if kwargs else ONE)
+        return self._run(
+            iterable, packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
+        )
 
     def enqueue_many(self, calls: Iterable[Any], /, *, imports: Collection[str] = ()) -> Batch:
         """Submit calls of functions that may differ, in which modules of these names may be imported. See
         `Queue.enqueue_many`."""
-        _check_iterable(calls)
+        self._refuse_name()
+        check_iterable(calls)
         first, calls = _peek(calls)
         name = name_of(as_call(first).function) if first is not None else "calls"
         return self._submit(calls, name, imports)
@@ -120,6 +149,7 @@ class Submitter:
         UsageError
             The batch gets further jobs, or there is an option that makes no sense here.
         """
+        self._refuse_name()
         session, options, state = self._session, self._options, followed.state
         if options.depends.on or options.due or options.at_front:
             raise errors.UsageError("then(): each job starts when the one before it has ended; no option changes that")
@@ -128,28 +158,41 @@ class Submitter:
         func = function_of(func)
         code = session.codes.pack(func, share=options.share)
         packer = FollowPacker(session.seal, session.codes, code, followed.id, state.per_block)
-        return self._run(range(state.total), packer, name_of(func), imports=code.imports, follows=followed.id)
+        return self._run(
+            range(state.total), packer, name_of(func), imports=code.imports, encoding=None, serializer=None,
+            follows=followed.id,
+        )  # fmt: skip
+
+    def _refuse_name(self) -> None:
+        if self._options.job_id is not None:
+            raise errors.UsageError(f"job_id={self._options.job_id!r} names one job, of enqueue, and not a batch")
 
     def _submit(self, calls: Iterable[Any], name: str, imports: Collection[str], what: str = MANY) -> Batch:
-        packer = CallPacker(self._session.seal, self._session.codes, what)
-        return self._run(calls, packer, name, imports=imports)
+        encoding, serializer = self._encoding()
+        packer = CallPacker(self._session.seal, self._session.codes, encoding, calls=what)
+        return self._run(calls, packer, name, imports=imports, encoding=encoding, serializer=serializer)
 
     def _run(
         self, items: Iterable[Any], packer: Packer, name: str, expected: int | None = None, *,
-        imports: Collection[str], follows: str = "",
+        imports: Collection[str], encoding: Encoding | None, serializer: Code | None, follows: str = "",
     ) -> Batch:  # fmt: skip
         options = self._options
+        if serializer is not None:
+            imports = {*imports, *serializer.imports}
         attached = self._session.codes.attached(
             imports, options.environment, settings=options.settings, callbacks=options.callbacks
         )
+        if encoding is not None:
+            options, attached = replace(options, encoding=encoding), replace(attached, serializer=serializer)
         if isinstance(items, Sized):
             expected = len(items)
         if type(items) not in _STILL:  # others may give the same object again and again, changed
             items = iter(items)
         for _ in range(_TRIES):
-            submission = Submission(self._session, self._queue, self._options, name, packer, attached, follows=follows)
+            submission = Submission(self._session, self._queue, options, name, packer, attached, follows=follows)
             try:
-                return self._show(submission, items, name, expected)
+                with taken_name(self._session.store, options, submission.batch):
+                    return self._show(submission, items, name, expected)
             except IdTaken as taken:
                 if taken.items is not None:
                     items = itertools.chain(taken.items, items)
@@ -206,7 +249,15 @@ def enqueue_cell(
     return CellJob(submitter.enqueue_many([one], imports=_IMPORT.findall(raw_cell)), 0)
 
 
-def _check_iterable(items: Any) -> None:
+def _with_constants(
+    function: Callable[..., Any] | str, kwargs: dict[str, Any] | None, encoding: Encoding | None
+) -> tuple[Callable[..., Any], dict[str, Any] | None]:
+    """The function with constant keyword arguments, as a part of it; apart where a serializer takes arguments."""
+    whole = function_of(function, kwargs)
+    return (whole, None) if encoding is None else (function_of(function), kwargs)
+
+
+def check_iterable(items: Any) -> None:
     if not isinstance(items, Iterable):
         raise errors.WrongType(f"{items!r:.80} is not iterable: a list, a range, a generator of arguments is needed")
 

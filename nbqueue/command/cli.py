@@ -162,27 +162,20 @@ def worker(
 
     Ctrl-C or SIGTERM once: finish what runs, then leave. Twice: now.
     """
+    from nbqueue.command.worker import serve
     from nbqueue.worker.identity import Options
-    from nbqueue.worker.loop import Worker
 
     level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     backend = _connect(url, namespace, environment)
-    for variable, value in (("NBQUEUE_URL", url), ("NBQUEUE_ENVIRONMENT", environment)):
-        if value is not None:  # `from nbqueue import q` inside a job is this worker's queue
-            os.environ[variable] = value
-    if not backend.has_key:
-        logging.getLogger("nbqueue.worker").warning(
-            "no NBQUEUE_KEY: whoever can write to %s can have this worker run any code", backend.store.url
-        )
+    given = {"NBQUEUE_URL": url, "NBQUEUE_ENVIRONMENT": environment}
     if with_scheduler:
         logging.getLogger("nbqueue.worker").info("--with-scheduler is not needed: all workers start what is due")
     modules = tuple(part for text in preload for part in text.split(",") if part)
-    backend.store.run("PING")
     options = Options(
         queues or ("default",), children or machine.cpus(), name or "", burst, max_jobs, max_idle_time, modules
     )
-    Worker(backend, options).work()
+    serve(backend, options, {name: value for name, value in given.items() if value is not None})
 
 
 @main.command(context_settings={"ignore_unknown_options": True})  # -3 is a number
@@ -412,7 +405,8 @@ def debug(id: str, url: str | None, namespace: str) -> None:
 @click.argument("id")
 @_server_options
 def cancel(id: str, url: str | None, namespace: str) -> None:
-    """Cancel a batch, or one job ('k3f9x2:17')."""
+    """Cancel a batch, or one job ('k3f9x2:17', or its job_id)."""
+    id = _meant(url, namespace, id)
     if ":" in id:
         done = _queue(url, namespace).fetch_job(id).cancel()
         click.echo(f"job {id} is canceled" if done else f"job {id} had ended")
@@ -420,7 +414,16 @@ def cancel(id: str, url: str | None, namespace: str) -> None:
         click.echo(f"{many(_batch(url, namespace, id).cancel(), 'job')} of batch {id} canceled")
 
 
+def _meant(url: str | None, namespace: str, id: str) -> str:
+    """The id of the job that was given this name; any other text as it is."""
+    store = _store(url, namespace)
+    batch = None if ":" in id or store.batch(id) is not None else store.named(id)
+    store.close()
+    return id if batch is None else f"{batch}:0"
+
+
 def _retry(id: str, url: str | None, namespace: str) -> None:
+    id = _meant(url, namespace, id)
     found = _batch(url, namespace, id.partition(":")[0])
     if ":" in id:
         done = _queue(url, namespace).fetch_job(id).retry()
@@ -438,16 +441,28 @@ def _retry(id: str, url: str | None, namespace: str) -> None:
 @click.argument("id")
 @_server_options
 def retry(id: str, url: str | None, namespace: str) -> None:
-    """Run again what failed or was canceled of a batch, or one job ('k3f9x2:17')."""
+    """Run again what failed or was canceled of a batch, or one job ('k3f9x2:17', or its job_id)."""
     _retry(id, url, namespace)
 
 
 @main.command()
-@click.argument("id")
+@click.argument("id", required=False)
 @_server_options
-def requeue(id: str, url: str | None, namespace: str) -> None:
-    """RQ's name for retry."""
-    _retry(id, url, namespace)
+@click.option("-a", "--all", "all_failed", is_flag=True, help="All that failed in the queue.")
+@click.option("-q", "--queue", type=_word, metavar="NAME", default="default", show_default=True, help="With --all.")
+def requeue(id: str | None, url: str | None, namespace: str, all_failed: bool, queue: str) -> None:
+    """RQ's name for retry; with --all for all jobs of a queue that failed."""
+    if (id is None) != all_failed:
+        raise click.UsageError("either the ID of a batch or a job is needed, or --all")
+    if id is not None:
+        _retry(id, url, namespace)
+        return
+    where = _queue(url, namespace, queue)
+    n = where.failed_job_registry.requeue_all()
+    click.echo(f"{many(n, 'job')} of queue {queue} queued again")
+    problem = where.session.fleet.attend(queue, where.environment) if n else None
+    if problem is not None:
+        click.echo(f"nbqueue: {problem}", err=True)
 
 
 @main.command()

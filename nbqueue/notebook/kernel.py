@@ -18,8 +18,9 @@ from nbqueue.client import hooks
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob, job_of
 from nbqueue.client.handle import Handle
-from nbqueue.client.here import JobHere
+from nbqueue.client.here import BatchHere
 from nbqueue.client.job import Job
+from nbqueue.client.job_here import JobHere
 from nbqueue.notebook import formatters, front_end
 from nbqueue.notebook.arriving import PROMISES, Promise
 from nbqueue.notebook.between import Between
@@ -143,6 +144,9 @@ class Notebook:
 
     def display_batch(self, batch: Batch) -> None:
         """Show a batch, which a cell shows once at most."""
+        if isinstance(batch, BatchHere):
+            batch.show()
+            return
         panel = self._of_batches.get(batch.id)
         if panel is None or panel.cell != front_end.execution():
             self.show(batch)

@@ -12,7 +12,7 @@ from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle, has_plain
+from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle, entry_of_pickle, has_plain
 from nbqueue.payload.records import (
     ATOMS,
     FOLLOWS,
@@ -25,6 +25,7 @@ from nbqueue.payload.records import (
     table_of,
 )
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import Encoded, Find, find_serializer
 from nbqueue.payload.values import ResultOf, result_of
 
 MOST_TOGETHER = 256 * 1024
@@ -78,6 +79,11 @@ def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any])
     return entry
 
 
+def pack_encoded(function: int, encoded: Encoded) -> Pieces:
+    """The same of arguments that a serializer of the user's has made bytes of."""
+    return [bytes([function | _KWARGS]), *entry_of_pickle(pickle.dumps(encoded, 5))]
+
+
 def of_function(entry: Pieces, function: int) -> Pieces:
     """The entry of a call for a record in whose header its function has another position."""
     return [bytes([function | entry[0][0] & _KWARGS]), *entry[1:]]
@@ -107,6 +113,8 @@ class Calls:
     ----------
     once : bool
         Each is asked for once, and nobody else has the record: large buffers need not be copied.
+    find : callable, optional
+        Finds the serializer of arguments that another one than ours has made bytes of.
 
     Raises
     ------
@@ -114,11 +122,13 @@ class Calls:
         See `Seal.open`.
     """
 
-    def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
+    def __init__(
+        self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False, find: Find | None = None
+    ) -> None:  # fmt: skip
         opened = seal.open(b"calls", batch, first, record)
         self.first, self.count = first, opened.count
         self._layout, self._digests = opened.layout, opened.digests
-        self._once = once
+        self._once, self._find = once, find
         self.is_plain = False
         """The arguments of the call that was asked for last are plain values, which no code of the user's has made."""
         self._list: list[Any] | None = pickle.loads(opened.body) if opened.layout in (ATOMS, TUPLES) else None
@@ -155,5 +165,7 @@ class Calls:
         entry = self._entries[offset]
         self.is_plain = has_plain(entry[1:])
         function, loaded = entry[0], SERIALIZER.loads(entry[1:], once=self._once or self._entries.is_own)
+        if type(loaded) is Encoded and self._find is not None:
+            loaded = loaded.decode(find_serializer(loaded.name, self._find))
         args, kwargs = loaded if function & _KWARGS else (loaded, {})
         return self._digests[function & ~_KWARGS], args, kwargs

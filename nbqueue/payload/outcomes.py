@@ -17,7 +17,7 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, pickle_whole
+from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, entry_of_pickle, pickle_whole
 from nbqueue.payload.records import (
     ATOMS,
     FAILURE,
@@ -28,6 +28,7 @@ from nbqueue.payload.records import (
     table_of,
 )
 from nbqueue.payload.seal import Seal
+from nbqueue.payload.serializers import Encoded, Find, find_serializer
 
 FINISHED, FAILED = 1, 2
 
@@ -99,6 +100,10 @@ def pack_value(value: Any) -> PackedValue:
     ------
     CannotPickle
     """
+    if type(value) is Encoded:
+        return PackedValue(b"".join(entry_of_pickle(pickle.dumps(value, 5))))
+    if type(value) is PackedValue:
+        return value
     try:
         packed = SERIALIZER.dumps(value)
     except Exception as error:
@@ -169,6 +174,8 @@ class Outcomes:
     ----------
     once : bool
         Each value is asked for once, and nobody else has the record: large buffers need not be copied.
+    find : callable, optional
+        Finds the serializer of values that another one than ours has made bytes of.
 
     Raises
     ------
@@ -176,8 +183,10 @@ class Outcomes:
         See `Seal.open`.
     """
 
-    def __init__(self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False) -> None:
-        self._once = once
+    def __init__(
+        self, seal: Seal, batch: str, first: int, record: Blob, *, once: bool = False, find: Find | None = None
+    ) -> None:  # fmt: skip
+        self._once, self._find = once, find
         opened = seal.open(b"outcomes", batch, first, record)
         self.first, self.count = first, opened.count
         self._layout = opened.layout
@@ -222,7 +231,10 @@ class Outcomes:
         entries = self._entries
         if entries is None:
             return self._load()[index - self.first]
-        return SERIALIZER.loads(entries[index - self.first], once=self._once or entries.is_own)
+        value = SERIALIZER.loads(entries[index - self.first], once=self._once or entries.is_own)
+        if type(value) is Encoded and self._find is not None:
+            return value.decode(find_serializer(value.name, self._find))
+        return value
 
     def failure(self) -> Failure:
         """How the call failed."""

@@ -72,6 +72,11 @@ class Serializer:
         return unpickle_frames(split_frames(data), once=once)
 
 
+def entry_of_pickle(pickled: bytes) -> Pieces:
+    """An entry of what was pickled otherwise."""
+    return [_ONE_FRAME.pack(1, len(pickled)), pickled]
+
+
 def has_plain(entry: memoryview) -> bool:
     """Whether an entry holds plain values."""
     return entry[0] == _PLAIN and entry[1] == 0

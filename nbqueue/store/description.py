@@ -89,6 +89,8 @@ class Description:
     """Digest of the local modules that its jobs run with, as hexadecimal; '' if there are none."""
     settings: str = ""
     """Digest of the settings that its jobs run with, in the same way."""
+    serializer: str = ""
+    """What makes bytes of arguments and results, if it is not ours: see `payload.serializers`."""
     compiled: tuple[str, ...] = ()
     """Local modules that do not travel, because they are compiled."""
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -83,9 +83,12 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
 | `worker:<id>:orders`             | zset   | orders by number: `stop`, `cancel <batch> <lease>`, `cancel_job <batch>     |
 |                                  |        | <index> <lease>`, where leases up to that number are meant                  |
+| `named:<name>`                   | hash   | the batch whose job has this name of the user's, and since when. Kept as    |
+|                                  |        | long as its results would be, and thirty days more                          |
 | `submitting`                     | zset   | batches that are being submitted, by number of touches                      |
 
-Each job is in exactly one place: in `deferred`, in `scheduled`, in `queued` (or `suspects`), in a lease, or ended (an outcome, or
+Each job is in exactly one place: in `deferred`, in `scheduled`, in `queued` (or `suspects`), in a lease, or ended (an
+outcome, or
 `canceled`).
 Channels: `batch:<id>` tells what happened ('changed', 'outcome <index> <record>', 'ended', 'gone'), `worker:<id>`
 that there are orders. They are hints: who waits reads the state.
@@ -179,6 +182,11 @@ def meta(id: str) -> str:
 
 def callbacks(id: str) -> str:
     return f"{batch(id)}:callbacks"
+
+
+def named(name: str) -> str:
+    """A name of the user's for a job."""
+    return f"named:{name}"
 
 
 def rich(id: str) -> str:

@@ -286,6 +286,11 @@ class Store(Link):
         found = self.run("HMGET", self.key(keys.tries(batch)), *(f"{index}:{number}" for number in numbers))
         return {number: record for number, record in zip(numbers, found, strict=True) if record}
 
+    def named(self, name: str) -> str | None:
+        """The batch whose job has a name of the user's; None if none has."""
+        found = self.run("HGET", self.key(keys.named(name)), "batch")
+        return None if found is None else found.decode()
+
     def meta(self, batch: str, index: int) -> dict[str, Any] | None:
         """What a job has saved of its `meta`; None if nothing."""
         found = self.run("HGET", self.key(keys.meta(batch)), index)

@@ -77,6 +77,11 @@ class Worker:
             presence, pool, places, settlement, output, costs,
         )  # fmt: skip
 
+    @property
+    def jobs(self) -> int:
+        """How many it has run."""
+        return self._settlement.jobs
+
     # Life
 
     def work(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from nbqueue import errors
 from nbqueue.payload.memory import Nameless, can_be_nameless
 from nbqueue.payload.records import PIECE, Blob, functions_of, weight_of, whole_of
+from nbqueue.payload.serializers import STORED
 from nbqueue.payload.versions import differences
 from nbqueue.store import keys
 from nbqueue.store.description import Description
@@ -94,6 +95,8 @@ class Supplies:
             needed.update(functions_of(claimed.mended))
         description = self.description(claimed)
         needed.update(description.digests)
+        if description.serializer.startswith(STORED):
+            needed.add(bytes.fromhex(description.serializer.removeprefix(STORED)))
         known = {digest: self._functions[digest] for digest in needed if digest in self._functions}
         missing = [digest for digest in needed if digest not in known]
         if not missing:

@@ -23,7 +23,8 @@ def test_each_option_is_defined_and_described_once():
     for name in Options.__annotations__:
         value = {"at_front": True, "meta": {"a": 1}, "priority": 2.0, "share": True, "seed": 3, "retry": 2, "repeat": 2,
                  "on_success": print, "on_failure": print, "on_stopped": print, "depends_on": "k3f9x2"}  # fmt: skip
-        chosen = JobOptions.of({name: value.get(name, "7d")})
+        needs = {"job_id": "7d"} if name == "unique" else {}
+        chosen = JobOptions.of({**needs, name: value.get(name, name == "unique" or "7d")})
         apart = chosen.due, chosen.callbacks, chosen.depends.on
         assert (chosen, *apart) != (JobOptions(at_front=name == "result_ttl"), "", (), ()), name
 

@@ -57,6 +57,9 @@ def is_mistake(done, *words):
         (["info", "-i", "0"], ["seconds above 0"]),
         (["info", "-i", "-1"], ["seconds above 0"]),
         (["info", "-i", "soon"], ["soon"]),
+        (["requeue"], ["--all"]),
+        (["requeue", "k3f9x2", "--all"], ["either the ID"]),
+        (["requeue", "--all", "-q", "a:b"], ["a:b"]),
         (["batch"], ["Missing argument"]),
         (["demo", "/nonexistent/folder"], ["does not exist"]),
         (["demo", "-n", "0"], ["0 is not in the range"]),
@@ -338,3 +341,19 @@ def test_a_schedule_that_is_not_meant_is_not_steered(q, run):
     assert run("schedules", "--remove", "work", "--queue", "other").returncode == 0
     assert [len(queue.schedules()) for queue in (q, other)] == [1, 0]
     other.close()
+
+
+def test_all_that_failed_in_a_queue_is_queued_again(run, q, worker, namespace):
+    assert q.map(lambda n: 1 / n, [0, 1, 0]).wait(30).counts["failed"] == 2
+    done = run("requeue", "--all", "--queue", "other")
+    assert (done.stdout, done.stderr) == ("0 jobs of queue other queued again\n", "")
+    assert run("requeue", "--all").stdout == "2 jobs of queue default queued again\n"
+    wait_until(lambda: q.failed_job_registry.count == 2)
+
+
+def test_a_job_is_canceled_and_retried_by_its_name(run, q, namespace):
+    job = q.enqueue(abs, -1, job_id="mine")
+    assert run("cancel", "mine").stdout == f"job {job.id} is canceled\n"
+    assert run("retry", "mine").stdout == f"job {job.id} is queued again\n"
+    assert job.is_queued
+    is_mistake(run("cancel", "other"), "there is no batch other")

@@ -131,3 +131,17 @@ def test_what_was_made_at_once_is_told_in_a_line_and_needs_no_server(newest: Ker
     assert "<b>default</b>: calls are made here, at once" in shown
     assert newest.run("job.result").startswith("<bound method Job.result of <Job ")
     assert "waits for the value" in newest.run_wrong("print(job.result)")
+
+
+def test_a_worker_in_a_cell_is_a_process_of_its_own_which_an_interrupt_has_leave(newest: Kernel) -> None:
+    newest.run("from nbqueue import Queue, Worker\nq = Queue('cell', progress=False)\njob = q.enqueue(lambda: 6 * 7)")
+    assert newest.run("Worker(q, children=1).work(burst=True), job.result()") == "(True, 42)"
+    cell = newest.execute("left = Worker(q, children=1).work()")
+    look = "import time\nfrom nbqueue import *\nq = Queue('cell')\nwhile not Worker.count(queue=q): time.sleep(0.01)"
+    subprocess.run([sys.executable, "-c", look], check=True, timeout=60)
+    newest._manager.interrupt_kernel()
+    newest.hear(
+        lambda found: found["parent_header"].get("msg_id") == cell and found["content"].get("execution_state") == "idle"
+    )
+    assert newest.run("left, Worker.count(queue=q)") == "(False, 0)"
+    newest.run("job.batch.delete()")

@@ -13,7 +13,7 @@ FULL = Description(
     label="score", function="score", calls=ONE, directory="/tmp", path=("/a", "/b"), host="h", pid=7,
     notebook="/n.ipynb", queue="default", is_single=True, timeout=2.5, ttl=9.0, share=True, seed=7, schedule="nightly",
     retry=RetryDescription(2, (1.0, 2.0), 2.0, 60.0, 0.5, ("builtins:OSError",)),
-    repeat=RetryDescription(3), modules="ab", settings="cd", compiled=("fast",),
+    repeat=RetryDescription(3), modules="ab", settings="cd", compiled=("fast",), serializer="json",
     versions={"numpy": "2.4"}, callbacks={"on_success": ("ef", 60.0)}, meta={"a": [1]},
     cell=CellDescription("key", "training", "e1", ("x", "y")),
 )  # fmt: skip

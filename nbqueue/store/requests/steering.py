@@ -65,6 +65,11 @@ def mend(batch: str, record: bytes, functions: Mapping[bytes, Blob]) -> Request[
     return request_to("steering/mend", read, *arguments)
 
 
+def set_meta(batch: str, index: int, content: bytes) -> Request[int]:
+    """1; 0 if the job was deleted, or -1 if there is no such batch."""
+    return request_to("steering/set_meta", int, batch, index, content)
+
+
 def pause(batch: str) -> Request[int]:
     return request_to("steering/pause", int, batch)
 

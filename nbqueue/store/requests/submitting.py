@@ -85,6 +85,20 @@ class Submitted:
     detail: str = ""
 
 
+_SUBMITTING = 60
+"""Seconds for which a name is kept for a batch that is not there yet."""
+
+
+def take_name(name: str, batch: str, seconds: int, *, is_unique: bool) -> Request[str]:
+    """The batch whose job has the name now: another one if it is not free."""
+    return request_to("submitting/take_name", as_text, name, batch, int(is_unique), seconds, _SUBMITTING)
+
+
+def release_name(name: str, batch: str) -> Request[int]:
+    """1, or 0 if the batch does not have the name, or is there."""
+    return request_to("submitting/release_name", int, name, batch)
+
+
 def submit(
     opening: Opening,
     first: int,

@@ -71,7 +71,15 @@ local function answer(lease, batch)
     end
   end
   local metas = {}
-  if batch.has_attempts and batch.has_meta then
+  if batch.has_meta == 'given' then -- also to jobs that have not started yet
+    for i = lease.start, lease.stop - 1 do
+      local saved = redis.call('HGET', batch.key .. ':meta', i)
+      if saved then
+        metas[#metas + 1] = i
+        metas[#metas + 1] = saved
+      end
+    end
+  elseif batch.has_attempts and batch.has_meta then
     for i = 1, #attempts, 2 do
       local saved = redis.call('HGET', batch.key .. ':meta', attempts[i])
       if saved then
