@@ -537,7 +537,8 @@ class Job(Awaited):
     def description(self) -> str:
         """The name of its batch where people read it; of a single call without one, that of its function."""
         described = self._batch.description
-        return self.func_name if described.is_single else described.label
+        has_no_label = described.is_single and described.label == described.function
+        return self.func_name if has_no_label else described.label
 
     @property
     def local_modules(self) -> dict[str, str]:

@@ -97,16 +97,17 @@ class Submitter:
             check_iterable(items)
         session = self._session
         encoding, serializer = self._encoding()
+        what = BOUND if kwargs and encoding is None else ONE
         func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
             packer: ItemPacker = ItemPacker(
-                session.seal, session.codes, code, encoding, kwargs, calls=BOUND if kwargs else ONE
+                session.seal, session.codes, code, encoding, kwargs, calls=what
             )
             return self._run(
                 iterables[0], packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
             )
-        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs, calls=BOUND if kwargs else ONE)
+        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs, calls=what)
         lengths = [len(items) for items in iterables if isinstance(items, Sized)]
         expected = min(lengths) if len(lengths) == len(iterables) else None
         calls: Iterable[Any] = zip(*iterables, strict=False)
@@ -125,9 +126,10 @@ class Submitter:
         check_iterable(iterable)
         session = self._session
         encoding, serializer = self._encoding()
+        what = BOUND if kwargs and encoding is None else ONE
         func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
-        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs, calls=BOUND if kwargs else ONE)
+        packer = TuplePacker(session.seal, session.codes, code, encoding, kwargs, calls=what)
         return self._run(
             iterable, packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
         )

@@ -344,7 +344,7 @@ def test_all_that_a_job_offers_answers_without_a_server(here):
 def test_all_that_a_batch_offers_answers_without_a_server(here):
     pytest.importorskip("pandas")
     batch = here.map(abs, [-1, 2])
-    arguments = {"on_done": [print]}
+    arguments = {"on_done": [print], "then": [str]}
     for name in sorted(name for name in vars(Batch) if not name.startswith("_")):
         try:
             found = getattr(batch, name)
