@@ -96,7 +96,7 @@ def test_the_commands_run(read):
         done = nbqueue_command(*arguments)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         assert nbqueue_command(*[word for word in command if word not in words], "--help").returncode == 0
-    assert {command[0] for command in commands} == set(main.commands) - {"requeue"}
+    assert {command[0] for command in commands} == set(main.commands)
     pids = [worker["pid"] for worker in json.loads(nbqueue_command("info", "--json").stdout)["workers"]]
     assert pids
     assert nbqueue_command("server", "stop").stdout == "stopped\n"
