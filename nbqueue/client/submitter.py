@@ -101,9 +101,7 @@ class Submitter:
         func, kwargs = _with_constants(func, kwargs, encoding)
         code = session.codes.pack(func, share=self._options.share)
         if len(iterables) == 1:
-            packer: ItemPacker = ItemPacker(
-                session.seal, session.codes, code, encoding, kwargs, calls=what
-            )
+            packer: ItemPacker = ItemPacker(session.seal, session.codes, code, encoding, kwargs, calls=what)
             return self._run(
                 iterables[0], packer, name_of(func), imports=code.imports, encoding=encoding, serializer=serializer
             )
