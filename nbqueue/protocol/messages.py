@@ -119,10 +119,10 @@ class Do:
             functions,
             forget,
             dict(metas),
-            [
+            tuple(
                 Input(batch, per_block, total, [(field, next(more)) for field in fields])
                 for batch, per_block, total, fields in inputs
-            ],
+            ),
             mended,
             decided,
         )

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from nbqueue.protocol.messages import Do, Done, GoesOn, Hello, Inbox, Message, Show, Waits, encode, receive, send
-from nbqueue.store.requests.running import Again, FailureNote, Shown
+from nbqueue.store.requests.running import Again, FailureNote, Input, Shown
 
 LARGE = bytes(range(256)) * 300
 
@@ -18,6 +18,10 @@ MESSAGES = [
         [(bytes(16), b"function"), (b"\xff" * 16, b"")], True,
     ),
     Do(7, "batch", 3, 9, 4, "{}", False, {}, [], []),
+    Do(
+        7, "batch", 3, 9, 4, "{}", False, {}, [("b0", b"calls")], [(bytes(16), b"function")], False, {3: "{}"},
+        (Input("other", 4, 90, [("b0", b"outcomes"), ("5", LARGE)]), Input("third", 1, 1, [])), b"mended", b"decided",
+    ),
     Done(7, 3, 9, 0.25, True, [("b0", b"outcomes"), ("5", LARGE)], [FailureNote(4, "digest", '{"type": "X"}')], True),
     Done(7, 3, 3, 0.0, False, [], []),
     Done(7, 3, 9, 0.5, True, [("4", b"outcome")], [], False, (Again(3, 1, 2.5, b"how it failed"),)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,10 @@ def test_no_port_listens(own_home: Path) -> None:
         assert client.config_get("port") == {"port": "0"}
     if sys.platform != "linux":
         return
-    links = [str(link.readlink()) for link in Path(f"/proc/{pid_of(own_home)}/fd").iterdir()]
+    links = []
+    for link in Path(f"/proc/{pid_of(own_home)}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it has just closed that
+            links.append(str(link.readlink()))
     tables = [Path(f"/proc/net/{kind}") for kind in ("tcp", "tcp6")]
     lines = [line.split() for table in tables if table.exists() for line in table.read_text().splitlines()[1:]]
     assert not {f"socket:[{line[9]}]" for line in lines} & set(links)
