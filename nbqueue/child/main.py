@@ -159,6 +159,8 @@ class Child:
         self._limit = 0.0
         """Seconds that each job of the present run may take, for its error."""
         self._run: Do
+        self._returned: Any = None
+        """What a job has returned, of which a serializer has made something, for its callback."""
         self._current: tuple[int, CurrentJob] | None = None
         """The index of the job that has asked for itself, and what it got."""
         self._report: Report | None = None
@@ -390,7 +392,10 @@ class Child:
                     holds = again is None and ON_SUCCESS in callbacks
                     report.finished(index, now - began, value, again, holds=holds)
                     if holds:
-                        self._call_back(report, index, ON_SUCCESS, value)
+                        self._call_back(
+                            report, index, ON_SUCCESS, self._returned if self._description.serializer else value
+                        )
+                        self._returned = None
                     self._put_back()
                     function, is_alone = block.function, block.is_self_contained and not needs_care
                 value = None
@@ -418,6 +423,7 @@ class Child:
         if type(value) is types.CoroutineType:
             value = self._coroutines.run(value, job)
         if description.serializer and not self.is_fork:
+            self._returned = value if ON_SUCCESS in description.callbacks else None
             value = pack_value(job.run(self._functions.encode, description.serializer, value))
         return began, value
 
