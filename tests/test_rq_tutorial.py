@@ -211,4 +211,6 @@ def test_without_workers_for_tests(site):
     assert here.enqueue(count_words_at_url, f"{site}/one").return_value() == 6
     patient = here.enqueue(count_words_at_url, f"{site}/late", retry=Retry(max=3, interval=[10, 60]))
     assert (patient.return_value(), len(patient.attempts)) == (2, 3)
+    for attempt in patient.attempts[:2]:
+        attempt.exception().close()  # the answer of the server, which nobody has read
     assert [job.result() for job in here.map(count_words_at_url, [f"{site}/two", f"{site}/three"]).jobs] == [6, 1]

@@ -54,7 +54,7 @@ class Modules:
         self._finder.sources = {}
         if self._scanned == (len(sys.modules), False):
             return False
-        local = {name: module for name, module in list(sys.modules.items()) if self._is_local(name, module)}
+        local = {name: module for name, module in sys.modules.copy().items() if self._is_local(name, module)}
         compiled = {name.partition(".")[0] for name, module in local.items() if _is_compiled(module)}
         local = {name: module for name, module in local.items() if name.partition(".")[0] not in compiled}
         for name in local:

@@ -112,7 +112,7 @@ def _named(value: Any, *, may_fail: bool) -> Iterable[DependsOn]:
     )
 
 
-class Call(NamedTuple):
+class Arguments(NamedTuple):
     """Arguments in which results stand for jobs and batches."""
 
     args: tuple[Any, ...]
@@ -120,7 +120,7 @@ class Call(NamedTuple):
     results: tuple[ResultOf, ...]
 
 
-def with_results(args: tuple[Any, ...], kwargs: dict[str, Any], depends: Dependencies) -> Call:
+def with_results(args: tuple[Any, ...], kwargs: dict[str, Any], depends: Dependencies) -> Arguments:
     """Put what stands for their results in the places of jobs and batches, also inside of lists, tuples and dicts."""
     found: dict[ResultOf, None] = {}
 
@@ -142,7 +142,7 @@ def with_results(args: tuple[Any, ...], kwargs: dict[str, Any], depends: Depende
 
     args = tuple(replaced(value, ()) for value in args)
     kwargs = {name: replaced(value, ()) for name, value in kwargs.items()}
-    return Call(args, kwargs, tuple(found))
+    return Arguments(args, kwargs, tuple(found))
 
 
 def _same_if_equal(value: Any, new: Any) -> Any:

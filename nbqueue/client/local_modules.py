@@ -106,7 +106,7 @@ class LocalModules:
             return
         self._scanned = len(sys.modules), sys.path.copy(), len(self._asked)
         self._files, self.compiled = {}, {}
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():
             if module is None or self._is_left_out(name):
                 continue
             path = getattr(module, "__file__", None) if self._is_added(name) else _local_path_of(name, module)

@@ -280,7 +280,7 @@ def _submodules(variables: Mapping[str, Any], cell: str) -> Iterator[types.Modul
     for package in variables.values():
         if isinstance(package, types.ModuleType) and hasattr(package, "__path__"):
             within = f"{package.__name__}."
-            for name, module in list(sys.modules.items()):
+            for name, module in sys.modules.copy().items():
                 if name.startswith(within) and words.issuperset(name.removeprefix(within).split(".")):
                     yield module
 

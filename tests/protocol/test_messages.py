@@ -20,7 +20,7 @@ MESSAGES = [
     Do(7, "batch", 3, 9, 4, "{}", False, {}, [], []),
     Do(
         7, "batch", 3, 9, 4, "{}", False, {}, [("b0", b"calls")], [(bytes(16), b"function")], False, {3: "{}"},
-        (Input("other", 4, 90, [("b0", b"outcomes"), ("5", LARGE)]), Input("third", 1, 1, [])), b"mended", b"decided",
+        (Input("other", 4, 90, [("b0", b"outcomes"), ("5", b"own")]), Input("third", 1, 1, [])), b"mended", b"decided",
     ),
     Done(7, 3, 9, 0.25, True, [("b0", b"outcomes"), ("5", LARGE)], [FailureNote(4, "digest", '{"type": "X"}')], True),
     Done(7, 3, 3, 0.0, False, [], []),
