@@ -8,6 +8,8 @@ from __future__ import annotations
 import http.server
 import json
 import re
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -76,6 +78,27 @@ def test_count_words(q, worker, site):
     assert len(q) == 0
     assert q.finished_job_registry.count == 7
     assert job.id in q.finished_job_registry
+
+
+def info(q) -> dict[str, int]:
+    """What `nbqueue info` tells of the queue."""
+    told = subprocess.run(
+        [sys.executable, "-m", "nbqueue", "info", "--json", "--namespace", q.namespace],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    (queue,) = [queue for queue in json.loads(told.stdout)["queues"] if queue["name"] == q.name]
+    return {name: queue[name] for name in ("waiting", "finished", "failed", "workers")}
+
+
+def test_ten_jobs_and_info_before_and_after(q, workers, site):
+    jobs = [q.enqueue(count_words_at_url, f"{site}/one") for _ in range(10)]
+    assert info(q) == {"waiting": 10, "finished": 0, "failed": 0, "workers": 0}
+    many = q.enqueue_many([Queue.prepare_data(count_words_at_url, (f"{site}/two",)) for _ in range(10)])
+    assert info(q)["waiting"] == q.count == 20
+    workers.start()
+    assert [job.result(timeout=20) for job in jobs] == [6] * 10
+    assert many.results(timeout=20) == [6] * 10
+    assert info(q) == {"waiting": 0, "finished": 20, "failed": 0, "workers": 1}
 
 
 def test_what_fails_is_found_mended_and_queued_again(q, worker, site, tmp_path):
