@@ -38,7 +38,8 @@ def queue_html(queue: Queue) -> str:
         serving([worker for worker in seen.workers if queue.name in worker.queues and not worker.is_dead]),
     ]
     if mine is not None:
-        words.append(f"{number(mine.running)} jobs run, {number(mine.waiting)} wait")
+        run = "1 job runs" if mine.running == 1 else f"{number(mine.running)} jobs run"
+        words.append(f"{run}, {number(mine.waiting)} wait")
     batches = [BatchSeen(batch.state, seen.at) for batch in queue.batches(RECENT)]
     if len(batches) > 1:
         words.append("this notebook's batches first")
