@@ -879,10 +879,11 @@ import os, signal, sys, threading, time
 from nbqueue import Queue
 q = Queue(namespace=sys.argv[1], progress=False)
 main = threading.main_thread().ident
-over = threading.Event()
+over, ready = threading.Event(), threading.Event()
 
 def hammer():
     import random
+    ready.wait()
     for _ in range(400):
         if over.wait(random.random() * 0.004):
             return
@@ -895,6 +896,7 @@ interrupts = right = 0
 n = 0
 while thread.is_alive():
     try:
+        ready.set()
         n += 1
         assert q.store.run("ECHO", f"{n}") == str(n).encode()
         assert q.enqueue(abs, -n).result() == n

@@ -165,6 +165,8 @@ class Child:
         """The index of the job that has asked for itself, and what it got."""
         self._report: Report | None = None
         self._is_reporting = False
+        self._has_missed = False
+        """A signal came while something was said."""
         self._sending = threading.Lock()
         self._buffers = Buffers()
         self.turn = Turn(page, self._send_from_job)
@@ -193,19 +195,26 @@ class Child:
         if self.is_fork:
             return
         cells = self._cells
-        if cells[Page.INDEX] < 0 or self._is_reporting:
+        if cells[Page.INDEX] < 0:
             return
+        if self._is_reporting:
+            self._has_missed = True
+            return
+        self._report_before()
+        is_meant = cells[Page.INDEX] == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]
+        if is_meant and not machine.is_starting_process(frame):
+            cells[Page.SOFT_INDEX] = -1
+            machine.interrupt_group()
+            raise _Stopped
+
+    def _report_before(self) -> None:
+        """Report what ended before the job that runs: others may wait for it."""
         if self._report is not None:
             self._is_reporting = True
             try:
                 self._report.before_running()
             finally:
                 self._is_reporting = False
-        is_meant = cells[Page.INDEX] == cells[Page.SOFT_INDEX] and cells[Page.NUMBER] == cells[Page.SOFT_NUMBER]
-        if is_meant and not machine.is_starting_process(frame):
-            cells[Page.SOFT_INDEX] = -1
-            machine.interrupt_group()
-            raise _Stopped
 
     def do(self, run: Do) -> None:
         """Run the jobs of a run, up to where the worker says to stop."""
@@ -316,6 +325,10 @@ class Child:
             self._send(said)
         finally:
             self._is_reporting = was_reporting
+        if self._has_missed and not was_reporting:  # a report is asked for once
+            self._has_missed = False
+            if self._cells[Page.INDEX] >= 0:
+                self._report_before()
 
     def show(self, shown: Shown) -> None:
         """Have Redis keep what the running job puts out; one thread at a time."""
