@@ -14,7 +14,7 @@ from nbqueue import errors
 from nbqueue.client import hooks, outcome
 from nbqueue.client.cell_job import job_of
 from nbqueue.client.handle import Handle
-from nbqueue.client.job import Job
+from nbqueue.client.job import Job, not_run_again
 from nbqueue.client.mending import change_of, mend
 from nbqueue.client.printed import Line, lines_of
 from nbqueue.client.results import Ended, Reader
@@ -412,26 +412,29 @@ class Batch(Handle):
         >>> batch.retry(func=score)
         3
         """
-        n, change = self.run_again(func)
-        if change:
-            warnings.warn(change, errors.ChangedWarning, stacklevel=2)
+        n, notes = self.run_again(func)
+        for note in notes:
+            warnings.warn(note, stacklevel=2)
         return n
 
-    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[int, str]:
-        """The same; how many jobs, and what is to be said of their function."""
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[int, list[Warning]]:
+        """The same; how many jobs, and what is to be said of their function, and of those that were not run again."""
         change = change_of(self) if func is None else ""
         mended = None if func is None else mend(self, func)
-        total, more = 0, True
-        while more:
+        total, is_over = 0, False
+        while not is_over:
             retried = self._session.retry(self._id, mended=mended)
             self._check(retried.count)
-            total, more = total + retried.count, retried.has_more
+            total, is_over = total + retried.count, not retried.has_more or not retried.count
         if total:
             self._session.attend(self.state)
             display = hooks.display()
             if display is not None:
                 display.revive(self)
-        return total, change if total else ""
+        notes: list[Warning] = [errors.ChangedWarning(change)] if total and change else []
+        if retried.broken:
+            notes.append(not_run_again(f"{retried.broken:,} jobs of batch {self._id}"))
+        return total, notes
 
     def show(self) -> None:
         """Show it: its panel in a notebook, elsewhere its counts in a line.

@@ -167,9 +167,9 @@ class BatchHere(Batch):
     def resume(self) -> None:
         """Nothing of it is paused."""
 
-    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[int, str]:
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[int, list[Warning]]:
         """Make the calls, here and now, that failed, were canceled, or wait for their time; returns how many."""
-        return sum([job.run_again(func) for job in self._jobs]), ""
+        return sum([job.run_again(func)[0] for job in self._jobs]), []
 
     def as_dependency(self, *, may_fail: bool = False) -> list[DependsOn]:
         """Nothing to wait for: its jobs have ended; see `JobHere.as_dependency`."""

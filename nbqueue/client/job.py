@@ -756,15 +756,14 @@ class Job(Awaited):
         return self._retry(func)
 
     def _retry(self, func: Callable[..., Any] | str | None) -> bool:
-        change = change_of(self._batch, self.index) if func is None else ""
-        if not self.run_again(func):
-            return False
-        if change:
-            warnings.warn(change, errors.ChangedWarning, stacklevel=3)
-        return True
+        is_queued, notes = self.run_again(func)
+        for note in notes:
+            warnings.warn(note, stacklevel=3)
+        return is_queued
 
-    def run_again(self, func: Callable[..., Any] | str | None = None) -> bool:
-        """The same, and nothing is said."""
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[bool, list[Warning]]:
+        """The same, and what is to be said of it."""
+        change = change_of(self._batch, self.index) if func is None else ""
         mended = None if func is None else mend(self._batch, func, self.index)
         retried = self._session.retry(self._batch.id, self.index, mended=mended)
         if retried.count == -1:
@@ -776,7 +775,9 @@ class Job(Awaited):
             display = hooks.display()
             if display is not None:
                 display.revive(self._batch)
-        return bool(n)
+        if retried.broken:
+            return False, [not_run_again(f"job {self.id}")]
+        return bool(n), [errors.ChangedWarning(change)] if n and change else []
 
     def requeue(self, func: Callable[..., Any] | str | None = None) -> bool:
         """RQ's name for `retry`."""
@@ -799,6 +800,13 @@ def _last_start(state: JobState) -> int:
     # A death is counted when it happens, a start by any other cause when the job is queued again.
     has_started = state.state in ("started", "ended") and state.own[:1] != IN_WORDS
     return state.attempts + 1 if has_started else state.attempts
+
+
+def not_run_again(which: str) -> errors.DependencyWarning:
+    """What is said of jobs that come back with others."""
+    return errors.DependencyWarning(
+        f"{which} failed because of other jobs, and will come back when those are run again: the errors name them"
+    )
 
 
 def _finder(connection: Any) -> Any:

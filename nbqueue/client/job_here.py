@@ -369,18 +369,15 @@ class JobHere(Job):
         self._is_scheduled, self._is_canceled = False, True
         return True
 
-    def run_again(self, func: Callable[..., Any] | str | None = None) -> bool:
+    def run_again(self, func: Callable[..., Any] | str | None = None) -> tuple[bool, list[Warning]]:
         """Make its call, here and now, if it failed, was canceled, or waits for its time; that of another function, if
         one is given."""
         if self.get_status() == "finished":
-            return False
+            return False, []
         if func is not None:
             self._function = function_of(func)
         self._run()
-        return True
-
-    def _retry(self, func: Callable[..., Any] | str | None) -> bool:
-        return self.run_again(func)
+        return True, []
 
     def delete(self) -> None:
         """Nobody else knows it: there is nothing to delete."""

@@ -226,7 +226,7 @@ class FailedJobRegistry(_RunsAgain[Q]):
             batch = self._queue.batch(counted.batch)
             if batch.state.canceled:  # which `Batch.retry` would run again, too
                 runs = self._queue.store.in_state(batch.id, self.state)
-                total += sum(Job(batch, index).run_again() for start, stop in runs for index in range(start, stop))
+                total += sum(Job(batch, index).run_again()[0] for start, stop in runs for index in range(start, stop))
             else:
                 total += batch.retry()
         return total

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,6 +28,9 @@ from nbqueue.store.requests.looking import BatchState
 from nbqueue.store.requests.steering import Retried
 from nbqueue.store.store import Store
 from nbqueue.store.subscription import Listener
+
+_MOST_BEHIND = 1000
+"""Times that a retry is sent before which others have to be told something: each tells a thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +182,10 @@ class Session(StaysHere):
 
     def retry(self, id: str, index: int | None = None, mended: int | None = None) -> Retried:
         """Queue some failed or canceled jobs of a batch again, or one; who waits for it hears first how it ended."""
-        retried = self.store.call(steering.retry(id, new_token(), index, mended))
-        while retried.has_more and not retried.count:
+        for _ in range(_MOST_BEHIND):
             retried = self.store.call(steering.retry(id, new_token(), index, mended))
-        if retried.broken and not retried.has_more:
-            which = f"{retried.broken:,} jobs of batch {id}" if index is None else f"job {id}:{index}"
-            warnings.warn(
-                f"{which} failed because of other jobs, and will come back when those are run again: "
-                "the errors name them",
-                errors.DependencyWarning,
-                stacklevel=3,
-            )
+            if retried.count or not retried.has_more:
+                break
         return retried
 
     def per_block(self, id: str) -> int:

@@ -24,8 +24,8 @@ class Script:
         known: set[str] = set()
         included = _included(folder / "include", body, known)
         for function, file in on_demand(body):
-            text = "".join([*_included(folder / "include", f"-- include: {file}", known)])
-            included.append(f"local function {function}()\n{text}return {function}()\nend\n")
+            text = "".join(_included(folder / "include", f"-- include: {file}", known.copy()))
+            included.append(f"local function {function}(...)\n{text}return {function}(...)\nend\n")
         self.text = "".join([*included, _without_comments(body)]).encode()
         self.sha = hashlib.sha1(self.text).hexdigest().encode()
 

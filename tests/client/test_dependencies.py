@@ -112,7 +112,8 @@ def test_a_dependent_of_a_failed_job_fails_and_so_on_down_and_names_what_failed(
     assert fourth.counts["failed"] == 2
     assert "DependencyFailed" in second.exc_info
     late = q.enqueue(abs, -3, depends_on=fourth)
-    with pytest.raises(errors.DependencyFailed, match=f"of the 2 jobs of batch {fourth.id} 2 failed"):
+    such = rf"because 2 of the 2 jobs of batch {fourth.id} failed, such as: job {first.id} failed"
+    with pytest.raises(errors.DependencyFailed, match=such):
         late.result(timeout=30)
 
 
@@ -143,8 +144,9 @@ def test_a_retry_brings_back_what_failed_because_of_it(q, worker, tmp_path):
     with pytest.raises(errors.DependencyFailed):
         third.results(timeout=30)
     assert third.counts["failed"] == 2
-    with pytest.warns(errors.DependencyWarning, match=f"job {second.id} failed because of other jobs"):
+    with pytest.warns(errors.DependencyWarning, match=f"job {second.id} failed because of other jobs") as told:
         assert not second.retry()
+    assert told[0].filename == __file__, "it is said of the line that asks for it"
     with pytest.warns(errors.DependencyWarning, match=f"2 jobs of batch {third.id}"):
         assert third.retry() == 0
     (tmp_path / "text").write_text("text")

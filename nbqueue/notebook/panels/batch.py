@@ -182,7 +182,7 @@ class BatchContent:
             self.batch.resume()
             return "Resumed."
         if button == RETRY:
-            n, change = self.batch.run_again()
-            return f"Queued {many(n, 'job')} again." + (f" {change}." if change else "")
+            n, notes = self.batch.run_again()
+            return " ".join([f"Queued {many(n, 'job')} again.", *(f"{note}." for note in notes)])
         workers = self.batch.session.fleet.start(self.batch.origin, None, IDLE_TIME)
         return f"Started {sum(worker.children for worker in workers)} processes on this machine."

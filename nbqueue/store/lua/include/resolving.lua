@@ -2,14 +2,17 @@
 -- include: keys, runs, counters, ending, hints, settled, deferred, releasing, failing, reviving
 
 -- How a job ended because of which others fail, in words: what failed first.
-local function root_of(id, target)
+local root_of
+function root_of(id, target)
   local key = batch_key(id)
   if redis.call('EXISTS', key) == 0 then
     return (target == '*' and 'batch ' .. id or 'job ' .. id .. ':' .. target) .. ' was deleted, or has expired'
   end
   if target == '*' then
     local failed, canceled, total = unpack(redis.call('HMGET', key, 'failed', 'canceled', 'total'))
-    return string.format('of the %s jobs of batch %s %s failed and %s were canceled', total, id, failed, canceled)
+    local one = redis.call('HRANDFIELD', key .. ':failed') or redis.call('HRANDFIELD', key .. ':broken')
+    if not one then return string.format('%s of the %s jobs of batch %s were canceled', canceled, total, id) end
+    return string.format('%s of the %s jobs of batch %s failed, such as: %s', failed, total, id, (root_of(id, one)))
   end
   local digest = redis.call('HGET', key .. ':failed', target)
   if digest then

@@ -18,8 +18,12 @@
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}, record of the function that they run with if it is not their
 --          calls', else '', how the first one ends, where only its callback is to be called, else ''}
--- include: keys, runs, leases, waking, fair_share, counters, schedule, firing, mending, giving_up
+-- include: keys, runs, leases, waking, fair_share, counters, schedule
 -- on demand: resolve of resolving
+-- on demand: read_schedule of firing
+-- on demand: same_function_upto of mending
+-- on demand: mended_record of mending
+-- on demand: give_up_overdue of giving_up
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -232,10 +236,15 @@ if run then return run end
 local later
 for i = 10, #ARGV do
   local queue = queue_key(ARGV[i], environment)
-  local is_overdue = give_up_overdue(queue)
-  if is_overdue then
-    later = 0  -- nothing starts whose time is up
-  elseif redis.call('EXISTS', prefix .. 'queue:' .. ARGV[i] .. ':paused') == 0 then
+  local paused = prefix .. 'queue:' .. ARGV[i] .. ':paused'
+  local is_open = redis.call('EXISTS', paused, queue .. ':ttl') == 0
+  if not is_open then
+    is_open = redis.call('EXISTS', paused) == 0
+    if redis.call('EXISTS', queue .. ':ttl') == 1 and give_up_overdue(queue) then
+      later, is_open = 0, false  -- nothing starts whose time is up
+    end
+  end
+  if is_open then
     local seconds, due = queue_due(queue)
     if due then
       local read = read_schedule(ARGV[i], due)
