@@ -71,6 +71,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | functions as `*<queue>:<schedule>`                                          |
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
+| `queue:<name>:<env>:parked`      | zset   | workers that have nothing to do, and may be handed a single job, by when    |
+|                                  |        | they said so (seconds since the epoch)                                      |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
 | `queue:<name>:<env>:starting`    | string | token of who starts the first worker, until it is there; for ten seconds     |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |
@@ -78,9 +80,12 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | `batch start stop what`, see `lua/include/resolving.lua`                    |
 | `suspended`                      | string | there while no worker takes anything                                        |
 | `workers`                        | zset   | workers by the number of their last beat                                    |
-| `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output. Each |
+| `worker:<id>`                    | hash   | its description; numbers of its beat, its last claim, its last output, and
+|                                  |        | `parked`: of the lease for which it is parked, if it is above the last. Each |
 |                                  |        | process has an id of its own; the `name` that people see may be others' too |
 | `worker:<id>:leases`             | hash   | number -> `batch start stop cost kind`                                      |
+| `worker:<id>:handed`             | list   | a job that was leased to it while it was parked: number, batch, index,       |
+|                                  |        | description, record of the call                                             |
 | `worker:<id>:orders`             | zset   | orders by number: `stop`, `cancel <batch> <lease>`, `cancel_job <batch>     |
 |                                  |        | <index> <lease>`, where leases up to that number are meant                  |
 | `named:<name>`                   | hash   | the batch whose job has this name of the user's, and since when. Kept as    |
@@ -221,6 +226,11 @@ def wake(queue: str, environment: str) -> str:
 
 def paused(queue: str) -> str:
     return f"queue:{queue}:paused"
+
+
+def handed(id: str) -> str:
+    """The job that a worker was handed."""
+    return f"worker:{id}:handed"
 
 
 def worker(id: str) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import selectors
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from nbqueue import errors
 from nbqueue.store.keys import IN_WORDS
 from nbqueue.store.pipeline import Pipeline
 from nbqueue.store.requests import running
-from nbqueue.store.requests.running import GONE, Claimed, Later
+from nbqueue.store.requests.running import GONE, USED, Claimed, Later
 from nbqueue.store.schedule_state import ScheduleState
 from nbqueue.store.store import Store
 from nbqueue.worker.bell import BLOCKING, Bell
@@ -84,11 +85,15 @@ class Intake:
         self._firing = firing
         self._presence, self._pool, self._places, self._settlement = presence, pool, places, settlement
         self._output, self._costs = output, costs
-        self._bell = Bell(who, store, selector, self._on_token)
+        self._bell = Bell(who, store, selector, self._on_token, self._on_handed)
         self._supplies = Supplies(store, requests)
         presence.versions = self._supplies.versions
         self._pace = Pace()
         self._number = 0
+        """Of the last lease that it was given."""
+        self._life = presence.lives
+        self._is_parked = False
+        """A single job may be handed to it, as a lease of the next number."""
         self.claiming: ChildProcess | None = None
         """For which a run was asked for, or is supplied: nothing else is claimed meanwhile."""
         self._dry_at: tuple[int, ...] | None = None
@@ -107,7 +112,7 @@ class Intake:
     @property
     def awaited(self) -> int | None:
         """Number of a lease that was asked for, and may have been given before an order was."""
-        return self._number if self.is_claiming else None
+        return self._number + 1 if self.is_claiming or self._is_parked else None
 
     @property
     def is_dry(self) -> bool:
@@ -128,14 +133,21 @@ class Intake:
         """Seconds until it wants to look again."""
         if self.is_stopped or not self._presence.is_registered:
             return float("inf")
-        if self.is_dry:
-            until = float("inf") if self._bell.is_waiting else self._pace.claimed_at + BLOCKING - now
-            return min(until, self._due_at - now)
-        return self._pace.claimed_at + _TRICKLE - now if self._pace.is_holding(now) else float("inf")
+        until = self._pace.claimed_at + _TRICKLE - now if self._pace.is_holding(now) else float("inf")
+        if not self.is_dry:
+            return until
+        if not self._bell.is_waiting:
+            until = min(until, self._pace.claimed_at + BLOCKING - now)
+        return min(until, self._due_at - now)
 
     def look(self, now: float) -> None:
         """Claim for a child that wants a run, or wait until there is one."""
-        if self.is_stopped or not self._presence.is_registered:
+        self._note_death()
+        if not self._presence.is_registered:
+            return
+        if self.is_stopped:
+            if self._is_parked and self.claiming is None:
+                self._claim(None, [])
             return
         is_dry = self.is_dry
         if is_dry and (now >= self._due_at or (not self._bell.is_waiting and now - self._pace.claimed_at > BLOCKING)):
@@ -143,10 +155,11 @@ class Intake:
         wanting = sorted(filter(self._wants, self._pool.children), key=lambda child: len(child.leases))
         if not wanting:
             return
-        if not is_dry:
+        is_idle = not wanting[0].leases and not self._who.options.burst
+        if not is_dry or (is_idle and not self._is_parked):
             if self.claiming is None and not self._pace.is_holding(now):
-                self._claim(wanting[0])
-        elif not wanting[0].leases and not self._who.options.burst:
+                self._claim(wanting[0], self._who.options.queues, parks=is_idle)
+        elif is_idle:
             self._bell.wait()
 
     def flush(self) -> None:
@@ -175,22 +188,49 @@ class Intake:
         if self.is_stopped or not any(map(self._wants, self._pool.children)):
             self._requests.send(running.wake(self._who.environment, self._who.options.queues), lambda answer: None)
 
+    def _on_handed(self, claimed: Claimed) -> None:
+        """A single job was leased to it when it was submitted; nothing else waited then."""
+        if not self._is_news(claimed.number):
+            return
+        self._is_parked = False
+        self._pace.answered(time.monotonic())
+        self._dry_at = self._news()
+        self._take(None, claimed)
+
+    def _is_news(self, number: int) -> bool:
+        """Whether a lease is not known yet, nor from before it was taken for dead."""
+        self._note_death()
+        if number <= self._number:
+            return False
+        self._number = number
+        return True
+
+    def _note_death(self) -> None:
+        if self._life != self._presence.lives:
+            self._life = self._presence.lives
+            self._number += 1
+            self._is_parked = False
+
     # What
 
-    def _claim(self, child: ChildProcess) -> None:
-        self._number += 1
-        self.claiming = child
+    def _claim(self, child: ChildProcess | None, queues: Sequence[str], *, parks: bool = False) -> None:
+        number = self._number + 1
+        self.claiming, self._is_parked = child, False
         request = running.claim(
-            self._who.id, self._number, self._who.environment, self._who.options.queues,
+            self._who.id, number, self._who.environment, queues,
             children=self._who.options.children, target=_TARGET,
-            waiting=self._places.waiting(), awaited=self._places.awaited(time.monotonic()),
+            waiting=self._places.waiting(), awaited=self._places.awaited(time.monotonic()), parks=parks,
         )  # fmt: skip
-        self._requests.send(request, self._on_claimed)
+        self._requests.send(request, lambda answer: self._on_claimed(number, answer, parks=parks))
 
-    def _on_claimed(self, claimed: Claimed | ScheduleState | Later | str | errors.NbqueueError | None) -> None:
+    def _on_claimed(
+        self, number: int, claimed: Claimed | ScheduleState | Later | str | errors.NbqueueError | None, *, parks: bool
+    ) -> None:
         child, self.claiming = self.claiming, None
         now = time.monotonic()
         if isinstance(claimed, Claimed):
+            if not self._is_news(claimed.number):  # the bell has brought it
+                return
             claimed = _as_it_ended(claimed)
             seconds = (claimed.stop - claimed.start) * self._costs.of(claimed.batch)
             self._pace.answered(now, seconds, is_all=not claimed.is_more)
@@ -205,9 +245,14 @@ class Intake:
         if claimed == GONE:
             self._presence.taken_for_dead()
             return
+        if claimed == USED:
+            self._is_news(number)
+            return
         self._dry_at = self._news()
         if isinstance(claimed, errors.NbqueueError):
             log.error("%s", claimed)
+        else:
+            self._is_parked = parks and number > self._number
 
     def _take(self, child: ChildProcess | None, claimed: Claimed) -> None:
         if not self._is_wanted(claimed):

@@ -243,7 +243,7 @@ def test_a_worker_takes_jobs_again_after_its_servers_host_lost_its_power(remote,
     """Its blocking wait was acknowledged: TCP itself has nothing to send, and never learns that nobody is there."""
     worker = start(LOWERED)
     assert queue.enqueue(abs, -1).result(timeout=20) == 1
-    waits = lambda: b"cmd=blpop" in queue.store.run("CLIENT", "LIST")  # noqa: E731
+    waits = lambda: b"cmd=blmpop" in queue.store.run("CLIENT", "LIST")  # noqa: E731
     wait_until(lambda: waits() and not remote.unacknowledged(worker.pid))
     remote.destroy()
     remote.build()

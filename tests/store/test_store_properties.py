@@ -26,11 +26,13 @@ from hypothesis.stateful import (
 )
 
 from nbqueue.server import embedded
+from nbqueue.store import keys
 from nbqueue.store.keys import new_token
 from nbqueue.store.requests import looking, running, steering, submitting
 from nbqueue.store.requests.request import Request
 from nbqueue.store.requests.running import (
     GONE,
+    USED,
     Again,
     CancelBatch,
     CancelJob,
@@ -240,6 +242,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.leases: list[Lease] = []
         self.former: list[Lease] = []
         self.numbers: dict[str, int] = {}
+        """Of the last lease that each worker has heard of."""
+        self.parked: dict[str, tuple[int, tuple[str, ...]]] = {}
+        """For which lease, and queues, a worker is parked."""
+        self.unheard: dict[str, int] = {}
+        """The lease that a worker was handed, and has not heard of."""
         self.registered: set[str] = set()
         self.paused_queues: set[str] = set()
         self.orders: dict[str, list[Order]] = {}
@@ -306,7 +313,8 @@ class StoreMachine(RuleBasedStateMachine):
             self.finish_all(set(), prints)
 
     def register_one(self, name: str) -> None:
-        assert self.twice(running.register(name, {"queues": " ".join(QUEUES), "children": 2})) == (1, 1)
+        about = {"queues": " ".join(QUEUES), "environment": ENVIRONMENT, "children": 2}
+        assert self.twice(running.register(name, about)) == (1, 1)
         self.registered.add(name)
         self.orders[name] = []
 
@@ -405,6 +413,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         index = batch.total
         [(_, record)] = batch.call_fields(index, 1)
+        may, must = self.may_be_handed(batch)
         accepted, again = self.twice(submitting.append(batch.id, batch.opening.token, index, function, record))
         assert accepted == again == (not batch.is_canceled and function in batch.functions)
         assert not self.store.call(submitting.append(batch.id, "another", index, function, record))
@@ -412,6 +421,84 @@ class StoreMachine(RuleBasedStateMachine):
         if accepted:
             batch.last = (index, 1, True)
             batch.states.append(WAITING)
+            self.stored = self.read()
+            handed = [(name, number) for worker in self.numbers for name, number, *what in self.stored_leases(worker)
+                      if what == [batch.id, index, index + 1, ""]]  # fmt: skip
+            assert must <= len(handed) <= 1
+            for worker, number in handed:
+                assert may
+                assert self.parked.pop(worker) == (number, may[worker])
+                batch.states[index] = LEASED
+                self.unheard[worker] = number
+                self.leases.append(Lease(worker, number, batch.id, index, index + 1, "", bool(+batch.attempts)))
+
+    @precondition(lambda self: self.appendable())
+    @rule(
+        worker=st.sampled_from(["ann", "bob", "cid"]),
+        place=PLACES,
+        jobs=st.integers(1, 3),
+        meanwhile=st.sampled_from(["", "", "paused", "submitted", "died"]),
+    )
+    def idle_then_append(self, worker: str, place: int, jobs: int, meanwhile: str) -> None:
+        """A worker comes to the end of what there is to do, then single jobs are submitted."""
+        for _ in range(6):
+            if worker not in self.parked:
+                self.claim(worker, 1.0, True, parks=True)
+        queue = self.appendable()[place % len(self.appendable())].opening.queue
+        if meanwhile == "submitted":
+            self.submit(queue, 1, 1.0, 1, True, False, min(FUNCTIONS), False, "")
+        if (meanwhile == "paused") != (queue in self.paused_queues):
+            self.pause_or_resume_queue(queue)
+        for job in range(jobs):
+            found = self.appendable()
+            batch = found[(place + job) % len(found)]
+            self.append(list(self.batches).index(batch.id), min(batch.functions))
+        if meanwhile == "died" and worker in self.registered:
+            self.reap(sorted(self.registered).index(worker), "segmentation fault")
+
+    def appendable(self) -> list[BatchModel]:
+        return [
+            batch
+            for batch in self.batches.values()
+            if batch.functions and not batch.is_submitting and batch.opening.per_block == 1
+        ]
+
+    def may_be_handed(self, batch: BatchModel) -> tuple[dict[str, tuple[str, ...]], bool]:
+        """Who may get a job that is appended now, with their queues; and whether one of them has to."""
+        queue = batch.opening.queue
+        others = [other for other in self.batches.values() if other.opening.queue == queue]
+        waits = any(other.of(WAITING) and not other.is_paused for other in others)
+        if batch.is_paused or queue in self.paused_queues or waits:
+            return {}, False
+        parked = {worker: queues for worker, (_, queues) in self.parked.items() if queue in queues}
+        is_simple = not any(other.of(WAITING) or other.patience for other in others)
+        return parked, bool(parked) and is_simple and not batch.is_canceled
+
+    @precondition(lambda self: self.unheard)
+    @rule(place=PLACES)
+    def hear(self, place: int) -> None:
+        """A worker reads what it was handed."""
+        worker = sorted(self.unheard)[place % len(self.unheard)]
+        number = self.unheard.pop(worker)
+        handed = running.read_handed(self.store.run("LPOP", self.store.key(keys.handed(worker)), 99))
+        (lease,) = (lease for lease in self.leases if (lease.worker, lease.number) == (worker, number))
+        assert (handed.number, handed.batch, handed.start, handed.stop) == (
+            number,
+            lease.batch,
+            lease.start,
+            lease.stop,
+        )
+        assert handed.calls == [(f"b{lease.start}", b"calls %d" % lease.start)]
+        if lease.batch in self.batches:
+            assert handed.description.decode() == self.batches[lease.batch].opening.description
+        self.numbers[worker] = number
+
+    def heard_of(self, place: int) -> Lease:
+        """A lease, of which its worker has heard."""
+        lease = self.leases[place % len(self.leases)]
+        if self.unheard.get(lease.worker) == lease.number:
+            self.hear(sorted(self.unheard).index(lease.worker))
+        return lease
 
     def another_client_has_the_same_idea_of_an_id(self, place: int) -> None:
         batch = self.pick(place)
@@ -483,16 +570,22 @@ class StoreMachine(RuleBasedStateMachine):
     # Rules: running
 
     @rule(
-        worker=st.sampled_from(["ann", "bob", "cid"]), seconds=st.sampled_from([0.0001, 0.005, 1.0]), both=st.booleans()
+        worker=st.sampled_from(["ann", "bob", "cid"]),
+        seconds=st.sampled_from([0.0001, 0.005, 1.0]),
+        both=st.booleans(),
+        parks=st.booleans(),
     )
-    def claim(self, worker: str, seconds: float, both: bool) -> None:
+    def claim(self, worker: str, seconds: float, both: bool, parks: bool = False) -> None:
         if worker not in self.numbers:
             return
-        self.numbers[worker] += 1
-        number = self.numbers[worker]
+        number = self.numbers[worker] + 1
         queues = QUEUES if both else QUEUES[:1]
-        request = running.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds)
+        request = running.claim(worker, number, ENVIRONMENT, queues, children=2, target=seconds, parks=parks)
         answer = self.store.call(request)
+        if worker in self.unheard:
+            self.claim_what_was_handed(worker, number, request, answer)
+            return
+        self.parked.pop(worker, None)
         self.notice_what_was_queued()
         self.notice_what_was_given_up(queues if worker in self.registered else (), answer)
         if answer is not None and not isinstance(answer, Later):
@@ -501,13 +594,19 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.snapshot() == before
         if worker not in self.registered:
             assert answer == GONE
+            self.numbers[worker] += 1
             self.register_one(worker)
             return
         held = [lease for lease in self.leases if lease.worker == worker]
         if answer is None or isinstance(answer, Later):
-            self.check_that_nothing_is_to_do(queues, held, answer)
+            may_park = self.check_that_nothing_is_to_do(queues, held, answer)
+            if "parked" in self.read()[f"worker:{worker}"][0]:
+                assert parks
+                self.parked[worker] = (number, queues)
+            assert worker in self.parked or not (parks and may_park)
             return
         assert isinstance(answer, Claimed)
+        self.numbers[worker] = number
         self.check_claimed(answer, queues, held)
         batch = self.batches[answer.batch]
         for index in range(answer.start, answer.stop):
@@ -517,6 +616,20 @@ class StoreMachine(RuleBasedStateMachine):
         self.leases.append(
             Lease(worker, number, answer.batch, answer.start, answer.stop, answer.kind, answer.has_attempts)
         )
+
+    def claim_what_was_handed(self, worker: str, number: int, request: Request[Any], answer: Any) -> None:
+        assert number == self.unheard.pop(worker)
+        self.numbers[worker] = number
+        (lease,) = (lease for lease in self.leases if (lease.worker, lease.number) == (worker, number))
+        if lease.batch not in self.batches:
+            assert answer == USED
+            self.shrink(lease, lease.stop, lease.stop)
+            return
+        assert isinstance(answer, Claimed)
+        assert (answer.batch, answer.start, answer.stop) == (lease.batch, lease.start, lease.stop)
+        before = self.snapshot()
+        assert self.store.call(request) == answer
+        assert self.snapshot() == before
 
     @rule(worker=st.sampled_from(["ann", "bob", "cid"]), runs=st.integers(2, 4))
     def claim_some(self, worker: str, runs: int) -> None:
@@ -610,9 +723,9 @@ class StoreMachine(RuleBasedStateMachine):
             start, stop = map(int, run.split("-"))
             yield from range(start, stop)
 
-    def check_that_nothing_is_to_do(self, queues: tuple[str, ...], held: list[Lease], answer: Later | None) -> None:
+    def check_that_nothing_is_to_do(self, queues: tuple[str, ...], held: list[Lease], answer: Later | None) -> bool:
         if any(lease.kind == "x" for lease in held):
-            return
+            return False
         open_batches = [
             batch
             for batch in self.batches.values()
@@ -620,7 +733,7 @@ class StoreMachine(RuleBasedStateMachine):
         ]
         self.stored = self.read()
         if held and any(self.suspects(batch) for batch in open_batches):
-            return  # it empties itself
+            return False  # it empties itself
         for batch in open_batches:
             assert not batch.of(WAITING), "a job waits, and is not found"
         in_queues = [
@@ -631,6 +744,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert not any(batch.due for batch in in_queues), "a job is due, and is not queued"
         assert isinstance(answer, Later) == any(batch.of(SCHEDULED) for batch in in_queues)
         assert answer is None or answer.seconds > 500
+        return True
 
     def check_claimed(self, claimed: Claimed, queues: tuple[str, ...], held: list[Lease]) -> None:
         assert claimed.batch in self.batches
@@ -666,7 +780,7 @@ class StoreMachine(RuleBasedStateMachine):
         retrying=st.booleans(),
     )
     def finish(self, place: int, part: int, failing: set[int], microseconds: int, retrying: bool) -> None:
-        lease = self.leases[place % len(self.leases)]
+        lease = self.heard_of(place)
         start, stop = lease.start, lease.start + 1 + part % (lease.stop - lease.start)
         failed = sorted(start + offset for offset in failing if start + offset < stop)
         batch = self.batches.get(lease.batch)
@@ -705,7 +819,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(place=PLACES, jobs=st.lists(st.integers(-1, 3), max_size=8), replaces=st.booleans())
     def output(self, place: int, jobs: list[int], replaces: bool) -> None:
-        lease = self.leases[place % len(self.leases)]
+        lease = self.heard_of(place)
         batch = self.batches.get(lease.batch)
         entries = [self.entry(lease, lease.start + job, batch) for job in jobs if lease.start + job >= 0]
         old = batch.output[-1:] if batch and replaces else []
@@ -758,7 +872,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(place=PLACES, part=PLACES, how=st.sampled_from(["head", "tail", "whole"]), death=DEATHS)
     def release(self, place: int, part: int, how: str, death: str) -> None:
-        lease = self.leases[place % len(self.leases)]
+        lease = self.heard_of(place)
         start, stop = lease.start, lease.stop
         if how == "head":
             stop = start + 1 + part % (stop - start)
@@ -781,7 +895,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(place=PLACES, how=st.sampled_from([b"how it ends", running.CANCELED]))
     def decide(self, place: int, how: bytes) -> None:
-        lease = self.leases[place % len(self.leases)]
+        lease = self.heard_of(place)
         answer, again = self.twice(running.decide(lease.worker, lease.number, lease.start, how))
         assert again == "lost"
         if lease.stop > lease.start + 1:
@@ -815,13 +929,17 @@ class StoreMachine(RuleBasedStateMachine):
         assert self.twice(running.reap(worker, float(beat), death)) == (len(held), -1)
         self.registered.discard(worker)
         self.orders[worker] = []
+        self.parked.pop(worker, None)
+        unheard = self.unheard.pop(worker, None)
         for lease in held:
             self.leases.remove(lease)
             self.former.append(lease)
             batch = self.batches.get(lease.batch)
             if batch is None:
                 continue
-            if death and (lease.kind or lease.stop == lease.start + 1):
+            if lease.number == unheard:
+                batch.give_back(lease.start, lease.stop, lease.kind)
+            elif death and (lease.kind or lease.stop == lease.start + 1):
                 batch.die(lease.start)
             else:
                 batch.give_back(lease.start, lease.stop, "s" if death else lease.kind)
@@ -1064,6 +1182,18 @@ class StoreMachine(RuleBasedStateMachine):
             self.check_lifetime(batch)
         self.check_that_nothing_is_left_of_what_was_deleted()
         self.check_indexes()
+        self.check_parked()
+
+    def check_parked(self) -> None:
+        for worker, (number, queues) in self.parked.items():
+            assert int(self.value(f"worker:{worker}", {})["parked"]) == number
+            for queue in queues:
+                assert worker in self.value(f"queue:{queue}:{ENVIRONMENT}:parked", {})
+        for worker in self.numbers:
+            handed = self.value(f"worker:{worker}:handed", [])
+            assert len(handed) == (5 if worker in self.unheard else 0)
+        for queue in QUEUES:
+            assert set(self.value(f"queue:{queue}:{ENVIRONMENT}:parked", {})) <= self.registered
 
     def stored_leases(self, worker: str) -> Iterator[tuple[str, int, str, int, int, str]]:
         for number, held in self.value(f"worker:{worker}:leases", {}).items():
@@ -1280,7 +1410,7 @@ def test_a_lease_whose_batch_was_deleted_before_its_worker_heard_of_it_is_droppe
     _submit(store, "gone", 1)
     assert store.call(_claim(store, "ann", 1)) is not None
     store.call(steering.delete("gone"))
-    assert store.call(_claim(store, "ann", 1)) is None
+    assert store.call(_claim(store, "ann", 1)) == USED
     (worker,) = store.call(looking.workers())
     assert worker.leases == 0
 
@@ -1529,7 +1659,7 @@ def test_a_claim_that_comes_again_after_its_run_was_finished_takes_nothing(store
     claimed = store.call(_claim(store, "ann", 1))
     assert isinstance(claimed, Claimed)
     _fail(store, "ann", claimed)
-    assert store.call(_claim(store, "ann", 1)) is None
+    assert store.call(_claim(store, "ann", 1)) == USED
 
 
 def test_a_worker_takes_a_suspect_that_runs_alone_when_it_has_nothing_else(store: Store) -> None:

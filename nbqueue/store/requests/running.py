@@ -69,6 +69,8 @@ class Later:
 
 GONE = "gone"
 
+USED = "used"
+
 
 def claim(
     worker: str,
@@ -82,10 +84,14 @@ def claim(
     most_bytes: int = 4_000_000,
     waiting: Sequence[int] = (),
     awaited: Sequence[str] = (),
+    parks: bool = False,
 ) -> Request[Claimed | ScheduleState | Later | str | None]:
-    """A run; a schedule that is to be fired; `Later` or None if there is nothing to do, or GONE if the worker was taken
-    for dead. `target`: seconds of work. `waiting`: numbers of leases whose jobs wait for others; `awaited`: batches to
-    take from first."""
+    """A run; a schedule that is to be fired; `Later` or None if there is nothing to do, GONE if the worker was taken
+    for dead, or USED if the number had a lease that is over.
+
+    `target`: seconds of work. `waiting`: numbers of leases whose jobs wait for others; `awaited`: batches to take from
+    first. `parks`: where there is nothing to do, a single job may be handed to it, with this number. Without queues it
+    only gets what it was handed, and is parked no more."""
 
     def read(reply: list[Any]) -> Claimed | ScheduleState | Later | str | None:
         if not reply:
@@ -94,8 +100,8 @@ def claim(
             return Later(reply[1] / 1e6)
         if reply[0] == b"due":
             return ScheduleState.read(reply[1:])
-        if reply[0] == b"gone":
-            return GONE
+        if reply[0] in (b"gone", b"used"):
+            return GONE if reply[0] == b"gone" else USED
         attempts, calls, bulk, is_more, metas, mended, decided = reply[8:]
         return Claimed(
             number, reply[1].decode(), reply[2], reply[3], reply[4].decode(), reply[5], reply[6], bool(reply[7]),
@@ -108,8 +114,16 @@ def claim(
 
     return request_to(
         "running/claim", read, worker, number, environment, children, int(target * 1e6), most_jobs, most_bytes,
-        "".join(f" {held} " for held in waiting), " ".join(awaited), *queues,
+        "".join(f" {held} " for held in waiting), " ".join(awaited), int(parks), *queues,
     )  # fmt: skip
+
+
+def read_handed(elements: Sequence[bytes]) -> Claimed:
+    """A job that a parked worker was handed: what `append` has put into `worker:<id>:handed`."""
+    number, batch, index, description, record = elements
+    start = int(index)
+    calls: list[tuple[str, Blob]] = [(f"b{start}", record)]
+    return Claimed(int(number), batch.decode(), start, start + 1, "", 1, description, False, {}, calls, [], False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,13 @@ local function make_ready(id, at_front)
   if redis.call('EXISTS', prefix .. 'queue:' .. name .. ':paused') == 0 then wake(queue) end
 end
 
+-- The queue's virtual time is at least the tag of the batch that was taken from last.
+local function advance_clock(queue, tag)
+  if tag and tonumber(tag) > tonumber(redis.call('GET', queue .. ':clock') or '0') then
+    redis.call('SET', queue .. ':clock', tag, 'EX', 604800)
+  end
+end
+
 local function not_ready(id)
   local key = batch_key(id)
   local name, environment = unpack(redis.call('HMGET', key, 'queue', 'environment'))

@@ -6,5 +6,5 @@ local function read_lease(lease)
 end
 
 local function write_lease(lease)
-  return string.format('%s %d %d %d %s', lease.batch, lease.start, lease.stop, lease.cost, lease.kind)
+  return string.format('%s %d %d %d %s', lease.batch, lease.start, lease.stop, lease.cost, lease.kind or '')
 end

@@ -10,15 +10,17 @@
 -- ARGV[7]  bytes of calls at most (one job may be larger)
 -- ARGV[8]  numbers of those of its leases whose job waits for other jobs, with a space before and behind each
 -- ARGV[9]  batches that those wait for, separated by spaces: taken from first where that can be
--- ARGV[10...] queues
--- Returns  {'gone'} if the worker is not registered; {} if there is nothing to do, {'later', microseconds} if there
---          will be then; {'due', {field, value, ...}, last batch, jobs in it, 1 if it takes no more, 1 if some have not
---          ended, when it ended or '', when it was made, the time}: a schedule, to be fired; or
+-- ARGV[10] 1 if a child has nothing to do: where nothing is found, the worker is parked; `append` may hand it a job
+-- ARGV[11...] queues; without one it only gets what it was handed, and is parked no more
+-- Returns  {'gone'} if the worker is not registered; {'used'} if the number had a lease that is over; {} if there is
+--          nothing to do, {'later', microseconds} if there will be then;
+--          {'due', {field, value, ...}, last batch, jobs in it, 1 if it takes no more, 1 if some have not ended, when
+--          it ended or '', when it was made, the time}: a schedule, to be fired; or
 --          {'run', batch, start, stop, kind, per_block, description, has_attempts, {index, attempts, ...},
 --          {field, record, ...}, {field, name in calls:bulk, ...}, 1 if more of the batch waits,
 --          {index, what it has saved before, ...}, record of the function that they run with if it is not their
 --          calls', else '', how the first one ends, where only its callback is to be called, else ''}
--- include: keys, runs, leases, waking, fair_share, counters, schedule
+-- include: keys, runs, leases, waking, fair_share, counters, schedule, parking
 -- on demand: resolve of resolving
 -- on demand: read_schedule of firing
 -- on demand: same_function_upto of mending
@@ -27,7 +29,7 @@
 local worker, number, environment = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local children, target = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_jobs, most_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
-local waiting, awaited = ARGV[8], ARGV[9]
+local waiting, awaited, parks = ARGV[8], ARGV[9], ARGV[10] == '1'
 local leases = worker_key(worker) .. ':leases'
 
 local function read_batch(id)
@@ -195,7 +197,7 @@ end
 local function take_awaited()
   for id in string.gmatch(awaited, '%S+') do
     local name = redis.call('HGET', batch_key(id), 'queue')
-    for i = 10, #ARGV do
+    for i = 11, #ARGV do
       local queue = queue_key(ARGV[i], environment)
       if name == ARGV[i] and redis.call('EXISTS', prefix .. 'queue:' .. name .. ':paused') == 0
         and redis.call('ZSCORE', queue .. ':ready', id) then
@@ -212,15 +214,21 @@ end
 local lease = redis.call('HGET', leases, number)
 if lease then
   lease = read_lease(lease)
+  redis.call('DEL', worker_key(worker) .. ':handed')
   local batch = read_batch(lease.batch)
   if batch then return answer(lease, batch) end
   -- It was deleted before the worker heard of its lease: nobody else would give it back.
   redis.call('HDEL', leases, number)
-  return {}
+  return { 'used' }
 end
-local beat, claimed, alone = unpack(redis.call('HMGET', worker_key(worker), 'beat', 'claimed', 'alone'))
+local beat, claimed, alone, parked = unpack(redis.call('HMGET', worker_key(worker),
+  'beat', 'claimed', 'alone', 'parked'))
 if not beat then return { 'gone' } end
-if tonumber(claimed or '0') >= number then return {} end
+if tonumber(claimed or '0') >= number then
+  redis.call('DEL', worker_key(worker) .. ':handed')
+  return { 'used' }
+end
+if parked then redis.call('HDEL', worker_key(worker), 'parked') end
 local is_behind = false
 if redis.call('EXISTS', prefix .. 'suspended', prefix .. 'settled') > 0 then
   if redis.call('EXISTS', prefix .. 'suspended') == 1 then return {} end
@@ -234,7 +242,7 @@ local run = take_awaited()
 if run then return run end
 
 local later
-for i = 10, #ARGV do
+for i = 11, #ARGV do
   local queue = queue_key(ARGV[i], environment)
   local paused = prefix .. 'queue:' .. ARGV[i] .. ':paused'
   local is_open = redis.call('EXISTS', paused, queue .. ':ttl') == 0
@@ -281,4 +289,5 @@ for i = 10, #ARGV do
   end
 end
 if is_behind then return { 'later', 0 } end
+if parks then park(worker, number, environment, 11) end
 return later and { 'later', math.ceil(later * 1000000) } or {}
