@@ -16,6 +16,10 @@ from nbqueue.store.requests.running import Progress
 _PROGRESS = struct.Struct("<qqddH")
 """Number of the run, index of the job, what is done, what there is to do (nan if that is not known), bytes of text."""
 
+_LOOKS = 50
+"""How often a job's progress is read that was written anew meanwhile. The first look takes as long as ten writes of a
+job that says it all the time: the reader has just been woken."""
+
 
 class Page:
     """Memory that a worker and a child share: what runs, what shall stop, and room for the ring.
@@ -68,15 +72,24 @@ class Page:
 
     def said(self, number: int, index: int) -> Progress | None:
         """How far a job is; None if it has not said that."""
+        for _ in range(_LOOKS):
+            is_whole, progress = self._look(number, index)
+            if is_whole:
+                return progress
+        return None
+
+    def _look(self, number: int, index: int) -> tuple[bool, Progress | None]:
+        """Whether it was read before it was written again, and what was read."""
         writes = self.cells[self._WRITES]
         at = self._SAID + writes % self._SLOTS * self._SLOT
         of_number, of_index, done, total, length = _PROGRESS.unpack_from(self._map, at)
         at += _PROGRESS.size
         text = self._map[at : at + length]
-        is_whole = writes and self.cells[self._WRITES] - writes < self._SLOTS - 1
-        if not is_whole or (of_number, of_index) != (number, index):
-            return None
-        return Progress(done, None if math.isnan(total) else total, text.decode("utf-8", "ignore"))
+        if self.cells[self._WRITES] - writes >= self._SLOTS - 1:
+            return False, None
+        if not writes or (of_number, of_index) != (number, index):
+            return True, None
+        return True, Progress(done, None if math.isnan(total) else total, text.decode("utf-8", "ignore"))
 
     @contextlib.contextmanager
     def alone(self, *, wait: bool) -> Iterator[bool]:
