@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 
 class Place:
@@ -22,7 +21,7 @@ class Place:
         for entry in self._path:
             with contextlib.suppress(ValueError):  # a job has removed it
                 sys.path.remove(entry)
-        self._path = [entry for entry in path if entry not in sys.path and Path(entry).exists()]
+        self._path = [entry for entry in path if entry not in sys.path and os.path.exists(entry)]  # noqa: PTH110 - for each run; `Path` takes ten times as long
         sys.path += self._path
 
     def enter(self) -> None:

@@ -65,7 +65,8 @@ class Seal:
 
     def __init__(self, key: bytes, namespace: str, files: Files | None = None) -> None:
         self.files = files
-        self._key = key
+        self._unsigned = hmac.new(key, digestmod="sha256")
+        """Copied for each signature: to begin with the key takes as long as all that follows."""
         self._namespace = namespace.encode() + b"\0"
 
     def close(
@@ -130,7 +131,8 @@ class Seal:
             return self.close(kind, batch, first, layout, count, digests, body)
         self._check_size(kind, batch, first, body)
         header = pack_header(layout, count, digests)
-        code = hmac.new(self._key, self._place(kind, batch, first) + header, "sha256")
+        code = self._unsigned.copy()
+        code.update(self._place(kind, batch, first) + header)
         start = len(header)
         position = start + SIGNATURE_SIZE
         record = buffers.take(position + size)
@@ -223,9 +225,11 @@ class Seal:
 
     def _sign(self, kind: bytes, batch: str, first: int, header: bytes, body: Pieces) -> bytes:
         place = self._place(kind, batch, first)
+        code = self._unsigned.copy()
         if size_of(body) < _JOINED:
-            return hmac.digest(self._key, b"".join((place, header, *body)), "sha256")
-        code = hmac.new(self._key, place + header, "sha256")  # no copy of what is large
+            code.update(b"".join((place, header, *body)))
+            return code.digest()
+        code.update(place + header)  # no copy of what is large
         for piece in body:
             code.update(piece)
         return code.digest()

@@ -325,7 +325,7 @@ def _pads(sizes: Sequence[int]) -> tuple[list[int], int]:
 
 
 def _decode(text: bytes, body: memoryview) -> Message:
-    kind, plain, sizes = json.loads(text)
+    kind, plain, sizes = json.loads(text.decode())  # of bytes it would look for how they are encoded
     blobs: list[Any] = []
     position = 0
     for size, pad in zip(sizes, _pads(sizes)[0], strict=True):
