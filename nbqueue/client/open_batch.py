@@ -30,6 +30,9 @@ from nbqueue.store.requests.submitting import Deferred, Opening, Submitted
 _MOST_JOBS, _SECONDS = 1000, 60.0
 """Jobs, and seconds since its first one, after which a batch is followed by another."""
 
+_KEPT = 600
+"""Seconds for which results are kept where it does not matter that their batch is closed a minute later."""
+
 _MOST_OPEN = 100
 """Open batches of a client; the oldest one is not appended to any more."""
 
@@ -80,6 +83,9 @@ class OpenBatch:
             options.failure_ttl,
             options.ttl,
         )
+        lifetimes = [seconds for seconds in (options.result_ttl, options.failure_ttl) if seconds is not None]
+        is_kept = all(seconds < 0 or seconds > _KEPT for seconds in lifetimes)
+        self._open_for = int(_SECONDS) if is_kept else 0
         self._at_front = options.at_front
         self._has_ttl = options.ttl is not None
         self._is_closed = False
@@ -145,6 +151,7 @@ class OpenBatch:
             functions,
             [(f"b{index}", record)],
             is_last=True,
+            open_for=self._open_for,
             at_front=self._at_front,
             due=due,
             deferred=deferred,

@@ -8,6 +8,8 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:unfinished`        | zset   | those of them that have jobs to do, or get some                             |
 | `expiring`, `expiring:jobs`      | zset,  | batches that have ended, by the time at which they expire; `finished failed |
 |                                  | hash   | canceled queue environment` of each                                         |
+| `open`                           | zset   | batches to which single calls are appended, by when they are closed (seconds |
+|                                  |        | since the epoch): until then they end without what an end brings with it    |
 | `batch:<id>`                     | hash   | what never changes (queue, environment, description, calls per block,...), |
 |                                  |        | busy (us), flags, and counters: total, and the jobs in each state (queued,  |
 |                                  |        | started, deferred, scheduled, finished, failed, canceled)                   |
@@ -61,7 +63,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 |                                  |        | on are further pieces of one above 256 MB                                   |
 | `queue:<name>:<env>:jobs`        | hash   | the same counters of all its batches together, and how many these are       |
 | `queues`, `queue:<name>:environments` | set | names of queues that have batches, and for which environments              |
-| `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (seconds)      |
+| `queue:<name>:<env>:ready`       | zset   | batches from which a job can be taken now, by fair-share tag (microseconds) |
 | `queue:<name>:<env>:scheduled`   | zset   | batches that have runs which wait for a time, by when the first of these is |
 |                                  |        | due; and schedules that are not paused, as `*<schedule>`, by when they are  |
 | `queue:<name>:<env>:ttl`         | zset   | batches that have such runs, by when the first of these is given up         |
@@ -72,7 +74,7 @@ Every key begins with `nbq:{<namespace>}:`. Bytes that are pickled are signed (p
 | `queue:<name>:<env>:clock`       | string | virtual time: the tag of the batch that was taken from last                 |
 | `queue:<name>:<env>:wake`        | list   | at most one token, for which idle workers wait                              |
 | `queue:<name>:<env>:parked`      | zset   | workers that have nothing to do, and may be handed a single job, by when    |
-|                                  |        | they said so (seconds since the epoch)                                      |
+|                                  |        | they said so (milliseconds since the epoch)                                 |
 | `queue:<name>:<env>:suspects`    | list   | `batch index`: jobs that run alone on a worker; `:worker` (string) is next  |
 | `queue:<name>:<env>:starting`    | string | token of who starts the first worker, until it is there; for ten seconds     |
 | `queue:<name>:paused`            | string | there while the queue is paused                                             |

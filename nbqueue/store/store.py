@@ -50,7 +50,8 @@ class Store(Link):
 
     def unfinished(self, queue: str) -> list[BatchState]:
         """The batches of a queue that have jobs to do, or get some, the newest first."""
-        return self._listed(lambda n, after: looking.unfinished(n, queue, after), None)
+        found = self._listed(lambda n, after: looking.unfinished(n, queue, after), None)
+        return [state for state in found if state.ended_at is None]
 
     def _listed(self, request: Callable[[int, str], Request[Page]], most: int | None) -> list[BatchState]:
         found: list[BatchState] = []

@@ -120,6 +120,8 @@ class BatchModel:
     opening: Opening
     functions: set[bytes] = field(default_factory=set)
     is_submitting: bool = False
+    is_open: bool = False
+    """Single calls may follow: when all jobs have ended, its lifetime has not begun."""
     is_paused: bool = False
     is_canceled: bool = False
     states: list[str] = field(default_factory=list)
@@ -169,11 +171,11 @@ class BatchModel:
 
     @property
     def expires(self) -> bool:
-        """It has ended, and is not kept for ever."""
+        """It has ended, gets no further calls, and is not kept for ever."""
         opening = self.opening
         has_failed = bool(self.of(FAILED) or self.of(CANCELED))
         ttl = opening.failure_ttl if has_failed and opening.failure_ttl is not None else opening.result_ttl
-        return self.has_ended and ttl >= 0
+        return self.has_ended and not self.is_open and ttl >= 0
 
     def call_fields(self, first: int, count: int) -> list[tuple[str, bytes]]:
         """Whole blocks as blocks, other jobs one by one."""
@@ -330,6 +332,7 @@ class StoreMachine(RuleBasedStateMachine):
         known=st.booleans(),
         due=DUE,
         lifetimes=LIFETIMES,
+        open_for=st.sampled_from([0, 0, 60]),
     )
     def submit(
         self,
@@ -343,14 +346,15 @@ class StoreMachine(RuleBasedStateMachine):
         known: bool,
         due: str,
         lifetimes: tuple[int, int | None] | tuple[int, int | None, float] = (5000, None),
+        open_for: int = 0,
     ) -> None:
         # The ids are the same each time: batches with the same tag are taken in the order of their ids.
         self.submitted += 1
         description = f'{{"callbacks": {{{CALLS_BACK}: ["ab", 60]}}}}' if weight > 1 else "{}"
         opening = Opening(f"b{self.submitted}", "mine", queue, ENVIRONMENT, per_block, description, weight, *lifetimes)
-        batch = BatchModel(opening, is_submitting=not is_last)
+        batch = BatchModel(opening, is_submitting=not is_last, is_open=is_last and open_for > 0)
         self.batches[batch.id] = batch
-        self.send_piece(batch, count, is_last, at_front, function, known, due)
+        self.send_piece(batch, count, is_last, at_front, function, known, due, open_for)
 
     @precondition(lambda self: self.batches)
     @rule(
@@ -370,7 +374,15 @@ class StoreMachine(RuleBasedStateMachine):
         self.send_piece(batch, count, is_last or not batch.is_submitting, at_front, function, known, due)
 
     def send_piece(
-        self, batch: BatchModel, count: int, is_last: bool, at_front: bool, function: bytes, known: bool, due: str
+        self,
+        batch: BatchModel,
+        count: int,
+        is_last: bool,
+        at_front: bool,
+        function: bytes,
+        known: bool,
+        due: str,
+        open_for: int = 0,
     ) -> None:
         first = batch.total
         fields = batch.call_fields(first, count)
@@ -378,7 +390,8 @@ class StoreMachine(RuleBasedStateMachine):
         def request(record: bytes) -> Request[submitting.Submitted]:
             return submitting.submit(
                 batch.opening, first, count, {function: record}, fields,
-                is_last=is_last, at_front=at_front, due=due, bulk_from=self.bulk_from,
+                is_last=is_last, open_for=open_for if is_last else 0, at_front=at_front, due=due,
+                bulk_from=self.bulk_from,
             )  # fmt: skip
 
         if known:
@@ -546,6 +559,17 @@ class StoreMachine(RuleBasedStateMachine):
         self.order_cancel(batch)
         batch.cancel_waiting()
 
+    @precondition(lambda self: self.registered and any(batch.is_open for batch in self.batches.values()))
+    @rule(place=PLACES)
+    def close(self, place: int) -> None:
+        """A batch was open for long enough; a worker that beats comes by."""
+        found = [batch for batch in self.batches.values() if batch.is_open]
+        batch = found[place % len(found)]
+        self.store.run("ZADD", self.store.key("open"), "XX", 1000, batch.id)
+        worker = sorted(self.registered)[place % len(self.registered)]
+        assert self.store.call(running.beat(worker, self.acknowledged[worker], {})) is not None
+        batch.is_open = False
+
     # Rules: what changes nothing
 
     @rule(place=PLACES, job=PLACES)
@@ -587,7 +611,8 @@ class StoreMachine(RuleBasedStateMachine):
             return
         self.parked.pop(worker, None)
         self.notice_what_was_queued()
-        self.notice_what_was_given_up(queues if worker in self.registered else (), answer)
+        is_alone = any(lease.worker == worker and lease.kind == "x" for lease in self.leases)
+        self.notice_what_was_given_up(queues if worker in self.registered and not is_alone else (), answer)
         if answer is not None and not isinstance(answer, Later):
             before = self.snapshot()
             assert self.store.call(request) == answer
@@ -1294,6 +1319,8 @@ class StoreMachine(RuleBasedStateMachine):
         found = set(self.batches)
         assert set(self.value("batches", {})) == found
         ended = {id for id in found if self.batches[id].has_ended}
+        concluded = {id for id in ended if not self.batches[id].is_open}
+        assert set(self.value("open", {})) == {id for id in found if self.batches[id].is_open}
         expiring = {id for id in found if self.batches[id].expires}
         assert set(self.value("expiring", {})) == set(self.value("expiring:jobs", {})) == expiring
         names = {batch.opening.queue for batch in self.batches.values()}
@@ -1302,7 +1329,7 @@ class StoreMachine(RuleBasedStateMachine):
             mine = [batch for batch in self.batches.values() if batch.opening.queue == name]
             ids = {batch.id for batch in mine}
             assert set(self.value(f"queue:{name}:batches", {})) == ids
-            assert set(self.value(f"queue:{name}:unfinished", {})) == ids - ended
+            assert set(self.value(f"queue:{name}:unfinished", {})) == ids - concluded
             assert self.value(f"queue:{name}:environments", []) == ([ENVIRONMENT] if mine else [])
             stored = {state: int(n) for state, n in self.value(f"queue:{name}:{ENVIRONMENT}:jobs", {}).items()}
             counts = {state: sum(batch.counts[state] for batch in mine) for state in COUNTED}

@@ -107,6 +107,7 @@ def submit(
     fields: Sequence[tuple[str, Blob]],
     *,
     is_last: bool = False,
+    open_for: int = 0,
     at_front: bool = False,
     due: str = "",
     deferred: Sequence[Deferred] = (),
@@ -114,7 +115,8 @@ def submit(
     bulk_from: int = BULK,
 ) -> Request[Submitted]:
     """`functions` maps digests to signed records, or their pieces, empty where Redis is known to have them. `due`: ''
-    now, '+5' in so many seconds, else seconds since the epoch. `deferred`: those that wait for others, in order;
+    now, '+5' in so many seconds, else seconds since the epoch. `open_for`: seconds for which single calls may follow,
+    whenever the jobs that there are have ended. `deferred`: those that wait for others, in order;
     `follows`: a batch, for whose jobs of the same index all wait."""
     small = [(name, record) for name, record in fields if len(record) < bulk_from]
     large = [
@@ -123,8 +125,9 @@ def submit(
         if len(record) >= bulk_from
         for number, piece in enumerate(pieces_of(record))
     ]
+    last = open_for or ("1" if is_last else "")
     arguments: list[Blob | str | float] = [
-        opening.batch, opening.token, first, count, int(is_last), int(at_front), opening.queue, opening.environment,
+        opening.batch, opening.token, first, count, last, int(at_front), opening.queue, opening.environment,
         opening.per_block, opening.weight, opening.lifetimes, opening.description, due,
         "\n".join(one.line() for one in deferred), follows, len(functions), len(small), len(large),
     ]  # fmt: skip

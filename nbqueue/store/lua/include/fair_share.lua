@@ -4,7 +4,8 @@
 -- Lets workers find a batch that has jobs to take. It starts at the queue's present virtual time.
 local function make_ready(id, at_front)
   local key = batch_key(id)
-  local name, environment, is_paused, tag = unpack(redis.call('HMGET', key, 'queue', 'environment', 'is_paused', 'tag'))
+  local name, environment, is_paused, tag = unpack(redis.call('HMGET', key,
+    'queue', 'environment', 'is_paused', 'tag_us'))
   if not name or is_paused or redis.call('EXISTS', key .. ':queued') == 0 then return end
   local queue = queue_key(name, environment)
   local first, lowest = unpack(redis.call('ZRANGE', queue .. ':ready', 0, 0, 'WITHSCORES'))
@@ -12,7 +13,7 @@ local function make_ready(id, at_front)
   local clock = tonumber(redis.call('GET', queue .. ':clock') or lowest or '0')
   if at_front then
     -- What is in front stays where it is: moved further each time, it would take the clock back with it.
-    if first ~= id then redis.call('ZADD', queue .. ':ready', (tonumber(lowest) or clock) - 1, id) end
+    if first ~= id then redis.call('ZADD', queue .. ':ready', (tonumber(lowest) or clock) - 1000000, id) end
   else
     redis.call('ZADD', queue .. ':ready', 'NX', math.max(tonumber(tag or '0'), clock), id)
   end
@@ -34,6 +35,6 @@ local function not_ready(id)
   local tag = redis.call('ZSCORE', ready, id)
   if tag then
     redis.call('ZREM', ready, id)
-    redis.call('HSET', key, 'tag', tag)
+    redis.call('HSET', key, 'tag_us', tag)
   end
 end

@@ -7,7 +7,7 @@
 local function park(worker, number, environment, from)
   if from > #ARGV then return end
   redis.call('HSET', worker_key(worker), 'parked', number)
-  local at = string.format('%.3f', now())
+  local at = math.floor(now() * 1000)
   for i = from, #ARGV do redis.call('ZADD', queue_key(ARGV[i], environment) .. ':parked', at, worker) end
 end
 
@@ -26,7 +26,7 @@ local function parked_worker(name, queue)
     prefix .. 'settled', prefix .. 'queue:' .. name .. ':paused') > 0 then return nil end
   for _ = 1, 10 do
     local worker, at = unpack(redis.call('ZPOPMAX', queue .. ':parked'))
-    if not worker or math.abs(now() - tonumber(at)) > 2.5 then return nil end
+    if not worker or math.abs(now() * 1000 - tonumber(at)) > 2500 then return nil end
     local parked, claimed = unpack(redis.call('HMGET', worker_key(worker), 'parked', 'claimed'))
     if parked and tonumber(parked) > tonumber(claimed or '0') then return worker, parked end
   end

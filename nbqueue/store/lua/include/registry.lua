@@ -17,6 +17,7 @@ local function unregister_batch(id, name, environment, finished, failed, cancele
   redis.call('ZREM', prefix .. 'batches', id)
   redis.call('ZREM', prefix .. 'queue:' .. name .. ':batches', id)
   redis.call('ZREM', prefix .. 'queue:' .. name .. ':unfinished', id)
+  redis.call('ZREM', prefix .. 'open', id)
   redis.call('ZREM', prefix .. 'expiring', id)
   redis.call('HDEL', prefix .. 'expiring:jobs', id)
   local jobs, environments = queue_key(name, environment) .. ':jobs', prefix .. 'queue:' .. name .. ':environments'

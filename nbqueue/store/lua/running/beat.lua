@@ -5,6 +5,7 @@
 -- ARGV[3...] fields of its description that changed, and their values
 -- Returns  {'gone'} if the worker is not registered (it was taken for dead), or {'ok', order, ...}
 -- include: keys
+-- on demand: close_some of ending
 local key = worker_key(ARGV[1])
 if redis.call('HEXISTS', key, 'beat') == 0 then return { 'gone' } end
 redis.call('ZREMRANGEBYSCORE', key .. ':orders', '-inf', ARGV[2])
@@ -12,4 +13,5 @@ redis.call('ZADD', prefix .. 'workers', redis.call('HINCRBY', key, 'beat', 1), A
 for i = 3, #ARGV, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 local orders = redis.call('ZRANGE', key .. ':orders', 0, -1)
 table.insert(orders, 1, 'ok')
+if redis.call('EXISTS', prefix .. 'open') == 1 then close_some(100) end
 return orders

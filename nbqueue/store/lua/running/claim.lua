@@ -35,12 +35,12 @@ local leases = worker_key(worker) .. ':leases'
 local function read_batch(id)
   local key = batch_key(id)
   local per_block, description, queued, cost, weight, has_large, has_attempts, has_bulk, token, has_meta,
-    mended, has_decided = unpack(redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost', 'weight',
+    mended, has_decided = unpack(redis.call('HMGET', key, 'per_block', 'description', 'queued', 'cost_ns', 'weight',
       'has_large', 'has_attempts', 'has_bulk', 'token', 'has_meta', 'mended', 'has_decided'))
   if not per_block then return nil end
   return { key = key, per_block = tonumber(per_block), description = description, queued = tonumber(queued),
-    cost = tonumber(cost), weight = tonumber(weight), has_large = has_large, has_attempts = has_attempts,
-    has_bulk = has_bulk, token = token, has_meta = has_meta, mended = mended,
+    cost = cost and tonumber(cost) / 1000, weight = tonumber(weight), has_large = has_large,
+    has_attempts = has_attempts, has_bulk = has_bulk, token = token, has_meta = has_meta, mended = mended,
     has_decided = has_decided }
 end
 
@@ -165,9 +165,8 @@ local function take(queue, id, tag)
   if batch.mended then last = same_function_upto(key, start, last) end
   if last < stop then redis.call('LPUSH', key .. ':queued', write_run(last, stop, suspect)) end
   local cost = math.floor(batch.cost or 10000)
-  local seconds = (last - start) * cost / 1000000 / batch.weight
   redis.call('SET', queue .. ':clock', tag, 'EX', 604800)
-  redis.call('ZINCRBY', queue .. ':ready', string.format('%.6f', seconds), id)
+  redis.call('ZINCRBY', queue .. ':ready', math.floor((last - start) * cost / batch.weight), id)
   if last == stop and redis.call('EXISTS', key .. ':queued') == 0 then not_ready(id) end
   return keep(queue, { batch = id, start = start, stop = last, cost = cost, kind = suspect }, batch)
 end

@@ -51,7 +51,7 @@ if upto < lease.stop then
   redis.call('HSET', leases, number, write_lease(lease))
 end
 local name, environment, weight, cost, is_canceled, has_dependents, has_decided = unpack(redis.call('HMGET', key,
-  'queue', 'environment', 'weight', 'cost', 'is_canceled', 'has_dependents', 'has_decided'))
+  'queue', 'environment', 'weight', 'cost_ns', 'is_canceled', 'has_dependents', 'has_decided'))
 if not name then return refuse('gone') end
 local queue = queue_key(name, environment)
 if has_decided then forget_decided(key, from, upto) end
@@ -94,8 +94,8 @@ local running = count(key, queue, 'started', -n)
 if n > failures + again then count(key, queue, 'finished', n - failures - again) end
 if failures > 0 then count(key, queue, 'failed', failures) end
 redis.call('HINCRBY', key, 'busy', busy)
-local mean = busy / n
-redis.call('HSET', key, 'cost', string.format('%.3f', cost and 0.7 * cost + 0.3 * mean or mean))
+local mean = 1000 * busy / n
+redis.call('HSET', key, 'cost_ns', math.floor(cost and 0.7 * cost + 0.3 * mean or mean))
 charge(id, key, queue, weight, busy - n * lease.cost)
 if begins < upto then
   redis.call('RPUSH', key .. ':ended', upto - begins == 1 and tostring(begins) or write_run(begins, upto))

@@ -12,7 +12,7 @@ local id, index = ARGV[1], tonumber(ARGV[3])
 local key = batch_key(id)
 local total, token, is_canceled, functions, ended_at, name, environment, is_paused, description, tag = unpack(
   redis.call('HMGET', key, 'total', 'token', 'is_canceled', 'functions', 'ended_at', 'queue', 'environment',
-    'is_paused', 'description', 'tag'))
+    'is_paused', 'description', 'tag_us'))
 if token ~= ARGV[2] or is_canceled or not string.find(functions or '', ARGV[4], 1, true) then return 0 end
 total = tonumber(total)
 if total ~= index then return total > index and 1 or 0 end

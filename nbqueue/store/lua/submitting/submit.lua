@@ -5,7 +5,7 @@
 -- ARGV[2]  token of the submitting client: tells an id that is taken from a command that is sent again
 -- ARGV[3]  index of the first job
 -- ARGV[4]  number of jobs
--- ARGV[5]  '1' if this is the last submission of the batch
+-- ARGV[5]  '1' if this is the last submission of the batch; '60' if single calls may follow for so many seconds
 -- ARGV[6]  '1' if the jobs go before all others of the queue
 -- ARGV[7]  queue
 -- ARGV[8]  environment
@@ -28,7 +28,8 @@
 --          depending, following, giving_up, resolving
 local id, token, first, number, is_last, at_front, name, environment, per_block, weight, result_ttl, description,
   due, dependencies, follows, functions, fields, bulk = unpack(ARGV, 1, 18)
-first, number, is_last, at_front = tonumber(first), tonumber(number), is_last == '1', at_front == '1'
+local open = tonumber(is_last) or 0
+first, number, is_last, at_front = tonumber(first), tonumber(number), is_last ~= '', at_front == '1'
 functions, fields, bulk = tonumber(functions), tonumber(fields), tonumber(bulk)
 local key = batch_key(id)
 
@@ -64,8 +65,13 @@ if missing then return refuse('unknown', missing) end
 if follows ~= '' and redis.call('EXISTS', batch_key(follows)) == 0 then return refuse('unknown', follows) end
 
 if not total then
-  open_batch(id, token, name, environment, per_block, weight, result_ttl, description, string.format('%.6f', now()))
+  open_batch(id, token, name, environment, per_block, weight, result_ttl, description, now_text())
   if not is_last then redis.call('HSET', key, 'is_submitting', 1) end
+  close_some(2)
+  if open > 1 then
+    redis.call('HSET', key, 'is_open', 1)
+    redis.call('ZADD', prefix .. 'open', math.floor(now()) + open, id)
+  end
 elseif ended_at then
   revive(id)
 end
