@@ -193,7 +193,7 @@ class Intake:
         if not self._is_news(claimed.number):
             return
         self._is_parked = False
-        self._pace.answered(time.monotonic())
+        self._pace.answered(time.monotonic(), self._costs.of(claimed.batch), is_all=True)
         self._dry_at = self._news()
         self._take(None, claimed)
 
