@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import statistics
@@ -48,6 +49,9 @@ class Measure(StrEnum):
     DUE_OTHER = "one job, submitted at that moment, to its result (s)"
     THEN = "map and then: jobs/s, times those of two maps one after the other"
     CHAIN = "chain of single jobs, each with the result of the one before (ms a link)"
+    IDLE = "idle worker and its processes: share of a core (%)"
+    LATER_IDLE = "the same, with a million jobs that are scheduled for later (%)"
+    LATER_TRIP = "round trip of one job then, times that without them"
     FAN = "100 dependents on each of 1,000 jobs: all have run (s)"
     RETRIED = "jobs that fail once: all have run again, at once (s)"
     START_WARM = "start to first result, server and worker running (ms)"
@@ -73,6 +77,7 @@ class System(StrEnum):
     DASK = "dask.distributed"
     HUEY = "Huey"
     RQ = "RQ"
+    CELERY = "Celery"
 
 
 @dataclass(frozen=True)
@@ -94,10 +99,12 @@ class Sizes:
     links: int = 1_000
     fans: int = 1_000
     rq_jobs: int = 300
+    celery_jobs: int = 4_000
+    idle: float = 10.0
 
 
 FULL = Sizes()
-QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 10_000, 1_000, 100, 50, 60)
+QUICK = Sizes(2_000, 50_000, 3, 60, 1_000, 500, 20, 100, 2, 2_000, 10_000, 1_000, 100, 50, 60, 300, 2.0)
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,26 @@ def used_memory(client: Any) -> int:
         last = now
         time.sleep(0.2)
     return int(now)
+
+
+def share_of_a_core(pid: int, seconds: float) -> float:
+    """Percent of a core that a process, and those that it has started, take for so long."""
+    tree = [pid]
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == pid:
+                tree.append(int(stat.parent.name))
+    before = sum(map(_cpu_seconds, tree))
+    time.sleep(seconds)
+    return 100 * (sum(map(_cpu_seconds, tree)) - before) / seconds
+
+
+def _cpu_seconds(pid: int) -> float:
+    nanoseconds = 0
+    for task in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        nanoseconds += int(task.read_text().split()[0])
+    return nanoseconds / 1e9
 
 
 def wait_until(look: Callable[[], Any], seconds: float = LIMIT) -> None:

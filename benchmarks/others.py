@@ -244,14 +244,58 @@ def measure_rq(sizes: Sizes) -> Iterator[Figure]:
     client.close()
 
 
+def measure_celery(sizes: Sizes) -> Iterator[Figure]:
+    """Two prefork processes, with Celery's own settings; a client that is told of each result. JSON, so no arrays."""
+    from celery import chain, group
+
+    from benchmarks import importable_celery as tasks
+
+    jobs = sizes.celery_jobs
+
+    def map_all(task: Any, items: Sequence[Any]) -> list[Any]:
+        return list(group(task.s(item) for item in items).apply_async().get(timeout=LIMIT))
+
+    start = time.perf_counter()
+    for i in range(jobs):
+        tasks.plus_one.delay(i)
+    yield Figure(System.CELERY, Measure.ENQUEUE, jobs / (time.perf_counter() - start), jobs)
+    tasks.app.control.purge()
+
+    with tasks.app.broker_connection() as connection:
+        client = connection.default_channel.client
+        before = figures.used_memory(client)
+        waiting = [tasks.plus_one.delay(i) for i in range(jobs)]
+        queued = figures.used_memory(client) - before
+        with stage.process(
+            [sys.executable, "-m", "celery", "-A", "benchmarks.importable_celery", "worker", "-c", str(WORKERS),
+             "-l", "ERROR", "--without-gossip", "--without-mingle", "--without-heartbeat"],
+        ):  # fmt: skip
+            check((result.get(timeout=LIMIT) for result in waiting), range(1, jobs + 1))
+            finished = figures.used_memory(client) - before
+            yield Figure(System.CELERY, Measure.QUEUED, queued / jobs, jobs)
+            yield Figure(System.CELERY, Measure.FINISHED, finished / jobs, jobs)
+            yield _map(System.CELERY, map_all, jobs, 3, tasks.plus_one)
+            yield _records(System.CELERY, map_all, jobs, 3, tasks.same)
+            yield _naps(System.CELERY, map_all, sizes.naps, tasks.nap)
+            yield from figures.trip_figures(
+                System.CELERY, lambda i: tasks.plus_one.delay(i).get(timeout=LIMIT), sizes.trips
+            )
+            links = min(100, sizes.links)  # each message carries all links that follow
+            start = time.perf_counter()
+            result = chain(tasks.plus_one.s(0), *[tasks.plus_one.s()] * (links - 1)).apply_async()
+            check([result.get(timeout=LIMIT)], [links])
+            yield Figure(System.CELERY, Measure.CHAIN, (time.perf_counter() - start) * 1000 / links, links)
+
+
 SYSTEMS: dict[str, Callable[[Sizes], Iterator[Figure]]] = {
     "pool": measure_pool,
     "joblib": measure_joblib,
     "dask": measure_dask,
     "huey": measure_huey,
     "rq": measure_rq,
+    "celery": measure_celery,
 }
-NEED_SERVER = ("huey", "rq")
+NEED_SERVER = ("huey", "rq", "celery")
 
 
 def main() -> None:

@@ -294,6 +294,27 @@ def measure_later(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     yield Figure.median(OURS, Measure.RETRIED, again, sizes.retried)
 
 
+def measure_idle(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
+    """A worker with nothing to do, and one for which there is much to do later, in one run and each at its own time."""
+
+    def trip() -> float:
+        [median, _] = figures.trip_figures(OURS, lambda i: queue.enqueue(plus_one, i).result(LIMIT), sizes.trips)
+        return median.value
+
+    [worker] = queue.workers()
+    pid = int(worker.fields["pid"])
+    alone = trip()
+    time.sleep(2)
+    yield Figure(OURS, Measure.IDLE, figures.share_of_a_core(pid, sizes.idle), 0)
+    many = queue.map(plus_one, range(sizes.many), delay=10**6)
+    singles = [queue.enqueue_in(10**5 + i, plus_one, i) for i in range(sizes.singles)]
+    time.sleep(2)
+    yield Figure(OURS, Measure.LATER_IDLE, figures.share_of_a_core(pid, sizes.idle), sizes.many)
+    yield Figure(OURS, Measure.LATER_TRIP, trip() / alone, sizes.many)
+    for batch in [many, *{job.batch.id: job.batch for job in singles}.values()]:
+        batch.delete()
+
+
 def measure_chains(queue: Queue, sizes: Sizes) -> Iterator[Figure]:
     """Jobs that take the results of others: whole batches, one after the other, and many of one."""
     ratios = []
@@ -365,6 +386,7 @@ PARTS: dict[str, Callable[[Queue, Sizes], Iterator[Figure]]] = {
     "naps": measure_naps,
     "later": measure_later,
     "chains": measure_chains,
+    "idle": measure_idle,
     "count": measure_count,
     "panels": measure_panels,
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 from benchmarks.figures import ARRAY_BYTES, FULL, Figure, Measure, Sizes, System
 
 Table = dict[tuple[System, Measure], float]
-_PACKAGES = ("nbqueue", "redis", "hiredis", "numpy", "joblib", "distributed", "huey", "rq")
+_PACKAGES = ("nbqueue", "redis", "hiredis", "numpy", "joblib", "distributed", "huey", "rq", "celery")
 _RATIO = "nbqueue's rate is … times as high"
 
 
@@ -153,13 +153,15 @@ def _method(figures: list[Figure], sizes: Sizes) -> str:
     fewer = ""
     if any(figure.system is System.RQ for figure in figures):
         fewer = f" RQ runs {sizes.rq_jobs:,} no-op jobs instead, as they take so long."
+    if any(figure.system is System.CELERY for figure in figures):
+        fewer += f" Celery runs {sizes.celery_jobs:,}."
     return (
         f"Two worker processes each. Every result is checked. No-op: `x + 1`, {sizes.jobs:,} integers, the median of "
         f"{sizes.rounds} rounds after one that warms up; the million: {sizes.many:,}.{fewer} nbqueue's functions are "
         "those of `__main__`, shipped by value, on its embedded server; the others' Redis is the same server program "
         "with an append-only file, on a Unix socket. Small dicts: of three keys, returned as they are. Submit alone: "
         "to a paused queue. Loop of single submits: nbqueue "
-        f"`enqueue`, {sizes.singles:,} times, to a paused queue and while jobs already run; Huey and RQ without a "
+        f"`enqueue`, {sizes.singles:,} times, to a paused queue and while jobs already run; the others without a "
         "worker running. Round trip: "
         f"{sizes.trips} one after the other (RQ 100 at most). Bytes: what `used_memory`, less the buffers of clients "
         "and of the append-only file, grows by, divided by the jobs, with their arguments and results; nbqueue's jobs "

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from nbqueue import errors
 from nbqueue.client.awaited import Awaited
 from nbqueue.payload.values import ResultOf
+from nbqueue.store import keys
 from nbqueue.store.requests.submitting import Deferred, DependsOn
+from nbqueue.store.store import Store
 
 _ID = re.compile(r"([a-z][a-z2-9]{5})(?::(\d+))?")
+
+NAME = re.compile(r"[\w.-]{1,200}")
+"""What users may call a job: `job_id=`."""
 
 _CONTAINERS = frozenset({list, tuple, dict})
 """Types of arguments in which jobs and batches are looked for."""
@@ -24,7 +29,7 @@ class Dependency:
     Parameters
     ----------
     jobs : Job, Batch, str or a list of them
-        Ids are accepted, too.
+        Ids are accepted, too, and the names that jobs were given by `job_id=`.
     allow_failure : bool
         Those that wait start also if one of them fails or is canceled. Otherwise they fail then: `DependencyFailed`.
     enqueue_at_front : bool
@@ -55,6 +60,8 @@ class Dependencies:
 
     on: tuple[DependsOn, ...] = ()
     at_front: bool = False
+    texts: frozenset[str] = frozenset()
+    """Which of them were given as text, and may be names: see `found_by_name`."""
 
     @classmethod
     def of(cls, value: Any) -> Dependencies:
@@ -69,13 +76,15 @@ class Dependencies:
             return NO_DEPENDENCIES
         given = [value] if isinstance(value, Dependency | Awaited | str) or not _is_list(value) else list(value)
         found: dict[tuple[str, int | None], DependsOn] = {}
+        texts: set[str] = set()
         at_front = False
         for one in given:
+            texts.update(_texts(one.jobs if isinstance(one, Dependency) else one))
             dependency = one if isinstance(one, Dependency) else None
             at_front |= dependency is not None and dependency.enqueue_at_front
             for on in dependency.on if dependency is not None else _named(one, may_fail=False):
                 found[on.batch, on.index] = on
-        return cls(tuple(found.values()), at_front)
+        return cls(tuple(found.values()), at_front, frozenset(texts))
 
     def may_fail(self, batch: str, index: int | None) -> bool:
         """Whether it was said of this one that jobs start also if it failed."""
@@ -100,16 +109,51 @@ def _named(value: Any, *, may_fail: bool) -> Iterable[DependsOn]:
         return value.as_dependency(may_fail=may_fail)
     if isinstance(value, str):
         match = _ID.fullmatch(value)
-        if match is None:
+        if match is None and not NAME.fullmatch(value):
             raise errors.UsageError(
-                f"depends_on={value!r}: the id of a job ('k3f9x2:17') or of a batch ('k3f9x2') is accepted"
+                f"depends_on={value!r}: the id of a job ('k3f9x2:17') or of a batch ('k3f9x2') is accepted, and what a "
+                "job was named by job_id="
             )
+        if match is None:
+            return [DependsOn(value, None, may_fail)]
         return [DependsOn(match[1], None if match[2] is None else int(match[2]), may_fail)]
     if _is_list(value):
         return [on for one in value for on in _named(one, may_fail=may_fail)]
     raise errors.WrongType(
         f"depends_on={value!r:.80}: a job, a batch, the id of one, a Dependency, or a list of them is accepted"
     )
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, Awaited) or not _is_list(value):
+        return []
+    return [text for one in value for text in _texts(one)]
+
+
+def found_by_name(depends: Dependencies, store: Store) -> Dependencies:
+    """The same where names stand for the jobs that have them; an id of what is there is no name.
+
+    Raises
+    ------
+    NotFound
+        There is no job of such a name.
+    """
+
+    def found(on: DependsOn) -> DependsOn:
+        is_id = _ID.fullmatch(on.name) is not None
+        if on.name not in depends.texts or (is_id and store.run("EXISTS", store.key(keys.batch(on.batch)))):
+            return on
+        holder = store.named(on.name)
+        if holder is None and not is_id:
+            raise errors.NotFound(
+                f"depends_on={on.name!r}: there is no job of this name on this server, in this namespace, and the id "
+                "of a job looks like 'k3f9x2:17', that of a batch like 'k3f9x2'"
+            )
+        return on if holder is None else DependsOn(holder, 0, on.may_fail)
+
+    return replace(depends, on=tuple(map(found, depends.on)), texts=frozenset())
 
 
 class Arguments(NamedTuple):

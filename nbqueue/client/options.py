@@ -19,7 +19,7 @@ from typing import Any, TypedDict
 
 from nbqueue import errors, machine, settings
 from nbqueue.client.callback import Callback
-from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies
+from nbqueue.client.depending import NAME, NO_DEPENDENCIES, Dependencies
 from nbqueue.client.retries import Repeat, Retry
 from nbqueue.payload.callbacks import GIVEN
 from nbqueue.payload.functions import Code, name_of
@@ -223,7 +223,7 @@ def _checked_name(job_id: object, unique: object) -> str | None:
         return None
     if not isinstance(job_id, str):
         raise errors.WrongType(f"job_id={job_id!r:.80}: a text is accepted")
-    if not re.fullmatch(r"[\w.-]{1,200}", job_id):
+    if not NAME.fullmatch(job_id):
         raise errors.UsageError(f"job_id={job_id!r:.80}: letters, digits and '_', '-', '.' are accepted, up to 200")
     return job_id
 

@@ -12,6 +12,7 @@ from nbqueue import errors, settings
 from nbqueue.client import launch, listing, schedules
 from nbqueue.client.batch import Batch
 from nbqueue.client.cell_job import CellJob, job_of
+from nbqueue.client.depending import found_by_name
 from nbqueue.client.fleet import Workers
 from nbqueue.client.handle import Progress
 from nbqueue.client.here import SubmitterHere
@@ -197,6 +198,8 @@ class Queue:
         kind = Submitter if self._is_async else SubmitterHere
         given: Options = {"job_timeout": self._default_timeout, **options}
         checked = JobOptions.of(given)
+        if self._is_async and checked.depends.texts:
+            checked = replace(checked, depends=found_by_name(checked.depends, self.session.store))
         if due is not None:
             checked = replace(checked, due=due)
         shown = self._progress if progress is None else progress

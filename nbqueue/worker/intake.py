@@ -125,7 +125,9 @@ class Intake:
         return self._due_at < float("inf")
 
     def _news(self) -> tuple[int, ...]:
-        return self._bell.rings, self._settlement.given_back, self._settlement.waits, self._presence.registrations
+        settlement = self._settlement
+        ended = settlement.jobs if self._who.options.burst else 0  # others may have waited for what has ended
+        return self._bell.rings, settlement.given_back, settlement.waits, ended, self._presence.registrations
 
     # When
 

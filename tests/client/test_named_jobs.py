@@ -7,7 +7,7 @@ import threading
 import pytest
 from conftest import wait_until
 
-from nbqueue import Job, Queue, errors, send_stop_job_command
+from nbqueue import Dependency, Job, Queue, errors, send_stop_job_command
 
 
 def run_until(directory):
@@ -140,3 +140,28 @@ def test_a_name_does_not_outlive_what_it_names_for_ever(q):
     month, year = 30 * 86400, 365 * 86400
     assert month < q.store.run("TTL", q.store.key("named:short")) <= month + 60
     assert year < q.store.run("TTL", q.store.key("named:kept"))
+
+
+def test_others_wait_for_a_job_by_its_name(q, workers):
+    """Also by one that could be the id of a batch, of which there is none."""
+    q.enqueue(abs, -3, job_id="load-2030")
+    q.enqueue(abs, "no number", job_id="report")
+    after = q.enqueue(str.upper, "x", depends_on=["load-2030"])
+    anyway = q.enqueue(str.upper, "y", depends_on=Dependency(["load-2030", "report"], allow_failure=True))
+    fails = q.enqueue(str.upper, "z", depends_on="report")
+    workers.start("--burst").wait(30)
+    assert (after.result(timeout=30), anyway.result(timeout=30)) == ("X", "Y")
+    with pytest.raises(errors.DependencyFailed):
+        fails.result(timeout=30)
+
+
+def test_an_id_comes_before_a_name(q):
+    first = q.enqueue(abs, -1)
+    q.enqueue(abs, -2, job_id=first.batch.id)
+    assert q.enqueue(abs, -3, depends_on=first.batch.id).waits_for == [first.batch.id]
+
+
+@pytest.mark.parametrize("name", ["load-2030", "K3F9X2", "job"])
+def test_a_name_that_no_job_has_is_no_dependency(q, name):
+    with pytest.raises(errors.NotFound, match=f"depends_on='{name}': there is no job of this name"):
+        q.enqueue(abs, -1, depends_on=name)

@@ -757,6 +757,15 @@ def test_a_burst_worker_leaves_when_there_is_nothing_to_do(q, workers):
     assert batch.counts["finished"] == 100
 
 
+def test_a_burst_worker_runs_what_has_waited_for_what_it_ran(q, workers):
+    job = q.enqueue(abs, -1)
+    for _ in range(4):
+        job = q.enqueue(lambda before: before + 1, job)
+    batch = q.map(abs, range(20)).then(str).then(len)
+    assert workers.start("--burst").wait(30) == 0
+    assert (job.result(timeout=1), batch.counts["finished"]) == (5, 20)
+
+
 def test_a_worker_leaves_after_its_idle_time_or_its_jobs(q, workers):
     assert workers.start("--max-idle-time", "0.2").wait(20) == 0
     process = workers.start("--max-jobs", "3")
