@@ -216,18 +216,19 @@ class Intake:
     # What
 
     def _claim(self, child: ChildProcess | None, queues: Sequence[str], *, parks: bool = False) -> None:
-        number = self._number + 1
+        number, news = self._number + 1, self._news()
         self.claiming, self._is_parked = child, False
         request = running.claim(
             self._who.id, number, self._who.environment, queues,
             children=self._who.options.children, target=_TARGET,
             waiting=self._places.waiting(), awaited=self._places.awaited(time.monotonic()), parks=parks,
         )  # fmt: skip
-        self._requests.send(request, lambda answer: self._on_claimed(number, answer, parks=parks))
+        self._requests.send(request, lambda answer: self._on_claimed(number, answer, news, parks=parks))
 
     def _on_claimed(
-        self, number: int, claimed: Claimed | ScheduleState | Later | str | errors.NbqueueError | None, *, parks: bool
-    ) -> None:
+        self, number: int, claimed: Claimed | ScheduleState | Later | str | errors.NbqueueError | None,
+        news: tuple[int, ...], *, parks: bool,
+    ) -> None:  # fmt: skip
         child, self.claiming = self.claiming, None
         now = time.monotonic()
         if isinstance(claimed, Claimed):
@@ -250,7 +251,7 @@ class Intake:
         if claimed == USED:
             self._is_news(number)
             return
-        self._dry_at = self._news()
+        self._dry_at = news
         if isinstance(claimed, errors.NbqueueError):
             log.error("%s", claimed)
         else:
