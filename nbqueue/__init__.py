@@ -115,9 +115,15 @@ _HOMES = {
 
 
 def _install_panels() -> None:
-    """In a kernel, batches are shown in panels."""
+    """In a kernel, batches are shown in panels; there and in IPython's terminal, errors without our own frames."""
     import sys
 
+    if "IPython.core.getipython" in sys.modules:
+        shell = sys.modules["IPython.core.getipython"].get_ipython()
+        if shell is not None:
+            from nbqueue.notebook import tracebacks
+
+            tracebacks.install(shell)
     if "ipykernel" in sys.modules:
         from nbqueue.notebook import kernel
 
