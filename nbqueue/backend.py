@@ -5,22 +5,21 @@ from __future__ import annotations
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nbqueue import settings
 from nbqueue.payload.files import Files
 from nbqueue.payload.seal import Seal
 from nbqueue.server import embedded
 from nbqueue.server.key import signing_key
-from nbqueue.store.connection import Source
+from nbqueue.store.connection import Address, Source
 from nbqueue.store.store import Store
 
 NO_KEY = b"nbqueue: no key was given"
 """The key of payloads where nobody gave one: it finds errors, and keeps nobody out."""
 
 
-_clients = weakref.WeakSet[Any]()
-"""Clients of the embedded server, as `Queue.connection` gives them: who is given one means that server."""
+_embedded = weakref.WeakSet[Address]()
+"""Addresses of the embedded server: who is given a client that one of them has given out means that server."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,14 @@ def connect(
     """
     key = key.encode() if isinstance(key, str) else key
     where = connection if connection is not None else settings.url()
-    if not isinstance(where, str | None) and where in _clients:
+    if not isinstance(where, str | None) and any(address.is_client(where) for address in _embedded):
         where = None
     chosen = environment or settings.environment()
     if where is None:
         running = embedded.ensure()
         key = key or signing_key()
         store = Store(running.url, namespace, restart=lambda: embedded.ensure().url)
-        _clients.add(store.address.client)
+        _embedded.add(store.address)
         seal = Seal(key, namespace, Files(running.files, namespace))
         return Backend(store, seal, key, chosen or settings.local_environment(), running, running.files)
     key = key or settings.key() or NO_KEY

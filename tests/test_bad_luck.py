@@ -398,11 +398,7 @@ def test_while_redis_takes_nothing_a_worker_keeps_so_much_and_lets_its_children_
 def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is_gone(private, workers, tmp_path):
     own = private()
     began, speak, told, go = (tmp_path / name for name in ("began", "speak", "told", "go"))
-    process = workers.start(
-        "--url", own.url, "--namespace", "default", "--max-idle-time", "0.1", NBQUEUE_KEY="k",
-        first="from nbqueue.worker import loop; loop._GONE, loop._MOST_HELD = 0.0, 1_000_000",
-    )  # fmt: skip
-    queue = Queue(connection=own.url, key="k", progress=False, local_modules=False)  # the worker waits for 0.1 seconds
+    queue = Queue(connection=own.url, key="k", progress=False)
 
     def begin():
         with began.open("a") as file:
@@ -427,6 +423,10 @@ def test_a_worker_that_holds_much_lets_the_running_job_end_although_its_redis_is
             told.write_text(str(number))
 
     jobs = queue.enqueue(work), queue.enqueue(tell)
+    process = workers.start(
+        "--url", own.url, "--namespace", "default", "--max-idle-time", "0.1", NBQUEUE_KEY="k",
+        first="from nbqueue.worker import loop; loop._GONE, loop._MOST_HELD = 0.0, 1_000_000",
+    )  # fmt: skip
     wait_until(lambda: began.exists() and began.read_text() == "xx")
     own.process.send_signal(signal.SIGSTOP)
     speak.touch()

@@ -297,7 +297,7 @@ class Block:
             if self._calls is not None and self._calls.follows is not None and inputs is not None:
                 atoms = inputs.atoms(self._calls.follows, first, part)
             else:
-                atoms = None if self._calls is None else self._calls.atoms()
+                atoms = None if self._calls is None else self._calls.atoms(part)
         except Exception as error:  # noqa: BLE001 - what is wrong with a record is the outcome of its jobs
             self._problem, atoms = error, None
         if self._calls is not None and atoms is not None and self._problem is None:

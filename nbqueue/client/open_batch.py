@@ -16,7 +16,7 @@ from nbqueue.client.codes import Codes
 from nbqueue.client.depending import NO_DEPENDENCIES, Dependencies, deferred_in, unknown_dependency
 from nbqueue.client.options import Attached, JobOptions
 from nbqueue.client.packing import pack_call
-from nbqueue.payload.calls import pack_entries, pack_items
+from nbqueue.payload.calls import pack_entries, pack_items, pack_plain
 from nbqueue.payload.functions import Code
 from nbqueue.payload.records import INPUTS, Blob, size_of
 from nbqueue.payload.serializers import Encoding
@@ -107,8 +107,10 @@ class OpenBatch:
         index = self._count
         record: Blob | None = None
         results: tuple[ResultOf, ...] = ()
-        if encoding is None and not kwargs and len(args) == 1:
-            record = pack_items(self._seal, self.id, index, code.digest, args)
+        if encoding is None and not kwargs:
+            if len(args) == 1:
+                record = pack_items(self._seal, self.id, index, code.digest, args)
+            record = record or pack_plain(self._seal, self.id, index, code.digest, [args])
         if record is None:
             entry, results = pack_call(0, args, kwargs, depends, encoding)
             self._codes.sizes.look(f"the arguments of {code.name}()", args, size_of(entry))

@@ -20,6 +20,7 @@ from nbqueue.payload.calls import (
     pack_entries,
     pack_following,
     pack_items,
+    pack_plain,
     pack_tuples,
 )
 from nbqueue.payload.functions import Code
@@ -435,7 +436,8 @@ class ItemPacker(Packer):
         functions.setdefault(self._digest, b"")
         if self._encoding is not None:
             return None
-        return pack_items(self._seal, batch, first, self._digest, items)
+        record = pack_items(self._seal, batch, first, self._digest, items)
+        return record or pack_plain(self._seal, batch, first, self._digest, [(item,) for item in items])
 
 
 class TuplePacker(ItemPacker):
@@ -452,7 +454,9 @@ class TuplePacker(ItemPacker):
         functions.setdefault(self._digest, b"")
         if self._encoding is not None or any(type(item) is Packed for item in items):
             return None
-        return pack_tuples(self._seal, batch, first, self._digest, [tuple(item) for item in items])
+        calls = [tuple(item) for item in items]
+        record = pack_tuples(self._seal, batch, first, self._digest, calls)
+        return record or pack_plain(self._seal, batch, first, self._digest, calls)
 
 
 class FollowPacker(Packer):

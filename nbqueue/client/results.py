@@ -189,12 +189,12 @@ class Reader:
                 outcomes = Outcomes(session.seal, batch, first, record, once=True, find=session.serializer)
         except errors.PayloadError as error:
             problem = error
-        if outcomes is not None and (atoms := outcomes.atoms()) is not None and stop - first <= len(atoms):
+        if outcomes is not None:
             has_own = (
                 any(str(index) in found.records for index in range(start, stop)) if len(found.records) > 1 else False
             )
-            if not has_own:
-                yield start, stop - start, atoms[start - first : stop - first]
+            if not has_own and (values := outcomes.values(start, stop)) is not None:
+                yield start, stop - start, values
                 return
         for index in range(start, stop):
             own = found.records.get(str(index))

@@ -63,7 +63,11 @@ class Waiting:
     def __enter__(self) -> Waiting:
         self._deadline = None if self._timeout is None else time.monotonic() + self._timeout
         self._watching = self._session.listener.watch(self._id)
-        self.watch: Watch = self._watching.__enter__()
+        try:
+            self.watch: Watch = self._watching.__enter__()
+        except BaseException as error:
+            self._note(error)
+            raise
         self._bar = Bar(self._progress)
         self._lines = Lines(self._progress)
         self._attended_at = time.monotonic() - _LOOK + _PATIENCE
@@ -75,6 +79,10 @@ class Waiting:
             self._place.end(error)
         self._bar.close()
         self._watching.__exit__(None, None, None)
+        self._note(error)
+
+    def _note(self, error: BaseException | None) -> None:
+        """Say in an error that ends the wait how to come back."""
         back = f"q.batch({self._id!r})"
         if isinstance(error, KeyboardInterrupt):
             error.add_note(

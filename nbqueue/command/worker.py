@@ -246,7 +246,7 @@ class Worker:
 
 def _is_of(session: Session, connection: Any) -> bool:
     """Whether a connection is what a session was made with, or has given out."""
-    return connection == session.source or connection is session.store.address.client
+    return connection == session.source or session.store.address.is_client(connection)
 
 
 def can_serve_here() -> bool:

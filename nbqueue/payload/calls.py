@@ -12,7 +12,15 @@ from typing import Any
 
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, can_pickle, entry_of_pickle, has_plain
+from nbqueue.payload.pickling import (
+    IMMUTABLE,
+    SERIALIZER,
+    can_pickle,
+    entry_of_pickle,
+    has_plain,
+    plain_entries,
+    plain_values,
+)
 from nbqueue.payload.records import (
     ATOMS,
     FOLLOWS,
@@ -57,6 +65,13 @@ def pack_tuples(seal: Seal, batch: str, first: int, digest: bytes, items: Sequen
     if len(items) > 1 and len(pickled) > MOST_TOGETHER:
         return None
     return seal.close(b"calls", batch, first, TUPLES, len(items), [digest], [pickled])
+
+
+def pack_plain(seal: Seal, batch: str, first: int, digest: bytes, calls: Sequence[tuple[Any, ...]]) -> bytes | None:
+    """Neighbouring calls of one function with positional arguments, if these are small plain values that somebody can
+    change (dicts, lists, ...), else None: each call is pickled for itself."""
+    body = plain_entries(calls, b"\0")
+    return None if body is None else seal.close(b"calls", batch, first, SEPARATE, len(calls), [digest], body)
 
 
 def pack_arguments(function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Pieces:
@@ -136,9 +151,17 @@ class Calls:
         """The batch with whose results the calls are made."""
         self._entries = None if opened.layout == FOLLOWS else Entries(opened)
 
-    def atoms(self) -> list[Any] | None:
-        """The single arguments of all calls, where the record is of that layout: the fast way."""
-        return self._list if self._layout == ATOMS else None
+    def atoms(self, part: range) -> list[Any] | None:
+        """The single arguments of the calls of a part, by their places behind the first one, where they are plain
+        values and the function is the same: the fast way. Each is given out once."""
+        if self._layout == ATOMS:
+            return self._list
+        if self._layout != SEPARATE or self._entries is None or len(self._digests) != 1 or self._entries.is_own:
+            return None
+        found = plain_values(self._entries, range(part.start - self.first, part.stop - self.first), b"\0")
+        if found is None or set(map(len, found)) != {1}:
+            return None
+        return [None] * (part.start - self.first) + [args[0] for args in found]
 
     def digest(self) -> bytes:
         return self._digests[0]

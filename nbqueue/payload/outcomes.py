@@ -17,7 +17,7 @@ from typing import Any
 from nbqueue import errors
 from nbqueue.payload.explain import cannot_pickle
 from nbqueue.payload.memory import Buffers
-from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, entry_of_pickle, pickle_whole
+from nbqueue.payload.pickling import IMMUTABLE, SERIALIZER, entry_of_pickle, pickle_whole, plain_values
 from nbqueue.payload.records import (
     ATOMS,
     FAILURE,
@@ -220,6 +220,16 @@ class Outcomes:
     def atoms(self) -> list[Any] | None:
         """The values of all calls, where the record is of that layout and none failed: the fast way."""
         return self._load() if self._layout == ATOMS and not self.holes else None
+
+    def values(self, start: int, stop: int) -> list[Any] | None:
+        """The values of neighbouring calls, where none failed and all are plain: the fast way."""
+        if self.holes or stop - self.first > self.count:
+            return None
+        if self._layout == ATOMS:
+            return self._load()[start - self.first : stop - self.first]
+        if self._entries is None or self._entries.is_own:
+            return None
+        return plain_values(self._entries, range(start - self.first, stop - self.first))
 
     def _load(self) -> list[Any]:
         if self._list is None:

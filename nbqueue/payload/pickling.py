@@ -7,10 +7,13 @@ object: whether it can at all, and what it sends by name instead of by value.
 
 from __future__ import annotations
 
+import array
+import datetime
 import dis
 import functools
 import importlib
 import io
+import itertools
 import mmap
 import pickle
 import struct
@@ -28,7 +31,7 @@ from nbqueue.payload.classes import named_in, reduce_class
 from nbqueue.payload.exceptions import reduce_exception
 from nbqueue.payload.memory import Mapped, MappedFile, are_equal
 from nbqueue.payload.random_streams import reduce_generator
-from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Pieces, split_frames, with_sizes
+from nbqueue.payload.records import LARGE_RECORD, MOST_FRAMES, Entries, Pieces, split_frames, table_bytes, with_sizes
 from nbqueue.payload.scope import entered, fill
 from nbqueue.payload.stored_names import StoredNames, reads_pickles
 
@@ -57,8 +60,8 @@ class Serializer:
     __slots__ = ()
 
     def dumps(self, obj: Any) -> Pieces:
-        if _is_plain(obj):
-            pickled = pickle.dumps(obj, 5)
+        pickled = _pickle_if_plain(obj)
+        if pickled is not None:
             return [_ONE_FRAME.pack(_PLAIN, len(pickled)), pickled]
         return with_sizes(pickle_frames(obj))
 
@@ -86,21 +89,101 @@ SERIALIZER = Serializer()
 """The one in use."""
 
 
-def _is_plain(value: Any, depth: int = 4) -> bool:
-    """Whether cloudpickle, which takes ten times as long to begin with, would add nothing: small containers of values
-    that nobody can change."""
+# Plain values: what `pickle` writes by itself, in C, without asking anybody. cloudpickle takes ten times as long to
+# begin with, and would add nothing.
+
+_CONTAINERS = frozenset({dict, list, tuple, set, frozenset})
+
+_OF_LIBRARY = frozenset(
+    {complex, datetime.date, datetime.time, datetime.datetime, datetime.timedelta, datetime.timezone}
+)
+"""Types that say how they are pickled, and are known to be harmless."""
+
+_MOST_ITEMS = 1000
+"""Items of a container that is tried: what is not plain may come last."""
+
+_MOST_PLAIN = 16 * 1024
+"""Bytes of a value that is packed with others as it is; what is larger may be stored by itself."""
+
+
+class _NotPlainError(Exception):
+    """There is something else in a value."""
+
+
+class _PlainPickler(pickle.Pickler):
+    """Takes plain values only."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        """Called by `pickle` for whatever else it meets."""
+        kind = type(obj)
+        if kind in _OF_LIBRARY or (kind is type and obj in _OF_LIBRARY):
+            return NotImplemented
+        raise _NotPlainError
+
+
+def _pickle_if_plain(value: Any) -> bytes | None:
+    """The pickle of a plain value that is not large; None of any other."""
     kind = type(value)
-    if kind is dict:
-        return len(value) < 100 and set(map(type, value)) <= IMMUTABLE and _are_plain(value.values(), depth)
-    if kind is tuple or kind is list:
-        return len(value) < 100 and _are_plain(value, depth)
-    return kind in IMMUTABLE
+    if kind in IMMUTABLE:
+        return pickle.dumps(value, 5)
+    if kind not in _CONTAINERS or len(value) > _MOST_ITEMS:
+        return None
+    file = io.BytesIO()
+    try:
+        _PlainPickler(file, 5).dump(value)
+    except Exception:  # noqa: BLE001 - cloudpickle tells what is wrong with it
+        return None
+    return file.getvalue()
 
 
-def _are_plain(values: Iterable[Any], depth: int) -> bool:
-    if set(map(type, values)) <= IMMUTABLE:
-        return True
-    return depth > 0 and all(_is_plain(value, depth - 1) for value in values)
+def plain_entries(values: Iterable[Any], lead: bytes = b"") -> Pieces | None:
+    """The entries of small plain values, each pickled for itself, behind the table of their offsets.
+
+    Parameters
+    ----------
+    values : iterable
+    lead : bytes
+        What each entry begins with.
+
+    Returns
+    -------
+    list of bytes, or None
+        None if one of them is not plain, or not small.
+    """
+    file = io.BytesIO()
+    pickler = _PlainPickler(file, 5)
+    head = lead + bytes(_ONE_FRAME.size)
+    offsets = array.array("Q", [0])
+    position = 0
+    try:
+        for value in values:
+            file.write(head)
+            pickler.dump(value)
+            pickler.clear_memo()  # nothing is shared with the next one
+            start, position = position, file.tell()
+            if position - start > _MOST_PLAIN:
+                return None
+            offsets.append(position)
+    except Exception:  # noqa: BLE001 - cloudpickle tells what is wrong with it
+        return None
+    body, size = file.getbuffer(), len(head)
+    for start, stop in itertools.pairwise(offsets):
+        _ONE_FRAME.pack_into(body, start + len(lead), _PLAIN, stop - start - size)
+    return [table_bytes(offsets), body]
+
+
+def plain_values(entries: Entries, part: range, lead: bytes = b"") -> list[Any] | None:
+    """The values of some entries, each a new one; None if one of them is not plain, or does not begin so."""
+    body, offsets = entries.whole()
+    marks = lead + _ONE_FRAME.pack(_PLAIN, 0)[:2]
+    size, load = len(lead) + _ONE_FRAME.size, pickle.loads
+    found = []
+    for offset in part:
+        start, stop = offsets[offset], offsets[offset + 1]
+        if body[start : start + len(marks)] != marks:
+            return None
+        found.append(load(body[start + size : stop]))
+    return found
 
 
 # Frames

@@ -228,9 +228,15 @@ def table_of(entries: Sequence[Pieces]) -> Pieces:
     for entry in entries:
         position += size_of(entry)
         offsets.append(position)
+    return [table_bytes(offsets), *itertools.chain.from_iterable(entries)]
+
+
+def table_bytes(offsets: array.array[int]) -> bytes:
+    """A table of offsets as it stands in a record."""
     if sys.byteorder == "big":
+        offsets = offsets[:]
         offsets.byteswap()
-    return [offsets.tobytes(), *itertools.chain.from_iterable(entries)]
+    return offsets.tobytes()
 
 
 class Entries:
@@ -260,6 +266,11 @@ class Entries:
         start, end = struct.unpack_from("<2Q", body, 8 * offset)
         table = 8 * (self._count + 1)
         return body[table + start : table + end]
+
+    def whole(self) -> tuple[memoryview, tuple[int, ...]]:
+        """All entries, one behind the other, and their offsets in that."""
+        body = self._body if self._file is None else self._mapped(self._file)[self._position :]
+        return body[8 * (self._count + 1) :], struct.unpack_from(f"<{self._count + 1}Q", body)
 
     def _mapped(self, file: MappedFile) -> memoryview:
         if self._held is None or file.is_there():

@@ -2,7 +2,8 @@
 
 A `redis.Redis` client is not used for nbqueue's own commands, because it sends a command again when its answer was
 lost, mixes answers up when a KeyboardInterrupt lands inside a reply, and is slow for large values. `redis.connection`
-makes and authenticates the connection (TCP, TLS, Unix sockets, passwords); then this module sends and reads by itself:
+makes and authenticates the connection (TCP, TLS, passwords); to a Unix socket that asks for nothing, as the embedded
+server's, this module connects itself, as `redis` takes a tenth of a second to import. It sends and reads by itself:
 
 - bytes in, bytes out; RESP2, read by hiredis;
 - a KeyboardInterrupt is held back until the answer is there; if that takes too long, the connection is closed before it
@@ -13,13 +14,16 @@ makes and authenticates the connection (TCP, TLS, Unix sockets, passwords); then
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote
 
 from nbqueue import errors
 
@@ -61,22 +65,44 @@ class Address:
     """Where a Redis is and how to connect to it: from a URL, or with the settings of a `redis.Redis`."""
 
     def __init__(self, source: str | redis.Redis) -> None:
+        self._source = source
+        self._client: redis.Redis | None = None
+        self._socket = _socket_of(source) if isinstance(source, str) else None
+        """A Unix socket that asks for nothing."""
+        if self._socket is None:
+            self._prepare()
+        self.url = _without_password(source) if isinstance(source, str) else self._describe()
+
+    @property
+    def client(self) -> redis.Redis:
+        """A client of the same server."""
+        if self._client is None:
+            self._prepare()
+        assert self._client is not None
+        return self._client
+
+    def is_client(self, other: object) -> bool:
+        """Whether something is the client that was given out."""
+        return other is not None and other is self._client
+
+    def _prepare(self) -> None:
         import redis
 
+        source = self._source
         if isinstance(source, str):
             if not source.startswith(("redis://", "rediss://", "unix://")):
                 raise errors.UsageError(
                     f"connection {_without_password(source)!r}: a URL begins with redis://, rediss:// or unix://"
                 )
             try:
-                self.client = redis.Redis.from_url(source)
+                self._client = redis.Redis.from_url(source)
             except ValueError as error:
                 raise errors.UsageError(f"connection {_without_password(source)!r}: {error}") from error
         elif isinstance(source, redis.Redis):
-            self.client = source
+            self._client = source
         else:
             raise errors.WrongType(f"connection: a URL or a redis.Redis is needed, not a {type(source).__name__}")
-        pool = self.client.connection_pool
+        pool = self._client.connection_pool
         settings = dict(pool.connection_kwargs)
         for name in (
             "retry", "retry_on_error", "event_dispatcher", "maint_notifications_config", "cache",
@@ -98,7 +124,6 @@ class Address:
             settings.update(socket_keepalive=True, socket_keepalive_options=numbers)
         self._make = pool.connection_class
         self._settings = settings
-        self.url = _without_password(source) if isinstance(source, str) else self._describe()
 
     def _describe(self) -> str:
         settings = self._settings
@@ -114,6 +139,8 @@ class Address:
         ServerUnreachable
             The server does not accept it, or not these credentials.
         """
+        if self._socket is not None:
+            return _connected(self.url, self._socket)
         import redis
 
         try:
@@ -126,7 +153,31 @@ class Address:
             connection.disconnect()
             reason = Foreign(error) if isinstance(error, redis.InvalidResponse) else error
             raise unreachable(self.url, reason) from error
-        return Connection(self.url, connection)
+        return Connection(self.url, connection._sock, connection.disconnect)
+
+
+def _socket_of(url: str) -> str | None:
+    """The path of a Unix socket that a URL names with nothing else."""
+    path = url.removeprefix("unix://")
+    return unquote(path) if path != url and path.startswith("/") and not set(path) & set("?#@") else None
+
+
+def _connected(url: str, path: str) -> Connection:
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.settimeout(CONNECTING)
+        made.connect(path)
+    except OSError as error:
+        made.close()
+        raise unreachable(url, error) from error
+    return Connection(url, made, functools.partial(_disconnect, made, os.getpid()))
+
+
+def _disconnect(connected: socket.socket, pid: int) -> None:
+    if os.getpid() == pid:  # a fork closes its descriptor only
+        with contextlib.suppress(OSError):
+            connected.shutdown(socket.SHUT_RDWR)
+    connected.close()
 
 
 def _anonymous(package: ModuleType) -> dict[str, None]:
@@ -154,12 +205,13 @@ def _without_password(url: str) -> str:
 class Connection:
     """One connection: commands out, replies in."""
 
-    def __init__(self, url: str, redis: Any) -> None:
+    def __init__(self, url: str, connected: socket.socket, disconnect: Callable[[], None]) -> None:
         import hiredis
 
         self.url = url
-        self._redis = redis
-        self._socket: socket.socket = redis._sock
+        self._socket = connected
+        self._disconnect = weakref.finalize(self, disconnect)
+        """Also when it is forgotten: before what it holds would find that out for itself."""
         self._reader = hiredis.Reader(protocolError=Foreign, replyError=Reply)
         self._out: list[memoryview] = []
         self._poll = select.poll()
@@ -173,7 +225,7 @@ class Connection:
     def close(self) -> None:
         """Close the connection; answers that were not read are lost."""
         self.closed = True
-        self._redis.disconnect()
+        self._disconnect()
 
     # For callers that block
 

@@ -193,8 +193,8 @@ class Link:
             except errors.ServerUnreachable as broken:
                 error = broken
                 self.close()  # what is left of them is broken too
-                if self._restart is not None:
-                    self.address = Address(self._restart())
+                if self._restart is not None and (url := self._restart()) != self.address.url:
+                    self.address = Address(url)
             now = time.monotonic()
             deadline = min(deadline, now + _PATIENCE)
             if now > deadline:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import collections
+import datetime
+import re
 import threading
 
 import pytest
 
 from nbqueue import errors
-from nbqueue.payload.calls import Calls, of_function, pack_arguments, pack_entries, pack_items, pack_tuples
+from nbqueue.payload.calls import Calls, of_function, pack_arguments, pack_entries, pack_items, pack_plain, pack_tuples
 from nbqueue.payload.memory import Buffers
 from nbqueue.payload.records import functions_of
 from nbqueue.payload.seal import Seal
@@ -53,13 +56,47 @@ def test_values_that_nobody_can_change_share_one_pickle_and_all_others_do_not():
 def test_only_single_arguments_are_given_at_once():
     items = [1, "a", b"b", None, 2.5, True, 1j]
     calls = Calls(SEAL, "b", 0, pack_items(SEAL, "b", 0, DIGEST, items))
-    assert calls.atoms() == items
+    assert calls.atoms(range(7)) == items
     assert (calls.digest(), calls.count) == (DIGEST, 7)
     assert not calls.is_elsewhere(6)
     calls = Calls(SEAL, "b", 4, pack_tuples(SEAL, "b", 4, DIGEST, [(1, "a"), ()]))
-    assert calls.atoms() is None
+    assert calls.atoms(range(4, 6)) is None
     assert [calls[4], calls[5]] == [(DIGEST, (1, "a"), {}), (DIGEST, (), {})]
-    assert Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, (1,), {})])).atoms() is None
+    for args, kwargs in (((1, 2), {}), ((), {}), ((1,), {"a": 2}), ((threading.Event,), {})):
+        entry = pack_arguments(0, args, kwargs)
+        assert Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [DIGEST], [entry])).atoms(range(1)) is None
+
+
+def test_small_plain_values_are_pickled_each_for_itself_and_given_at_once():
+    shared = [1]
+    now = datetime.datetime(2030, 1, 2, tzinfo=datetime.UTC)
+    items = [{"a": shared, "b": shared}, shared, ({"x"}, now, 2j), "text", [], {1: (None, b"", 2.5)}]
+    record = pack_plain(SEAL, "b", 8, DIGEST, [(item,) for item in items])
+    calls = Calls(SEAL, "b", 8, record)
+    given = calls.atoms(range(9, 14))
+    assert given == [None, *items[1:]]
+    assert [calls[index] for index in range(8, 14)] == [(DIGEST, (item,), {}) for item in items]
+    first, second = (calls[index][1][0] for index in (8, 9))
+    assert first["a"] is first["b"]
+    assert first["a"] is not second
+    assert calls.atoms(range(9, 10))[1] is not given[1]
+    assert calls.is_plain
+
+
+@pytest.mark.parametrize(
+    "item",
+    [collections.OrderedDict(a=1), [type("Int", (int,), {})(2)], {"a": [threading.Event]}, [re.compile("a")],
+     "x" * 20_000, {"a": ["b" * 20_000]}],
+)  # fmt: skip
+def test_what_is_not_plain_or_not_small_is_not_packed_so(item):
+    assert pack_plain(SEAL, "b", 0, DIGEST, [(1,), (item,)]) is None
+
+
+def test_a_value_that_holds_itself_is_plain():
+    item = []
+    item.append(item)
+    (found,) = Calls(SEAL, "b", 0, pack_plain(SEAL, "b", 0, DIGEST, [(item,)])).atoms(range(1))
+    assert found[0] is found
 
 
 def test_a_call_that_is_read_twice_gives_objects_of_its_own_each_time():
@@ -102,7 +139,8 @@ def test_arguments_that_no_code_of_the_users_has_made_are_told():
         (({"a": [1, "x"]},), True),
         ((1, (2.5, None)), True),
         ((Made(),), False),
-        (([{1, 2}],), False),
+        (([{1, 2}],), True),
+        (([collections.OrderedDict()],), False),
     ):
         calls = Calls(SEAL, "b", 0, pack_entries(SEAL, "b", 0, [DIGEST], [pack_arguments(0, args, {})]))
         assert len(calls[0][1]) == len(args)

@@ -106,3 +106,21 @@ def test_a_result_that_cannot_be_pickled_is_told():
     for pack in (pack_value, lambda value: packed([value])):
         with pytest.raises(errors.CannotPickle, match="the result cannot be sent to a worker: it holds a .*lock"):
             pack(threading.Lock())
+
+
+def test_plain_values_of_neighbours_are_given_at_once_and_new_each_time():
+    row = {"a": [1, 2.5], "b": None}
+    outcomes = packed([row, row, pack_value(row), 3])
+    assert outcomes.values(0, 4) == [row, row, row, 3]
+    assert outcomes.values(1, 3) == [row, row]
+    first, second = outcomes.values(0, 2)
+    assert first is not second
+    assert first["a"] is not second["a"]
+    assert outcomes.values(0, 1)[0] is not first
+    assert packed([1, "a", None]).values(1, 3) == ["a", None]
+
+
+def test_what_is_not_plain_or_not_there_is_not_given_at_once():
+    assert packed([{"a": 1}, Failure("E", "", "")]).values(0, 2) is None
+    assert packed([{"a": 1}, {"b": 2}], holes=[1]).values(0, 2) is None
+    assert packed([{"a": 1}]).values(0, 2) is None

@@ -13,6 +13,7 @@ import pytest
 import redis
 from servers import connect, get, kill, output_of, pid_of, pids_of, put, python, until
 
+from nbqueue import Queue
 from nbqueue.errors import ServerError
 from nbqueue.server import embedded
 
@@ -32,6 +33,17 @@ def test_its_home_is_the_one_of_the_settings(own_home: Path, family: str, monkey
     monkeypatch.setenv("NBQUEUE_HOME", str(own_home))
     assert embedded.ensure().directory == own_home / family
     assert embedded.log_path() == own_home / family / "server.log"
+    assert embedded.stop()
+
+
+def test_its_client_means_it_also_when_it_was_started_again(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NBQUEUE_HOME", str(own_home))
+    q = Queue(progress=False)
+    client = q.connection
+    assert Queue(connection=client).session.is_embedded
+    assert embedded.stop()
+    assert q.store.run("PING") in (b"PONG", "PONG")
+    assert Queue(connection=client).session.is_embedded
     assert embedded.stop()
 
 

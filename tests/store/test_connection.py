@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -114,3 +116,13 @@ def test_a_connection_serves_others_after_values_and_after_an_error(namespace):
     assert len(store.bulk("large", ["a"])[0]) == 3_000_000
     store.run("DEL", store.key("large"), store.key("text"))
     store.close()
+
+
+def test_the_embedded_server_is_reached_without_redis(q, worker):
+    """It takes longer to import than all else of a first result together."""
+    code = (
+        "import sys\nfrom nbqueue import Queue\nq = Queue(namespace=sys.argv[1], progress=False)\n"
+        "print(q.enqueue(abs, -1).result(), 'redis' in sys.modules, q.connection.ping(), 'redis' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, q.session.namespace]
+    assert subprocess.run(command, capture_output=True, text=True, timeout=60).stdout == "1 False True True\n"
