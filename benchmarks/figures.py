@@ -72,6 +72,7 @@ class System(StrEnum):
     NBQUEUE_URL = "nbqueue by URL, two workers"
     POOL_1 = "ProcessPoolExecutor, chunksize=1"
     POOL_100 = "ProcessPoolExecutor, chunksize=100"
+    POOL_MAP = "multiprocessing.Pool.map"
     JOBLIB_1 = "joblib, batch_size=1"
     JOBLIB_AUTO = "joblib, batch_size=auto"
     DASK = "dask.distributed"

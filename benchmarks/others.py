@@ -6,6 +6,7 @@ Those that need a Redis have it at `NBQUEUE_BENCHMARKS_URL`, as `stage.plain_ser
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import sys
 import time
@@ -45,6 +46,9 @@ def measure_pool(sizes: Sizes) -> Iterator[Figure]:
         yield from figures.trip_figures(System.POOL_1, lambda i: pool.submit(plus_one, i).result(LIMIT), sizes.trips)
         yield _map(System.POOL_100, map_100, sizes.jobs, sizes.rounds)
         yield _records(System.POOL_100, map_100, sizes.jobs, sizes.rounds)
+    with multiprocessing.Pool(WORKERS) as workers:
+        yield _map(System.POOL_MAP, workers.map, sizes.jobs, sizes.rounds)
+        yield _records(System.POOL_MAP, workers.map, sizes.jobs, sizes.rounds)
 
 
 def measure_joblib(sizes: Sizes) -> Iterator[Figure]:

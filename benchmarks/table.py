@@ -26,16 +26,19 @@ class Aim:
     is_least: bool = False
     """Whether more is better."""
     than: System | None = None
+    of: Measure | None = None
+    """Another figure of the same system."""
 
     def words(self) -> str:
         bound = f"{'at least' if self.is_least else 'at most'} {number(self.limit)}"
-        return f"{self.measure}: {bound}" + (f" times {self.than}" if self.than else "")
+        than = " times " + ", ".join(filter(None, (self.of, self.than))) if self.of or self.than else ""
+        return f"{self.measure}: {bound}{than}"
 
     def reached(self, table: Table) -> float | None:
         ours = table.get((System.NBQUEUE, self.measure))
-        if self.than is None or ours is None:
+        if (self.than is None and self.of is None) or ours is None:
             return ours
-        theirs = table.get((self.than, self.measure))
+        theirs = table.get((self.than or System.NBQUEUE, self.of or self.measure))
         return ours / theirs if theirs else None
 
     def is_met(self, value: float) -> bool:
@@ -46,13 +49,22 @@ AIMS = (
     Aim(Measure.MAP, 15, True, System.POOL_1),
     Aim(Measure.MAP, 30, True, System.HUEY),
     Aim(Measure.MAP, 1000, True, System.RQ),
-    Aim(Measure.TRIP, 0.9),
-    Aim(Measure.ENQUEUE, 8000, True),
+    Aim(Measure.MAP, 0.5, True, System.POOL_MAP),
+    Aim(Measure.RECORDS, 0.5, True, System.POOL_100),
+    Aim(Measure.RECORDS, 4, True, System.POOL_1),
+    Aim(Measure.TRIP, 0.6, than=System.HUEY),
+    Aim(Measure.TRIP, 3, than=System.POOL_1),
+    Aim(Measure.TRIP_99, 2, of=Measure.TRIP),
+    Aim(Measure.START_COLD, 330),
+    Aim(Measure.ENQUEUE, 20_000, True),
     Aim(Measure.QUEUED, 80),
     Aim(Measure.FINISHED, 120),
     Aim(Measure.QUEUED_SINGLE, 200),
     Aim(Measure.FINISHED_SINGLE, 250),
-    Aim(Measure.NAPS, 1.04),
+    Aim(Measure.NAPS, 1.03),
+    Aim(Measure.NAPS, 1, than=System.JOBLIB_AUTO),
+    Aim(Measure.IDLE, 0.2),
+    Aim(Measure.LATER_TRIP, 1.05),
     Aim(Measure.DUE, 3),
     Aim(Measure.DUE_OTHER, 0.3),
     Aim(Measure.THEN, 0.5, True),
@@ -65,7 +77,7 @@ AIMS = (
     Aim(Measure.MANY_SUBMIT, 4),
     Aim(Measure.MANY_READ, 10),
     Aim(Measure.MEMORY, 150),
-    Aim(Measure.PANELS_CPU, 5),
+    Aim(Measure.PANELS_CPU, 2),
     Aim(Measure.PANELS_BYTES, 2000),
 )
 

@@ -35,6 +35,6 @@ local function not_ready(id)
   local tag = redis.call('ZSCORE', ready, id)
   if tag then
     redis.call('ZREM', ready, id)
-    redis.call('HSET', key, 'tag_us', tag)
+    redis.call('HSET', key, 'tag_us', math.floor(tonumber(tag)))
   end
 end
