@@ -67,7 +67,8 @@ class Settlement:
         for said in child.received(everything=is_dead):
             if isinstance(said, Done):
                 self._on_done(child, said)
-                self._requests.flush()  # somebody may wait for it: what else there is to do comes after that
+                if said.stop - said.start == 1:  # somebody may wait for it: what else there is to do comes after that
+                    self._requests.flush()
             elif isinstance(said, Displayed):
                 self._output.on_displayed(child, said)
             elif isinstance(said, Meta):
