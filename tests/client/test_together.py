@@ -143,6 +143,7 @@ def test_what_waits_for_others_is_given_up_after_its_time_in_the_queue(q, worker
     assert patient.result(timeout=30) == 1
 
 
+@pytest.mark.filterwarnings("ignore:queue default is paused")  # said to who waits before its time is up
 def test_what_depends_on_a_job_that_is_given_up_fails(q, workers, tmp_path):
     q.pause()
     first = q.enqueue(abs, -1, ttl=0.2)
